@@ -1,0 +1,33 @@
+import type { PublicKey } from '#keys/public-key.ts'
+import type { Cidr, Family, IpAddress } from '#wg/ip.ts'
+
+declare const brand: unique symbol
+
+/** metadata.name of a Node. */
+export type NodeName = string & { readonly [brand]: 'NodeName' }
+
+/** What a node says of its own WireGuard in one family. */
+export interface Announcement {
+  readonly publicKey: PublicKey
+  /** The device's own address (projectcalico.org/IPv4WireguardInterfaceAddr), where it has one. */
+  readonly interfaceAddress: IpAddress | undefined
+  /** UDP port it listens on; undefined for a Felix node, which is dialled on our own port as Felix does. */
+  readonly port: number | undefined
+  /** Version of the hello protocol that it speaks; undefined for a Felix node. */
+  readonly hello: number | undefined
+}
+
+/** What the mesh keeps of a Node object. */
+export interface NodeRecord {
+  readonly name: NodeName
+  readonly uid: string
+  /** Unix time in seconds of metadata.creationTimestamp: the older of two claimants wins. */
+  readonly createdAt: number
+  /** status.addresses, InternalIP before ExternalIP, as the API orders them. */
+  readonly addresses: readonly IpAddress[]
+  /** spec.podCIDRs, else spec.podCIDR. */
+  readonly podCidrs: readonly Cidr[]
+  readonly announced: Readonly<Record<Family, Announcement | undefined>>
+  /** What of the object could not be used, one sentence each. */
+  readonly faults: readonly string[]
+}

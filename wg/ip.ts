@@ -1,0 +1,188 @@
+import { isIPv4, isIPv6 } from 'node:net'
+
+declare const addressBrand: unique symbol
+declare const cidrBrand: unique symbol
+
+/** IP family as people write it. */
+export type Family = 4 | 6
+
+/** An IPv4 or IPv6 address in canonical text: dotted quad, or RFC 5952. Two equal addresses are equal strings. */
+export type IpAddress = string & { readonly [addressBrand]: 'IpAddress' }
+
+/** A prefix in canonical text, host bits zero: `10.244.1.0/24`, `fd00:1::/64`. Two equal prefixes are equal strings. */
+export type Cidr = string & { readonly [cidrBrand]: 'Cidr' }
+
+/** A UDP endpoint. */
+export interface Endpoint {
+  readonly address: IpAddress
+  /** 1 to 65535. */
+  readonly port: number
+}
+
+/** Text or bytes that are not an address, a prefix or an endpoint. The message quotes what was given, cut to 64 characters. */
+export class IpFormatError extends Error {
+  override readonly name = 'IpFormatError'
+  readonly code = 'ERR_IP_FORMAT'
+  constructor(what: string, given: string) {
+    super(`not ${what}: ${JSON.stringify(given.length > 64 ? `${given.slice(0, 64)}…` : given)}`)
+  }
+}
+
+export const FAMILIES: readonly Family[] = [4, 6]
+
+/** Address length in bits. */
+export const addressBits = (family: Family): 32 | 128 => (family === 4 ? 32 : 128)
+
+/** AF_INET or AF_INET6 of linux/socket.h. */
+export const addressFamily = (family: Family): 2 | 10 => (family === 4 ? 2 : 10)
+
+export const familyOf = (value: IpAddress | Cidr): Family => (value.includes(':') ? 6 : 4)
+
+/**
+ * Parses an address without a prefix length. Zone indices and IPv4 with leading zeros are refused; an IPv4-mapped IPv6
+ * address becomes the IPv4 address it stands for.
+ * @throws IpFormatError
+ */
+export function parseAddress(text: string): IpAddress {
+  const bytes = addressToBytes(text)
+  if (!bytes) throw new IpFormatError('an IP address', text)
+  return addressFromBytes(bytes)
+}
+
+/**
+ * Parses `address/length`; a bare address is a prefix of full length. Host bits are cleared.
+ * @throws IpFormatError
+ */
+export function parseCidr(text: string): Cidr {
+  const slash = text.indexOf('/')
+  const addressText = slash < 0 ? text : text.slice(0, slash)
+  const bytes = addressToBytes(addressText)
+  if (!bytes) throw new IpFormatError('a CIDR', text)
+  const bits = bytes.length * 8
+  let length = bits
+  if (slash >= 0) {
+    const lengthText = text.slice(slash + 1)
+    // An IPv4-mapped prefix would need its length mapped as well; nobody writes one on purpose.
+    if (!/^(0|[1-9]\d{0,2})$/.test(lengthText) || (bits === 32 && addressText.includes(':')))
+      throw new IpFormatError('a CIDR', text)
+    length = Number(lengthText)
+    if (length > bits) throw new IpFormatError('a CIDR', text)
+  }
+  return cidrFromBytes(bytes, length)
+}
+
+/** 4 or 16 bytes in network order. */
+export function addressBytes(address: IpAddress): Uint8Array {
+  const bytes = addressToBytes(address)
+  if (!bytes) throw new IpFormatError('an IP address', address)
+  return bytes
+}
+
+/** @throws IpFormatError when there are neither 4 nor 16 bytes */
+export function addressFromBytes(bytes: Uint8Array): IpAddress {
+  if (bytes.length === 4) return `${bytes[0]}.${bytes[1]}.${bytes[2]}.${bytes[3]}` as IpAddress
+  if (bytes.length !== 16) throw new IpFormatError('an IP address', `${bytes.length} bytes`)
+  return formatIpv6(bytes) as IpAddress
+}
+
+/** The prefix with `length` bits of these bytes; host bits are cleared. */
+export function cidrFromBytes(bytes: Uint8Array, length: number): Cidr {
+  if (!Number.isInteger(length) || length < 0 || length > bytes.length * 8)
+    throw new IpFormatError('a CIDR', `prefix length ${length} of ${bytes.length * 8}`)
+  const masked = Uint8Array.from(bytes, (byte, i) => {
+    const keep = Math.min(8, Math.max(0, length - i * 8))
+    return byte & (0xff << (8 - keep))
+  })
+  return `${addressFromBytes(masked)}/${length}` as Cidr
+}
+
+/** Network address, in bytes. */
+export const cidrBytes = (cidr: Cidr): Uint8Array => addressBytes(cidrAddress(cidr))
+
+export const cidrAddress = (cidr: Cidr): IpAddress => cidr.slice(0, cidr.indexOf('/')) as IpAddress
+
+export const prefixLength = (cidr: Cidr): number => Number(cidr.slice(cidr.indexOf('/') + 1))
+
+/** The address as a prefix of full length: a host route, an allowed IP of one address. */
+export const hostCidr = (address: IpAddress): Cidr => `${address}/${addressBits(familyOf(address))}` as Cidr
+
+/** Whether every address of `inner` is in `outer`; false across families. */
+export function cidrContains(outer: Cidr, inner: Cidr | IpAddress): boolean {
+  if (familyOf(outer) !== familyOf(inner)) return false
+  const innerCidr = inner.includes('/') ? (inner as Cidr) : hostCidr(inner as IpAddress)
+  const length = prefixLength(outer)
+  if (prefixLength(innerCidr) < length) return false
+  return cidrFromBytes(cidrBytes(innerCidr), length) === outer
+}
+
+/** The address `offset` places after the network address, or undefined where that is outside of the prefix. */
+export function nthAddress(cidr: Cidr, offset: number): IpAddress | undefined {
+  const bytes = Uint8Array.from(cidrBytes(cidr))
+  let carry = offset
+  for (let i = bytes.length - 1; i >= 0 && carry > 0; i--) {
+    const sum = (bytes[i] ?? 0) + (carry & 0xff)
+    bytes[i] = sum & 0xff
+    carry = (carry >>> 8) + (sum >>> 8)
+  }
+  const address = addressFromBytes(bytes)
+  return carry === 0 && cidrContains(cidr, address) ? address : undefined
+}
+
+/** `10.0.0.1:51820` or `[fd00::1]:51820`. */
+export const formatEndpoint = ({ address, port }: Endpoint): string =>
+  familyOf(address) === 6 ? `[${address}]:${port}` : `${address}:${port}`
+
+/** @throws IpFormatError; names are not resolved */
+export function parseEndpoint(text: string): Endpoint {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)):(\d{1,5})$/.exec(text)
+  const addressText = match?.[1] ?? match?.[2]
+  const port = Number(match?.[3])
+  if (addressText === undefined || !(port >= 1 && port <= 65535)) throw new IpFormatError('an endpoint', text)
+  return { address: parseAddress(addressText), port }
+}
+
+export const sameEndpoint = (a: Endpoint | undefined, b: Endpoint | undefined): boolean =>
+  a === b || (a !== undefined && b !== undefined && a.address === b.address && a.port === b.port)
+
+function addressToBytes(text: string): Uint8Array | undefined {
+  if (isIPv4(text)) return Uint8Array.from(text.split('.'), Number)
+  if (!isIPv6(text) || text.includes('%')) return undefined
+  const bytes = ipv6ToBytes(text)
+  const mapped = bytes.subarray(0, 10).every(byte => byte === 0) && bytes[10] === 0xff && bytes[11] === 0xff
+  return mapped ? bytes.slice(12) : bytes
+}
+
+function ipv6ToBytes(text: string): Uint8Array {
+  const lastColon = text.lastIndexOf(':')
+  let groupsText = text
+  if (text.includes('.')) {
+    const quad = text.slice(lastColon + 1).split('.').map(Number)
+    const word = (hi: number, lo: number) => (((quad[hi] ?? 0) << 8) | (quad[lo] ?? 0)).toString(16)
+    groupsText = `${text.slice(0, lastColon + 1)}${word(0, 1)}:${word(2, 3)}`
+  }
+  const [headText = '', tailText] = groupsText.split('::')
+  const head = headText === '' ? [] : headText.split(':')
+  const tail = tailText === undefined || tailText === '' ? [] : tailText.split(':')
+  const gap = tailText === undefined ? 0 : 8 - head.length - tail.length
+  const groups = [...head, ...Array<string>(gap).fill('0'), ...tail]
+  const bytes = new Uint8Array(16)
+  groups.forEach((group, i) => {
+    const value = Number.parseInt(group, 16)
+    bytes[i * 2] = value >>> 8
+    bytes[i * 2 + 1] = value & 0xff
+  })
+  return bytes
+}
+
+function formatIpv6(bytes: Uint8Array): string {
+  const groups = Array.from({ length: 8 }, (_, i) => ((bytes[i * 2] ?? 0) << 8) | (bytes[i * 2 + 1] ?? 0))
+  let best = { start: -1, length: 1 }
+  for (let i = 0; i < 8; i++) {
+    let run = 0
+    while (i + run < 8 && groups[i + run] === 0) run++
+    if (run > best.length) best = { start: i, length: run }
+  }
+  const hex = (part: number[]) => part.map(group => group.toString(16)).join(':')
+  if (best.start < 0) return hex(groups)
+  return `${hex(groups.slice(0, best.start))}::${hex(groups.slice(best.start + best.length))}`
+}

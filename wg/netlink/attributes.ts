@@ -1,0 +1,189 @@
+import { NetlinkFormatError } from './errors.ts'
+
+/** struct nlattr of linux/netlink.h: u16 length with header, u16 type, payload, padding to 4. All integers in host order. */
+const HEADER = 4
+const TYPE_MASK = 0x3fff
+/** NLA_F_NESTED. Strict families (WireGuard is one) refuse nests without it. */
+const NESTED = 0x8000
+const MAX_ATTRIBUTE = 0xffff
+
+const align = (length: number): number => (length + 3) & ~3
+
+/**
+ * A growing buffer of a message's payload and attributes. Host order is little-endian on every platform that Podveil
+ * is built for; integers in network order are written as bytes by the caller.
+ */
+export class AttributeWriter {
+  #bytes: Uint8Array
+  #view: DataView
+  #length = 0
+
+  constructor(capacity = 256) {
+    this.#bytes = new Uint8Array(capacity)
+    this.#view = new DataView(this.#bytes.buffer)
+  }
+
+  /** Bytes written so far, always a multiple of 4. */
+  get length(): number {
+    return this.#length
+  }
+
+  /** What was written; valid until the next write. */
+  bytes(): Uint8Array {
+    return this.#bytes.subarray(0, this.#length)
+  }
+
+  /** A fixed header (struct ifinfomsg and the like) before the attributes; padded to 4. */
+  raw(bytes: Uint8Array): this {
+    this.#reserve(align(bytes.length))
+    this.#bytes.set(bytes, this.#length)
+    this.#pad(bytes.length)
+    return this
+  }
+
+  binary(type: number, bytes: Uint8Array): this {
+    if (bytes.length + HEADER > MAX_ATTRIBUTE) throw new NetlinkFormatError(`attribute ${type} is too long: ${bytes.length} bytes`)
+    this.#reserve(HEADER + align(bytes.length))
+    this.#view.setUint16(this.#length, HEADER + bytes.length, true)
+    this.#view.setUint16(this.#length + 2, type, true)
+    this.#bytes.set(bytes, this.#length + HEADER)
+    this.#length += HEADER
+    this.#pad(bytes.length)
+    return this
+  }
+
+  u8(type: number, value: number): this {
+    return this.binary(type, Uint8Array.of(value))
+  }
+
+  u16(type: number, value: number): this {
+    return this.binary(type, Uint8Array.of(value & 0xff, value >>> 8))
+  }
+
+  u32(type: number, value: number): this {
+    return this.binary(type, Uint8Array.of(value & 0xff, (value >>> 8) & 0xff, (value >>> 16) & 0xff, value >>> 24))
+  }
+
+  /** NUL-terminated, as names are. */
+  string(type: number, value: string): this {
+    return this.binary(type, Buffer.from(`${value}\0`, 'utf8'))
+  }
+
+  flag(type: number): this {
+    return this.binary(type, new Uint8Array(0))
+  }
+
+  /** @throws NetlinkFormatError when the nest outgrows the 16-bit length: callers split before that */
+  nested(type: number, write: (writer: this) => void): this {
+    const start = this.open(type)
+    write(this)
+    this.close(start)
+    return this
+  }
+
+  /** Opens a nest; hand the result to close(). For callers that must stop part of the way through a list. */
+  open(type: number): number {
+    this.#reserve(HEADER)
+    const start = this.#length
+    this.#view.setUint16(start + 2, type | NESTED, true)
+    this.#length += HEADER
+    return start
+  }
+
+  close(start: number): void {
+    const length = this.#length - start
+    if (length > MAX_ATTRIBUTE) throw new NetlinkFormatError(`nest is too long: ${length} bytes`)
+    this.#view.setUint16(start, length, true)
+  }
+
+  /** Takes back everything after `length`, an earlier value of `this.length`. */
+  truncate(length: number): void {
+    this.#length = length
+  }
+
+  #pad(length: number): void {
+    this.#bytes.fill(0, this.#length + length, this.#length + align(length))
+    this.#length += align(length)
+  }
+
+  #reserve(more: number): void {
+    if (this.#length + more <= this.#bytes.length) return
+    const grown = new Uint8Array(Math.max(this.#bytes.length * 2, this.#length + more))
+    grown.set(this.#bytes.subarray(0, this.#length))
+    this.#bytes = grown
+    this.#view = new DataView(grown.buffer)
+  }
+}
+
+/** One attribute: a view of the message, not a copy. */
+export class Attribute {
+  readonly type: number
+  readonly payload: Uint8Array
+
+  constructor(type: number, payload: Uint8Array) {
+    this.type = type
+    this.payload = payload
+  }
+
+  u8(): number {
+    return this.#view(1).getUint8(0)
+  }
+
+  u16(): number {
+    return this.#view(2).getUint16(0, true)
+  }
+
+  u32(): number {
+    return this.#view(4).getUint32(0, true)
+  }
+
+  i32(): number {
+    return this.#view(4).getInt32(0, true)
+  }
+
+  u64(): bigint {
+    return this.#view(8).getBigUint64(0, true)
+  }
+
+  /** Up to the first NUL. */
+  string(): string {
+    const end = this.payload.indexOf(0)
+    return Buffer.from(end < 0 ? this.payload : this.payload.subarray(0, end)).toString('utf8')
+  }
+
+  nested(): Attribute[] {
+    return readAttributes(this.payload)
+  }
+
+  /** @throws NetlinkFormatError when the payload has another length */
+  exactly(length: number): Uint8Array {
+    if (this.payload.length !== length)
+      throw new NetlinkFormatError(`attribute ${this.type} has ${this.payload.length} bytes instead of ${length}`)
+    return this.payload
+  }
+
+  #view(length: number): DataView {
+    if (this.payload.length < length)
+      throw new NetlinkFormatError(`attribute ${this.type} has ${this.payload.length} bytes instead of ${length}`)
+    return new DataView(this.payload.buffer, this.payload.byteOffset, this.payload.length)
+  }
+}
+
+/**
+ * Splits a payload into its attributes, in order, with flag bits taken off the types.
+ * @throws NetlinkFormatError when a length is below the header's or reaches past the end
+ */
+export function readAttributes(payload: Uint8Array): Attribute[] {
+  const view = new DataView(payload.buffer, payload.byteOffset, payload.length)
+  const attributes: Attribute[] = []
+  let at = 0
+  // Up to three bytes of padding may follow the last attribute.
+  while (payload.length - at >= HEADER) {
+    const length = view.getUint16(at, true)
+    if (length < HEADER || at + length > payload.length)
+      throw new NetlinkFormatError(`attribute at ${at} claims ${length} of ${payload.length - at} bytes`)
+    attributes.push(new Attribute(view.getUint16(at + 2, true) & TYPE_MASK, payload.subarray(at + HEADER, at + length)))
+    at += align(length)
+  }
+  return attributes
+}
