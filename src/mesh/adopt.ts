@@ -1,0 +1,38 @@
+import type { PublicKey } from '#keys/public-key.ts'
+import { claimCidrs } from './claims.ts'
+import type { FamilyView } from './family-view.ts'
+import type { NodeName } from './node-record.ts'
+import type { PeerState, PeerStates } from './peer-machine.ts'
+
+/**
+ * The states that a kernel left by an earlier agent amounts to: a steered peer is an encrypting peer, any other an
+ * accepting one. A peer is known by its key, else by the node whose prefixes it holds.
+ */
+export function adoptPeers(view: FamilyView): PeerStates {
+  const cidrs = claimCidrs(view.nodes.values(), view.cidrSource, view.family)
+  const byKey = new Map<PublicKey, NodeName>()
+  for (const node of view.nodes.values()) {
+    const key = node.announced[view.family]?.publicKey
+    if (key !== undefined && !byKey.has(key)) byKey.set(key, node.name)
+  }
+  const adopted = new Map<NodeName, PeerState>()
+  for (const peer of view.kernel.peers.values()) {
+    const held = [...peer.allowedIps]
+    const node = byKey.get(peer.publicKey) ?? held.map(cidr => cidrs.owner.get(cidr)).find(name => name !== undefined)
+    // A key without allowed IPs was a candidate: it will be one again.
+    if (node === undefined || node === view.self || held.length === 0) continue
+    const common = {
+      since: view.now,
+      key: peer.publicKey,
+      candidate: undefined,
+      helloAddress: undefined,
+      reason: 'found in the kernel at start',
+    }
+    const steered = held.some(cidr => view.kernel.steered.has(cidr))
+    adopted.set(
+      node,
+      steered ? { ...common, phase: 'encrypting' } : { ...common, phase: 'accepting', baseline: undefined },
+    )
+  }
+  return adopted
+}

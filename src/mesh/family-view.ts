@@ -1,0 +1,54 @@
+import type { PrivateKey } from '#keys/private-key.ts'
+import type { PublicKey } from '#keys/public-key.ts'
+import type { PeerStatus } from '#wg/device/device.ts'
+import type { Cidr, Family } from '#wg/ip.ts'
+import type { CidrSource } from './claims.ts'
+import type { HeardHello } from './hello-content.ts'
+import type { NodeName, NodeRecord } from './node-record.ts'
+
+/** One family's part of the configuration, with marks, tables and MTU decided. */
+export interface FamilyConfig {
+  readonly interfaceName: string
+  readonly listenPort: number
+  readonly mtu: number
+  readonly persistentKeepalive: number
+  /** Priority of Felix's rule; ours go just before and after it. */
+  readonly rulePriority: number
+  readonly mark: number
+  readonly tables: MeshTables
+  readonly routeProtocol: number
+}
+
+export interface MeshTables {
+  /** Felix's table: pod prefixes. */
+  readonly mesh: number
+  /** Remote nodes' own addresses, for pods only. */
+  readonly nodes: number
+  /** Everything into the tunnel, for sockets bound to the device: the hello. */
+  readonly device: number
+}
+
+/** What the kernel holds, as last read or written. */
+export interface ObservedKernel {
+  /** The device is there and up. */
+  readonly up: boolean
+  readonly peers: ReadonlyMap<PublicKey, PeerStatus>
+  /** Destinations with a unicast route in the mesh table or the node table. */
+  readonly steered: ReadonlySet<Cidr>
+}
+
+/** All that the planner may look at. */
+export interface FamilyView {
+  readonly family: Family
+  /** Milliseconds, monotonic. */
+  readonly now: number
+  readonly self: NodeName
+  readonly nodes: ReadonlyMap<NodeName, NodeRecord>
+  readonly cidrSource: CidrSource
+  /** wireguardEnabled or wireguardEnabledV6, as it applies to this node. */
+  readonly enabled: boolean
+  readonly config: FamilyConfig
+  readonly key: PrivateKey | undefined
+  readonly kernel: ObservedKernel
+  readonly hellos: ReadonlyMap<NodeName, HeardHello>
+}

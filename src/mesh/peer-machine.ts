@@ -1,0 +1,205 @@
+import type { PublicKey } from '#keys/public-key.ts'
+import type { IpAddress } from '#wg/ip.ts'
+import type { Digest, HeardHello } from './hello-content.ts'
+import type { NodeName } from './node-record.ts'
+
+/**
+ * The state of one pair of nodes in one family, as this side has it. docs/peer-states.md has the table.
+ *
+ *     absent ──key seen──▶ accepting ──proof──▶ encrypting ──stop──▶ lingering ──▶ absent
+ *
+ * `key` is the peer that holds the allowed IPs; `candidate` a key that the node has announced since, which gets them
+ * only when it has completed a handshake.
+ */
+export type PeerState =
+  | { readonly phase: 'absent'; readonly reason: string }
+  | (Present & {
+      readonly phase: 'accepting'
+      readonly candidate: PublicKey | undefined
+      /** Handshake time (ns) when the peer was first seen on the device; a later one is news. Undefined until then. */
+      readonly baseline: bigint | undefined
+    })
+  | (Present & {
+      readonly phase: 'encrypting'
+      readonly candidate: PublicKey | undefined
+    })
+  | (Present & {
+      readonly phase: 'lingering'
+      /** When the other side was last known to send, or when lingering began. */
+      readonly lastData: number
+      readonly rxBytes: bigint
+      /** When it was agreed that nobody steers any more. */
+      readonly agreedAt: number | undefined
+    })
+
+/** What the states of a peer that is on the device have in common. */
+interface Present {
+  /** When the phase began, in the agent's milliseconds. */
+  readonly since: number
+  readonly key: PublicKey
+  /** Where its hello is spoken; undefined for a Felix node. Remembered, because a node that leaves withdraws it. */
+  readonly helloAddress: IpAddress | undefined
+  readonly reason: string
+}
+
+export type Phase = PeerState['phase']
+
+export type PeerStates = ReadonlyMap<NodeName, PeerState>
+
+/** What the device says of one key. */
+export interface ObservedPeer {
+  /** Unix nanoseconds, 0n for never. */
+  readonly latestHandshake: bigint
+  readonly rxBytes: bigint
+  /** The endpoint that authenticated last is one of the node's published addresses. */
+  readonly endpointIsPublished: boolean
+}
+
+/** Whether the node takes part in the mesh, and why not. */
+export type Standing =
+  | { readonly takesPart: true; readonly key: PublicKey; readonly helloAddress: IpAddress | undefined }
+  | { readonly takesPart: false; readonly reason: string }
+
+/** Everything that the machine may look at. */
+export interface PeerFacts {
+  /** Milliseconds, monotonic. */
+  readonly now: number
+  readonly standing: Standing
+  /** By key; a key that is not on the device yet is absent. */
+  readonly observed: ReadonlyMap<PublicKey, ObservedPeer>
+  readonly hello: HeardHello | undefined
+  /** Digest of the addresses that we publish as ours; undefined until our own Node has been read back with our key. */
+  readonly published: Digest | undefined
+}
+
+export interface PeerTimings {
+  /** A Felix peer that has sent nothing for longer than a session lives (REJECT_AFTER_TIME is 180 s) has stopped. */
+  readonly silence: number
+  /** How long a peer is answered after both sides agree, so that the other side learns of the agreement. */
+  readonly courtesy: number
+}
+
+export const PEER_TIMINGS: PeerTimings = { silence: 185_000, courtesy: 2_000 }
+
+export const ABSENT: PeerState = { phase: 'absent', reason: 'not seen yet' }
+
+/**
+ * One step: the state that follows from a state and the facts. Pure and level-triggered: calling it again with the same
+ * facts gives the same state. @returns the same object when nothing changes
+ */
+export function stepPeer(state: PeerState, facts: PeerFacts, timings: PeerTimings = PEER_TIMINGS): PeerState {
+  switch (state.phase) {
+    case 'absent':
+      return fromAbsent(state, facts)
+    case 'accepting':
+      return fromAccepting(state, facts)
+    case 'encrypting':
+      return fromEncrypting(state, facts)
+    case 'lingering':
+      return fromLingering(state, facts, timings)
+  }
+}
+
+type In<P extends Phase> = Extract<PeerState, { phase: P }>
+
+function fromAbsent(state: In<'absent'>, { now, standing }: PeerFacts): PeerState {
+  if (standing.takesPart) return accept(now, standing)
+  return state.reason === standing.reason ? state : { phase: 'absent', reason: standing.reason }
+}
+
+function fromAccepting(state: In<'accepting'>, facts: PeerFacts): PeerState {
+  const { standing, observed, now } = facts
+  if (!standing.takesPart) return linger(state, facts, standing.reason)
+  const { helloAddress } = standing
+  const { key, candidate } = settleKey(state, standing.key, observed)
+  if (key !== state.key) return accept(now, standing, 'its new key completed a handshake')
+  const baseline = state.baseline ?? observed.get(key)?.latestHandshake
+  const proof = proofOf({ ...state, baseline, helloAddress }, facts)
+  // A key that its node has replaced is kept for what still arrives, and never steered to.
+  if (proof.given && candidate === undefined)
+    return { phase: 'encrypting', since: now, key, candidate, helloAddress, reason: proof.reason }
+  const reason =
+    candidate === undefined ? proof.reason : 'it announced another key, which has not completed a handshake'
+  return changed(state, { ...state, candidate, helloAddress, baseline, reason })
+}
+
+function fromEncrypting(state: In<'encrypting'>, facts: PeerFacts): PeerState {
+  const { standing, observed } = facts
+  if (!standing.takesPart) return linger(state, facts, standing.reason)
+  return changed(state, { ...state, ...settleKey(state, standing.key, observed), helloAddress: standing.helloAddress })
+}
+
+function fromLingering(state: In<'lingering'>, facts: PeerFacts, timings: PeerTimings): PeerState {
+  const { now, standing, observed, hello } = facts
+  if (standing.takesPart) {
+    const candidate = standing.key === state.key ? undefined : standing.key
+    return { ...accept(now, standing), key: state.key, candidate }
+  }
+  const rxBytes = observed.get(state.key)?.rxBytes ?? state.rxBytes
+  const lastData = rxBytes === state.rxBytes ? state.lastData : now
+  // The peer has heard that we accept nothing new and steers nothing to us; until both hold it may still start or send.
+  const agrees = hello !== undefined && hello.key === state.key && !hello.steers && hello.knowsOurs
+  const agreedAt = agrees ? (state.agreedAt ?? now) : undefined
+  const over = (agreedAt !== undefined && now - agreedAt >= timings.courtesy) || now - lastData >= timings.silence
+  if (over) return { phase: 'absent', reason: state.reason }
+  return changed(state, { ...state, rxBytes, lastData, agreedAt })
+}
+
+type Member = Extract<Standing, { takesPart: true }>
+
+function accept(
+  now: number,
+  { key, helloAddress }: Member,
+  reason = 'waiting for proof that it accepts',
+): In<'accepting'> {
+  return { phase: 'accepting', since: now, key, candidate: undefined, helloAddress, baseline: undefined, reason }
+}
+
+function linger(state: Present, { now, observed }: PeerFacts, reason: string): PeerState {
+  const { key, helloAddress } = state
+  const rxBytes = observed.get(key)?.rxBytes ?? 0n
+  return { phase: 'lingering', since: now, key, helloAddress, lastData: now, rxBytes, agreedAt: undefined, reason }
+}
+
+/** The old object where nothing differs, so that callers see by identity whether a step changed anything. */
+function changed<State extends PeerState>(before: State, after: State): State {
+  const fields = Object.keys(after) as (keyof State)[]
+  return fields.every(field => before[field] === after[field]) ? before : after
+}
+
+/** The key that holds the allowed IPs, and the one that waits for them. */
+function settleKey(
+  state: In<'accepting' | 'encrypting'>,
+  announced: PublicKey,
+  observed: ReadonlyMap<PublicKey, ObservedPeer>,
+): { key: PublicKey; candidate: PublicKey | undefined } {
+  if (announced === state.key) return { key: state.key, candidate: undefined }
+  const peer = observed.get(announced)
+  const proven =
+    state.candidate === announced && peer !== undefined && peer.latestHandshake > 0n && peer.endpointIsPublished
+  return proven ? { key: announced, candidate: undefined } : { key: state.key, candidate: announced }
+}
+
+function proofOf(
+  state: In<'accepting'>,
+  { observed, hello, published }: PeerFacts,
+): { given: boolean; reason: string } {
+  const not = (reason: string) => ({ given: false, reason })
+  if (published === undefined) return not('our own key is not published yet')
+  const peer = observed.get(state.key)
+  if (!peer) return not('not on the device yet')
+  if (state.helloAddress === undefined) {
+    if (state.baseline !== undefined && peer.latestHandshake > state.baseline)
+      return { given: true, reason: 'it completed a handshake after it was added' }
+    return not('no handshake since it was added: is UDP to its WireGuard port blocked?')
+  }
+  if (hello?.key !== state.key || hello.at < state.since)
+    return not(
+      peer.latestHandshake === 0n
+        ? 'no handshake yet: is UDP to its WireGuard port blocked?'
+        : 'no hello from its agent yet',
+    )
+  if (hello.accepts === undefined) return not('it does not accept from us yet')
+  if (hello.accepts !== published) return not('it accepts other addresses from us than we publish')
+  return { given: true, reason: 'its hello says that it accepts all that we publish' }
+}

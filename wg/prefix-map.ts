@@ -1,0 +1,70 @@
+import {
+  addressBits,
+  addressBytes,
+  type Cidr,
+  cidrBytes,
+  cidrFromBytes,
+  type Family,
+  familyOf,
+  type IpAddress,
+  prefixLength,
+} from './ip.ts'
+
+/** A map from prefixes to values that finds what encloses an address, at a cost of one look-up for each length in use. */
+export class PrefixMap<Value> implements Iterable<[Cidr, Value]> {
+  readonly #values = new Map<Cidr, Value>()
+  /** How many prefixes there are of each length, by family. */
+  readonly #lengths: Record<Family, Map<number, number>> = { 4: new Map(), 6: new Map() }
+
+  get size(): number {
+    return this.#values.size
+  }
+
+  get(cidr: Cidr): Value | undefined {
+    return this.#values.get(cidr)
+  }
+
+  set(cidr: Cidr, value: Value): this {
+    if (!this.#values.has(cidr)) this.#count(cidr, 1)
+    this.#values.set(cidr, value)
+    return this
+  }
+
+  delete(cidr: Cidr): boolean {
+    if (!this.#values.delete(cidr)) return false
+    this.#count(cidr, -1)
+    return true
+  }
+
+  [Symbol.iterator](): Iterator<[Cidr, Value]> {
+    return this.#values[Symbol.iterator]()
+  }
+
+  /** The longest prefix that holds the address. */
+  longest(address: IpAddress): [Cidr, Value] | undefined {
+    return this.#around(addressBytes(address), familyOf(address), addressBits(familyOf(address)))
+  }
+
+  /** The longest prefix that holds all of `cidr` and is shorter than it. */
+  parent(cidr: Cidr): [Cidr, Value] | undefined {
+    return this.#around(cidrBytes(cidr), familyOf(cidr), prefixLength(cidr) - 1)
+  }
+
+  #around(bytes: Uint8Array, family: Family, atMost: number): [Cidr, Value] | undefined {
+    const lengths = [...this.#lengths[family].keys()].filter(length => length <= atMost).sort((a, b) => b - a)
+    for (const length of lengths) {
+      const cidr = cidrFromBytes(bytes, length)
+      const value = this.#values.get(cidr)
+      if (value !== undefined) return [cidr, value]
+    }
+    return undefined
+  }
+
+  #count(cidr: Cidr, change: 1 | -1): void {
+    const lengths = this.#lengths[familyOf(cidr)]
+    const length = prefixLength(cidr)
+    const count = (lengths.get(length) ?? 0) + change
+    if (count === 0) lengths.delete(length)
+    else lengths.set(length, count)
+  }
+}

@@ -1,0 +1,66 @@
+import type { PrivateKey } from '#keys/private-key.ts'
+import type { PublicKey } from '#keys/public-key.ts'
+import type { Cidr, Endpoint, Family, IpAddress } from '../ip.ts'
+
+/** The device of one family. */
+export interface DesiredDevice {
+  readonly name: string
+  readonly privateKey: PrivateKey
+  readonly listenPort: number
+  readonly fwmark: number
+  /** Bytes. */
+  readonly mtu: number
+  /** Host addresses, each of full prefix length. */
+  readonly addresses: ReadonlySet<IpAddress>
+}
+
+export interface DesiredPeer {
+  /** Where to send before the peer has been heard; undefined leaves the endpoint to be learned. */
+  readonly endpoint: Endpoint | undefined
+  /** A learned endpoint at one of these addresses is left alone; at any other it is set back. */
+  readonly mayRoamTo: ReadonlySet<IpAddress>
+  readonly allowedIps: ReadonlySet<Cidr>
+  /** Seconds; 0 is off. */
+  readonly persistentKeepalive: number
+}
+
+/** A route in one of our own tables. Unicast is always through the device of the family. */
+export interface DesiredRoute {
+  readonly table: number
+  readonly destination: Cidr
+  readonly type: 'unicast' | 'throw'
+  /** Path MTU in bytes where it is smaller than the device's. */
+  readonly mtu?: number
+}
+
+export interface DesiredRule {
+  readonly priority: number
+  readonly table: number
+  /** `not …`: applies to what the selector does not match. */
+  readonly invert: boolean
+  readonly fwmark: number
+  /** 0 is no look at the mark. */
+  readonly fwmask: number
+  readonly source: Cidr | undefined
+  /** Name of the outgoing interface that a socket is bound to. */
+  readonly outputInterface: string | undefined
+}
+
+/** All that the kernel must hold for one family. */
+export interface DesiredFamily {
+  readonly family: Family
+  /** Undefined: nothing of this family, and what is there goes. */
+  readonly device: DesiredDevice | undefined
+  readonly peers: ReadonlyMap<PublicKey, DesiredPeer>
+  readonly routes: readonly DesiredRoute[]
+  readonly rules: readonly DesiredRule[]
+  /** rtnetlink protocol number of the routes. */
+  readonly routeProtocol: number
+}
+
+/** What a family owns by name and number: what is looked at, and what is removed when nothing is desired. */
+export interface Ownership {
+  readonly family: Family
+  readonly deviceName: string
+  readonly tables: ReadonlySet<number>
+}
