@@ -31,12 +31,21 @@ export function parsePublicKey(text: string): PublicKey {
 
 /** @throws KeyFormatError for other than 32 bytes, zero and low-order points */
 export function publicKeyFromBytes(bytes: Uint8Array): PublicKey {
-  if (bytes.length !== KEY_BYTES) throw new KeyFormatError('public key', `has ${bytes.length} bytes instead of 32`)
+  const key = unverifiedPublicKey(bytes)
   const masked = Buffer.from(bytes)
   masked[31] = (masked[31] ?? 0) & 0x7f
   const hex = masked.toString('hex')
   if (LOW_ORDER.has(hex))
     throw new KeyFormatError('public key', /^0+$/.test(hex) ? 'is all zero' : 'is a point of low order')
+  return key
+}
+
+/**
+ * A key that a device already has, whatever it is: also one that nobody should have configured can be named, and removed.
+ * @throws KeyFormatError for other than 32 bytes
+ */
+export function unverifiedPublicKey(bytes: Uint8Array): PublicKey {
+  if (bytes.length !== KEY_BYTES) throw new KeyFormatError('public key', `has ${bytes.length} bytes instead of 32`)
   return Buffer.from(bytes).toString('base64') as PublicKey
 }
 

@@ -50,42 +50,52 @@ export function parseAddress(text: string): IpAddress {
 }
 
 /**
- * Parses `address/length`; a bare address is a prefix of full length. Host bits are cleared.
+ * Parses `address/length`; a bare address is a prefix of full length. Host bits are cleared. An IPv4-mapped prefix is
+ * refused: its length would have to be mapped as well, and nobody writes one on purpose.
  * @throws IpFormatError
  */
 export function parseCidr(text: string): Cidr {
-  const slash = text.indexOf('/')
-  const addressText = slash < 0 ? text : text.slice(0, slash)
-  const bytes = addressToBytes(addressText)
-  if (!bytes) throw new IpFormatError('a CIDR', text)
-  const bits = bytes.length * 8
-  let length = bits
-  if (slash >= 0) {
-    const lengthText = text.slice(slash + 1)
-    // An IPv4-mapped prefix would need its length mapped as well; nobody writes one on purpose.
-    if (!/^(0|[1-9]\d{0,2})$/.test(lengthText) || (bits === 32 && addressText.includes(':')))
-      throw new IpFormatError('a CIDR', text)
-    length = Number(lengthText)
-    if (length > bits) throw new IpFormatError('a CIDR', text)
+  if (!text.includes('/')) {
+    const bytes = addressToBytes(text)
+    if (!bytes) throw new IpFormatError('a CIDR', text)
+    return hostCidr(addressFromBytes(bytes))
   }
+  const cidr = parseExactCidr(text)
+  if (isMapped(addressBytes(text.slice(0, text.indexOf('/')) as IpAddress))) throw new IpFormatError('a CIDR', text)
+  return cidr
+}
+
+/**
+ * Parses `address/length` as a device prints it: an IPv4-mapped prefix stays the IPv6 prefix that it is there.
+ * @throws IpFormatError
+ */
+export function parseExactCidr(text: string): Cidr {
+  const match = /^([^/]+)\/(0|[1-9]\d{0,2})$/.exec(text)
+  const bytes = addressToBytes(match?.[1] ?? '')
+  const length = Number(match?.[2])
+  if (!bytes || !(length <= bytes.length * 8)) throw new IpFormatError('a CIDR', text)
   return cidrFromBytes(bytes, length)
 }
 
-/** 4 or 16 bytes in network order. */
+/** 4 or 16 bytes in network order, as many as the text's family has. */
 export function addressBytes(address: IpAddress): Uint8Array {
   const bytes = addressToBytes(address)
   if (!bytes) throw new IpFormatError('an IP address', address)
   return bytes
 }
 
-/** @throws IpFormatError when there are neither 4 nor 16 bytes */
-export function addressFromBytes(bytes: Uint8Array): IpAddress {
-  if (bytes.length === 4) return `${bytes[0]}.${bytes[1]}.${bytes[2]}.${bytes[3]}` as IpAddress
-  if (bytes.length !== 16) throw new IpFormatError('an IP address', `${bytes.length} bytes`)
-  return formatIpv6(bytes) as IpAddress
-}
+/**
+ * An IPv4-mapped IPv6 address becomes the IPv4 address it stands for.
+ * @throws IpFormatError when there are neither 4 nor 16 bytes
+ */
+export const addressFromBytes = (bytes: Uint8Array): IpAddress =>
+  formatBytes(isMapped(bytes) ? bytes.subarray(12) : bytes) as IpAddress
 
-/** The prefix with `length` bits of these bytes; host bits are cleared. */
+/**
+ * The prefix with `length` bits of these bytes; host bits are cleared. 16 bytes are always an IPv6 prefix: mapping
+ * `::ffff:0:0/96` would turn it into all of IPv4.
+ * @throws IpFormatError
+ */
 export function cidrFromBytes(bytes: Uint8Array, length: number): Cidr {
   if (!Number.isInteger(length) || length < 0 || length > bytes.length * 8)
     throw new IpFormatError('a CIDR', `prefix length ${length} of ${bytes.length * 8}`)
@@ -93,7 +103,7 @@ export function cidrFromBytes(bytes: Uint8Array, length: number): Cidr {
     const keep = Math.min(8, Math.max(0, length - i * 8))
     return byte & (0xff << (8 - keep))
   })
-  return `${addressFromBytes(masked)}/${length}` as Cidr
+  return `${formatBytes(masked)}/${length}` as Cidr
 }
 
 /** Network address, in bytes. */
@@ -117,12 +127,14 @@ export function cidrContains(outer: Cidr, inner: Cidr | IpAddress): boolean {
 
 /** The address `offset` places after the network address, or undefined where that is outside of the prefix. */
 export function nthAddress(cidr: Cidr, offset: number): IpAddress | undefined {
+  if (!Number.isSafeInteger(offset) || offset < 0) return undefined
   const bytes = Uint8Array.from(cidrBytes(cidr))
   let carry = offset
   for (let i = bytes.length - 1; i >= 0 && carry > 0; i--) {
-    const sum = (bytes[i] ?? 0) + (carry & 0xff)
+    const sum = (bytes[i] ?? 0) + (carry % 256)
     bytes[i] = sum & 0xff
-    carry = (carry >>> 8) + (sum >>> 8)
+    // Division, not a shift: offsets go beyond 32 bits.
+    carry = Math.floor(carry / 256) + (sum >>> 8)
   }
   const address = addressFromBytes(bytes)
   return carry === 0 && cidrContains(cidr, address) ? address : undefined
@@ -134,7 +146,7 @@ export const formatEndpoint = ({ address, port }: Endpoint): string =>
 
 /** @throws IpFormatError; names are not resolved */
 export function parseEndpoint(text: string): Endpoint {
-  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)):(\d{1,5})$/.exec(text)
+  const match = /^(?:\[([0-9a-fA-F.]*:[0-9a-fA-F:.]*)\]|([0-9.]+)):([1-9]\d{0,4})$/.exec(text)
   const addressText = match?.[1] ?? match?.[2]
   const port = Number(match?.[3])
   if (addressText === undefined || !(port >= 1 && port <= 65535)) throw new IpFormatError('an endpoint', text)
@@ -146,17 +158,21 @@ export const sameEndpoint = (a: Endpoint | undefined, b: Endpoint | undefined): 
 
 function addressToBytes(text: string): Uint8Array | undefined {
   if (isIPv4(text)) return Uint8Array.from(text.split('.'), Number)
-  if (!isIPv6(text) || text.includes('%')) return undefined
-  const bytes = ipv6ToBytes(text)
-  const mapped = bytes.subarray(0, 10).every(byte => byte === 0) && bytes[10] === 0xff && bytes[11] === 0xff
-  return mapped ? bytes.slice(12) : bytes
+  return isIPv6(text) && !text.includes('%') ? ipv6ToBytes(text) : undefined
 }
+
+/** ::ffff:0:0/96 of RFC 4291 section 2.5.5.2. */
+const isMapped = (bytes: Uint8Array): boolean =>
+  bytes.length === 16 && bytes.subarray(0, 10).every(byte => byte === 0) && bytes[10] === 0xff && bytes[11] === 0xff
 
 function ipv6ToBytes(text: string): Uint8Array {
   const lastColon = text.lastIndexOf(':')
   let groupsText = text
   if (text.includes('.')) {
-    const quad = text.slice(lastColon + 1).split('.').map(Number)
+    const quad = text
+      .slice(lastColon + 1)
+      .split('.')
+      .map(Number)
     const word = (hi: number, lo: number) => (((quad[hi] ?? 0) << 8) | (quad[lo] ?? 0)).toString(16)
     groupsText = `${text.slice(0, lastColon + 1)}${word(0, 1)}:${word(2, 3)}`
   }
@@ -172,6 +188,12 @@ function ipv6ToBytes(text: string): Uint8Array {
     bytes[i * 2 + 1] = value & 0xff
   })
   return bytes
+}
+
+function formatBytes(bytes: Uint8Array): string {
+  if (bytes.length === 4) return bytes.join('.')
+  if (bytes.length !== 16) throw new IpFormatError('an IP address', `${bytes.length} bytes`)
+  return formatIpv6(bytes)
 }
 
 function formatIpv6(bytes: Uint8Array): string {
