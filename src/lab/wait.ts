@@ -1,0 +1,37 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { LabError } from './errors.ts'
+
+const POLL_MS = 20
+
+/**
+ * Looks again and again until the condition holds.
+ * @param condition gives false or undefined for "not yet"; what it throws counts as "not yet" and is quoted at the end
+ * @param limitMs how long to go on
+ * @param what completes "timed out waiting for …"
+ * @returns what the condition gave
+ * @throws LabError when the limit has passed
+ */
+export async function waitUntil<T>(
+  condition: () => T | Promise<T>,
+  limitMs: number,
+  what: string,
+): Promise<Exclude<T, false | undefined>> {
+  const deadline = performance.now() + limitMs
+  let lastError: unknown
+  for (;;) {
+    try {
+      const value = await condition()
+      if (value !== false && value !== undefined) return value as Exclude<T, false | undefined>
+      lastError = undefined
+    } catch (error) {
+      lastError = error
+    }
+    if (performance.now() >= deadline) {
+      const why = lastError instanceof Error ? `: ${lastError.message}` : ''
+      throw new LabError('ERR_LAB_TIMEOUT', `timed out after ${limitMs} ms waiting for ${what}${why}`, {
+        cause: lastError,
+      })
+    }
+    await delay(POLL_MS)
+  }
+}
