@@ -42,7 +42,8 @@ export class AttributeWriter {
   }
 
   binary(type: number, bytes: Uint8Array): this {
-    if (bytes.length + HEADER > MAX_ATTRIBUTE) throw new NetlinkFormatError(`attribute ${type} is too long: ${bytes.length} bytes`)
+    if (bytes.length + HEADER > MAX_ATTRIBUTE)
+      throw new NetlinkFormatError(`attribute ${type} is too long: ${bytes.length} bytes`)
     this.#reserve(HEADER + align(bytes.length))
     this.#view.setUint16(this.#length, HEADER + bytes.length, true)
     this.#view.setUint16(this.#length + 2, type, true)

@@ -1,0 +1,18 @@
+/** Numbers of sys/socket.h and asm-generic/socket.h, the same on x64 and arm64. */
+
+export const AF_INET = 2
+export const AF_INET6 = 10
+export const AF_NETLINK = 16
+
+export const SOCK_DGRAM = 2
+export const SOCK_RAW = 3
+
+export const SOL_SOCKET = 1
+export const SO_REUSEADDR = 2
+export const SO_SNDBUF = 7
+export const SO_RCVBUF = 8
+/** A device's name; what the socket sends and receives goes through that device alone. */
+export const SO_BINDTODEVICE = 25
+export const SO_SNDBUFFORCE = 32
+export const SO_RCVBUFFORCE = 33
+export const SO_MARK = 36
