@@ -1,0 +1,111 @@
+import { randomBytes } from 'node:crypto'
+import type { PublicKey } from '#keys/public-key.ts'
+import type { Logger } from '#src/cluster/logger.ts'
+import { HelloChannel } from '#src/hello/channel.ts'
+import { Conversation } from '#src/hello/conversation.ts'
+import type { HelloMessage } from '#src/hello/message.ts'
+import type { HeardHello, HelloContent } from '#src/mesh/hello-content.ts'
+import type { NodeName } from '#src/mesh/node-record.ts'
+import type { PeerStates } from '#src/mesh/peer-machine.ts'
+import type { IpAddress } from '#wg/ip.ts'
+
+/**
+ * How long the side with the greater key leaves the first word to the other, milliseconds: handshakes that both start at
+ * once can cost WireGuard's retry of five seconds.
+ */
+const COURTESY = 1_000
+
+interface Place {
+  readonly device: string
+  /** A device that was made anew has another index, and needs another socket. */
+  readonly index: number | undefined
+  readonly address: IpAddress
+}
+
+interface Partner {
+  readonly address: IpAddress
+  /** The key that holds its address on the device: whatever comes from that address was authenticated by it. */
+  readonly key: PublicKey
+  readonly conversation: Conversation
+}
+
+/** The conversations with all peers of one family, over one socket on the device. */
+export class HelloExchange {
+  readonly #log: Logger
+  readonly #wake: () => void
+  readonly #partners = new Map<NodeName, Partner>()
+  #byAddress = new Map<IpAddress, NodeName>()
+  #place: Place | undefined
+  #channel: HelloChannel | undefined
+
+  constructor(log: Logger, wake: () => void) {
+    this.#log = log
+    this.#wake = wake
+  }
+
+  /** Moves to where the device is now; undefined while there is none. */
+  open(place: Place | undefined): void {
+    if (samePlace(this.#place, place)) return
+    this.close()
+    if (!place) return
+    try {
+      this.#channel = new HelloChannel(place.device, place.address, (from, message) => this.#receive(from, message))
+      this.#place = place
+    } catch (error) {
+      this.#log.warn({ device: place.device, err: error }, `cannot speak hello on ${place.device}: trying again`)
+    }
+  }
+
+  heard(): Map<NodeName, HeardHello> {
+    const heard = new Map<NodeName, HeardHello>()
+    for (const [node, { conversation }] of this.#partners) if (conversation.heard) heard.set(node, conversation.heard)
+    return heard
+  }
+
+  /** Takes in what is to be said, and says what is due. @returns when the next hello is due, milliseconds */
+  speak(
+    hellos: ReadonlyMap<NodeName, HelloContent>,
+    states: PeerStates,
+    ownKey: PublicKey,
+    handshaken: (key: PublicKey) => boolean,
+    now: number,
+  ): number {
+    for (const node of this.#partners.keys()) if (!hellos.has(node)) this.#partners.delete(node)
+    let next = Number.POSITIVE_INFINITY
+    for (const [node, content] of hellos) {
+      const state = states.get(node)
+      if (!state || state.phase === 'absent' || state.helloAddress === undefined) continue
+      const { conversation } = this.#partner(node, state.helloAddress, state.key)
+      conversation.say(content, ownKey < state.key || handshaken(state.key) ? now : now + COURTESY)
+      const message = conversation.nextAt <= now ? conversation.take(now) : undefined
+      if (message) this.#channel?.send(state.helloAddress, message)
+      next = Math.min(next, conversation.nextAt)
+    }
+    this.#byAddress = new Map([...this.#partners].map(([node, { address }]) => [address, node]))
+    return next
+  }
+
+  close(): void {
+    this.#channel?.[Symbol.dispose]()
+    this.#channel = undefined
+    this.#place = undefined
+  }
+
+  #partner(node: NodeName, address: IpAddress, key: PublicKey): Partner {
+    const known = this.#partners.get(node)
+    const conversation = known?.conversation ?? new Conversation(randomBytes(8).readBigUInt64BE())
+    const partner = { address, key, conversation }
+    this.#partners.set(node, partner)
+    return partner
+  }
+
+  #receive(from: IpAddress, message: HelloMessage): void {
+    const node = this.#byAddress.get(from)
+    const partner = node === undefined ? undefined : this.#partners.get(node)
+    if (partner?.conversation.hear(message, partner.key, performance.now())) this.#wake()
+    else if (partner && partner.conversation.nextAt <= performance.now()) this.#wake()
+  }
+}
+
+const samePlace = (a: Place | undefined, b: Place | undefined): boolean =>
+  a?.device === b?.device && a?.index === b?.index && a?.address === b?.address

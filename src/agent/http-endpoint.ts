@@ -1,0 +1,48 @@
+import { createServer, type Server } from 'node:http'
+
+/** What a path answers. */
+export interface Answer {
+  readonly status: 200 | 404 | 503
+  readonly type: string
+  readonly body: string
+}
+
+export const plainText = (status: Answer['status'], body: string): Answer => ({
+  status,
+  type: 'text/plain; charset=utf-8',
+  body: `${body}\n`,
+})
+
+export class PortInUseError extends Error {
+  override readonly name = 'PortInUseError'
+  readonly code = 'ERR_PORT_IN_USE'
+  constructor(what: string, port: number, cause: unknown) {
+    super(`${what} port ${port} is in use: end what listens there, or choose another with --${what}-port`, { cause })
+  }
+}
+
+/**
+ * Serves GET requests on a port of every address of this network namespace.
+ * @throws PortInUseError; any other failure to listen as it is
+ */
+export async function serve(
+  what: 'health' | 'metrics',
+  port: number,
+  answers: Readonly<Record<string, () => Answer>>,
+): Promise<Server> {
+  const server = createServer((request, response) => {
+    const path = (request.url ?? '/').split('?')[0] ?? '/'
+    const found = Object.hasOwn(answers, path) ? answers[path] : undefined
+    const { status, type, body } = found?.() ?? plainText(404, `no such page; there is ${Object.keys(answers).join(', ')}`)
+    response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store' }).end(body)
+  })
+  server.requestTimeout = 10_000
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) =>
+      reject(error.code === 'EADDRINUSE' ? new PortInUseError(what, port, error) : error),
+    )
+    server.listen(port, resolve)
+  })
+  server.unref()
+  return server
+}

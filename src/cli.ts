@@ -1,0 +1,24 @@
+import { Command, CommanderError } from 'commander'
+import { fail } from './commands/fail.ts'
+import { registerAgent } from './commands/agent.ts'
+import { registerCleanup } from './commands/cleanup.ts'
+import { registerLab } from './commands/lab.ts'
+import { VERSION } from './version.ts'
+
+const program = new Command('podveil')
+  .description('WireGuard encryption mesh for Kubernetes: pod traffic between nodes, tunnelled')
+  .version(VERSION)
+  .configureHelp({ showGlobalOptions: true })
+  .exitOverride()
+
+registerAgent(program)
+registerLab(program)
+registerCleanup(program)
+
+try {
+  await program.parseAsync()
+} catch (error) {
+  // commander has printed its own line already, and exits 0 for --help and --version.
+  if (error instanceof CommanderError) process.exitCode = error.exitCode
+  else fail(error)
+}

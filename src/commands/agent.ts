@@ -1,0 +1,46 @@
+import { type Command, InvalidArgumentError, Option } from 'commander'
+
+/** `podveil agent`: runs on this node until it is told to stop. */
+export function registerAgent(program: Command): void {
+  program
+    .command('agent')
+    .description('run on this node: publish its key, program its tunnel, until SIGTERM; the kernel keeps what was set')
+    .addOption(new Option('--node-name <name>', 'name of this Node object').env('NODE_NAME').makeOptionMandatory())
+    .addOption(new Option('--kubeconfig <file>', 'credentials; in-cluster ones by default').env('KUBECONFIG'))
+    .addOption(
+      new Option('--dataplane <kind>', 'implementation of WireGuard')
+        .env('PODVEIL_DATAPLANE')
+        .choices(['auto', 'kernel', 'userspace'])
+        .default('auto'),
+    )
+    .addOption(
+      new Option('--state-dir <dir>', 'private keys and the last known mesh').env('PODVEIL_STATE_DIR').default('/var/lib/podveil'),
+    )
+    .addOption(new Option('--health-port <port>', '/livez and /readyz').default(9180).argParser(port))
+    .addOption(new Option('--metrics-port <port>', '/metrics').default(9181).argParser(port))
+    .addOption(
+      new Option('--log-level <level>', 'least severity that is logged')
+        .choices(['trace', 'debug', 'info', 'warn', 'error'])
+        .default('info'),
+    )
+    .action(async (options: AgentFlags) => {
+      const { runAgent } = await import('#src/agent/agent.ts')
+      await runAgent({ ...options, environment: process.env })
+    })
+}
+
+export interface AgentFlags {
+  readonly nodeName: string
+  readonly kubeconfig?: string
+  readonly dataplane: 'auto' | 'kernel' | 'userspace'
+  readonly stateDir: string
+  readonly healthPort: number
+  readonly metricsPort: number
+  readonly logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error'
+}
+
+function port(text: string): number {
+  const value = Number(text)
+  if (!/^\d+$/.test(text) || value < 1 || value > 65535) throw new InvalidArgumentError('a port is 1 to 65535.')
+  return value
+}

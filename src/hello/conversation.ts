@@ -1,0 +1,79 @@
+import type { PublicKey } from '#keys/public-key.ts'
+import type { HeardHello, HelloContent } from '#src/mesh/hello-content.ts'
+import type { HelloMessage } from './message.ts'
+
+/** Milliseconds between hellos that the other side has not answered: first, and at most. */
+const FIRST_GAP = 250
+const LONGEST_GAP = 5_000
+
+/**
+ * What is said to one peer and heard from it. A change is repeated, ever more slowly, until the peer says that it has
+ * heard it; after that the conversation is silent. Pure but for its own memory: the caller gives the time and sends.
+ */
+export class Conversation {
+  readonly #session: bigint
+  #ours: { content: HelloContent; revision: number } | undefined
+  #theirs: { message: HelloMessage; key: PublicKey; at: number } | undefined
+  /** A session that was replaced; what still arrives of it is late. */
+  #bygone: bigint | undefined
+  #nextAt = Number.POSITIVE_INFINITY
+  #gap = FIRST_GAP
+
+  constructor(session: bigint) {
+    this.#session = session
+  }
+
+  /** What we say from now on; repeated from `notBefore` on, milliseconds, when it is news. */
+  say(content: HelloContent, notBefore: number): void {
+    const before = this.#ours
+    if (before && before.content.accepts === content.accepts && before.content.steers === content.steers) return
+    this.#ours = { content, revision: (before?.revision ?? 0) + 1 }
+    this.#gap = FIRST_GAP
+    this.#nextAt = notBefore
+  }
+
+  /** Takes in what arrived under a key. @returns whether it was news, or wants an answer */
+  hear(message: HelloMessage, key: PublicKey, now: number): boolean {
+    const last = this.#theirs?.message
+    if (message.session === this.#bygone) return false
+    if (last?.session === message.session && message.revision < last.revision) return false
+    if (last !== undefined && last.session !== message.session) this.#bygone = last.session
+    const news = last?.session !== message.session || last.revision !== message.revision || this.#theirs?.key !== key
+    const knewOurs = this.#knowsOurs()
+    this.#theirs = { message, key, at: now }
+    const knowsOurs = this.#knowsOurs()
+    if (news || (this.#ours && !knowsOurs)) this.#nextAt = Math.min(this.#nextAt, now)
+    else if (knowsOurs) this.#nextAt = Number.POSITIVE_INFINITY
+    return news || knewOurs !== knowsOurs
+  }
+
+  /** When the next hello is due, milliseconds; infinite while there is nothing to say. */
+  get nextAt(): number {
+    return this.#ours ? this.#nextAt : Number.POSITIVE_INFINITY
+  }
+
+  /** The hello to send now, and the next one is planned. Undefined while there is nothing to say. */
+  take(now: number): HelloMessage | undefined {
+    if (!this.#ours) return undefined
+    this.#nextAt = this.#knowsOurs() ? Number.POSITIVE_INFINITY : now + this.#gap
+    this.#gap = Math.min(this.#gap * 2, LONGEST_GAP)
+    return {
+      session: this.#session,
+      revision: this.#ours.revision,
+      heardSession: this.#theirs?.message.session ?? 0n,
+      heardRevision: this.#theirs?.message.revision ?? 0,
+      content: this.#ours.content,
+    }
+  }
+
+  get heard(): HeardHello | undefined {
+    if (!this.#theirs) return undefined
+    const { message, key, at } = this.#theirs
+    return { ...message.content, key, at, knowsOurs: this.#knowsOurs() }
+  }
+
+  #knowsOurs(): boolean {
+    const message = this.#theirs?.message
+    return message?.heardSession === this.#session && message.heardRevision === this.#ours?.revision
+  }
+}

@@ -1,0 +1,42 @@
+import type { Family } from '#wg/ip.ts'
+import type { FamilyConfig } from './family-view.ts'
+import { IPV6_MINIMUM_MTU, meshTables, OVERHEAD, wireguardMark } from './marks.ts'
+import type { FelixSettings } from './settings.ts'
+
+/** What Felix assumes where no interface of the host matches mtuIfacePattern. */
+const FALLBACK_HOST_MTU = 1460
+
+/** A link of the host, as far as the MTU is concerned. */
+export interface HostLink {
+  readonly name: string
+  /** Bytes. */
+  readonly mtu: number
+  /** Operationally up. */
+  readonly running: boolean
+}
+
+/**
+ * One family's configuration out of Felix's settings.
+ * @throws RangeError where the mark mask or the table ranges leave nothing to choose
+ */
+export function familyConfig(family: Family, settings: FelixSettings, links: Iterable<HostLink>): FamilyConfig {
+  const { interfaceName, listeningPort, mtu } = settings.wireguard[family]
+  return {
+    interfaceName,
+    listenPort: listeningPort,
+    mtu: mtu === 0 ? automaticMtu(family, settings.mtuIfacePattern, links) : mtu,
+    persistentKeepalive: settings.persistentKeepalive,
+    rulePriority: settings.routingRulePriority,
+    mark: wireguardMark(settings.markMask),
+    tables: meshTables(settings.routeTableRanges),
+    routeProtocol: settings.deviceRouteProtocol,
+  }
+}
+
+/** The smallest MTU of the host's own interfaces less the tunnel's overhead. */
+function automaticMtu(family: Family, pattern: RegExp, links: Iterable<HostLink>): number {
+  let host = Number.POSITIVE_INFINITY
+  for (const link of links) if (link.running && pattern.test(link.name)) host = Math.min(host, link.mtu)
+  const mtu = (Number.isFinite(host) ? host : FALLBACK_HOST_MTU) - OVERHEAD[family]
+  return family === 6 ? Math.max(mtu, IPV6_MINIMUM_MTU) : mtu
+}
