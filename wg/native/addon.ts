@@ -31,7 +31,7 @@ const ADDON = 'podveil-socket.node'
 
 /** Where the addon may be, best first. A bundle has no directory of its own, so PODVEIL_NATIVE can name the file. */
 function candidates(): string[] {
-  const named = process.env['PODVEIL_NATIVE']
+  const named = process.env.PODVEIL_NATIVE
   if (named !== undefined && named !== '') return [resolve(named)]
   const platform = `${process.platform}-${process.arch}`
   return [

@@ -34,7 +34,7 @@ export function parseOutcome(message: NetlinkMessage, request: NetlinkRequest): 
   if (type === NLMSG_DONE && payload.length < 4) return { errno: 0, extack: {} }
   if (payload.length < 4) throw new NetlinkFormatError(`error message of ${payload.length} bytes`)
   const view = new DataView(payload.buffer, payload.byteOffset, payload.length)
-  const errno = -view.getInt32(0, true)
+  const errno = 0 - view.getInt32(0, true)
   if (errno < 0) throw new NetlinkFormatError(`error message with a positive error: ${-errno}`)
   if (!(flags & NLM_F_ACK_TLVS)) return { errno, extack: {} }
 

@@ -1,6 +1,6 @@
 import { constants } from 'node:os'
 import { NetlinkError } from './errors.ts'
-import { Exchange } from './exchange.ts'
+import { Exchange, type Operation } from './exchange.ts'
 import {
   decodeMessages,
   encodeMessage,
@@ -76,6 +76,7 @@ export class Connection implements Disposable {
    * @throws NetlinkError; the signal's reason
    */
   async request(request: NetlinkRequest, operation: string, signal?: AbortSignal): Promise<void> {
+    signal?.throwIfAborted()
     const exchange = this.#exchange([request], operation)
     await settled(exchange, signal)
     throwFirstError(exchange)
@@ -83,6 +84,7 @@ export class Connection implements Disposable {
 
   /** Asks for one object. @throws NetlinkError; the signal's reason */
   async get(request: NetlinkRequest, operation: string, signal?: AbortSignal): Promise<NetlinkMessage> {
+    signal?.throwIfAborted()
     const exchange = this.#exchange([request], operation)
     await settled(exchange, signal)
     throwFirstError(exchange)
@@ -118,18 +120,21 @@ export class Connection implements Disposable {
 
   /**
    * Sends many requests, some 200 at a time, with the event loop let in between. One that fails does not stop the others.
+   * @param operation for all of them, or the words for the one at an index
    * @returns the error of each request, undefined where it was done
    * @throws the signal's reason
    */
   async batch(
     requests: readonly NetlinkRequest[],
-    operation: string,
+    operation: Operation,
     signal?: AbortSignal,
   ): Promise<(NetlinkError | undefined)[]> {
     const results: (NetlinkError | undefined)[] = []
     for (const chunk of chunks(requests)) {
       signal?.throwIfAborted()
-      const exchange = this.#exchange(chunk, operation)
+      const done = results.length
+      const words = typeof operation === 'string' ? operation : (index: number): string => operation(done + index)
+      const exchange = this.#exchange(chunk, words)
       await settled(exchange, signal)
       results.push(...exchange.results)
     }
@@ -148,7 +153,7 @@ export class Connection implements Disposable {
     this.close()
   }
 
-  #exchange(requests: readonly NetlinkRequest[], operation: string, flags = NLM_F_ACK): Exchange {
+  #exchange(requests: readonly NetlinkRequest[], operation: Operation, flags = NLM_F_ACK): Exchange {
     const exchange = new Exchange(requests, operation, flags === NLM_F_DUMP, this.#timeout)
     if (this.#closed) {
       exchange.fail(constants.errno.ECANCELED)

@@ -11,12 +11,14 @@ import {
   NLMSG_OVERRUN,
 } from './message.ts'
 
+/** What is being tried, in words, for the error: `delete link wg0`. For many at once, the words for each. */
+export type Operation = string | ((index: number) => string)
+
 /**
  * Requests that were sent as one datagram, and what has come back for them. It always finishes, by the kernel's answer, a
  * failure or silence, and never rejects: each request has a result of its own.
  */
 export class Exchange {
-  readonly operation: string
   readonly requests: readonly NetlinkRequest[]
   readonly isDump: boolean
   /** What the kernel sent, without acknowledgements. */
@@ -27,14 +29,15 @@ export class Exchange {
   /** A dump whose messages do not show one moment: what it read changed, or part of it was lost. */
   interrupted = false
 
+  readonly #operation: Operation
   readonly #pending: Set<number>
   readonly #silence: NodeJS.Timeout
   readonly #finish: () => void
 
   /** @param timeout milliseconds without a word from the kernel */
-  constructor(requests: readonly NetlinkRequest[], operation: string, isDump: boolean, timeout: number) {
+  constructor(requests: readonly NetlinkRequest[], operation: Operation, isDump: boolean, timeout: number) {
     this.requests = requests
-    this.operation = operation
+    this.#operation = operation
     this.isDump = isDump
     this.results = Array.from(requests, () => undefined)
     this.#pending = new Set(requests.keys())
@@ -57,7 +60,7 @@ export class Exchange {
     if (message.flags & NLM_F_DUMP_INTR) this.interrupted = true
     if (message.type === NLMSG_ERROR || message.type === NLMSG_DONE) {
       const { errno, extack } = parseOutcome(message, request)
-      this.#settle(index, errno === 0 ? undefined : new NetlinkError(this.operation, errno, extack))
+      this.#settle(index, errno === 0 ? undefined : new NetlinkError(this.#words(index), errno, extack))
     } else if (message.type === NLMSG_OVERRUN) {
       this.lose()
     } else if (message.type !== NLMSG_NOOP) {
@@ -77,7 +80,11 @@ export class Exchange {
   /** Ends every request that has no result yet. */
   fail(errno: number, cause?: unknown): void {
     for (const index of this.#pending)
-      this.#settle(index, new NetlinkError(this.operation, errno, {}, cause === undefined ? undefined : { cause }))
+      this.#settle(index, new NetlinkError(this.#words(index), errno, {}, cause === undefined ? undefined : { cause }))
+  }
+
+  #words(index: number): string {
+    return typeof this.#operation === 'string' ? this.#operation : this.#operation(index)
   }
 
   #settle(index: number, error: NetlinkError | undefined): void {
