@@ -241,9 +241,14 @@ it('no cut and no changed byte of a key file gives a wrong key or shows a right 
       if (cut) await truncate(path, at)
       const outcome = await file.load().catch((error: unknown) => error)
       expect(inspect(outcome, { depth: Infinity, showHidden: true })).not.toContain(secret.slice(0, 10))
-      if (outcome instanceof Error) return expect(outcome).toBeInstanceOf(KeyFileError)
+      if (outcome instanceof Error) {
+        expect(outcome).toBeInstanceOf(KeyFileError)
+        return
+      }
       const loaded = outcome as LoadedKeys
-      if (loaded.kind !== 'loaded') return expect(loaded.kind).toBe('foreign')
+      expect(loaded.kind).not.toBe('absent')
+      if (loaded.kind !== 'loaded') return
+      // A changed name is a key that nobody asks for; a key under its own name is the right one.
       for (const [name, key] of loaded.keys) expect(keys.get(name)?.equals(key)).not.toBe(false)
     }),
     { numRuns: 300 },

@@ -1,0 +1,96 @@
+import { UapiClient } from '../uapi/client.ts'
+import { isUapiError } from '../uapi/errors.ts'
+import { UserspaceProcesses, type UserspaceProcessOptions } from '../uapi/process.ts'
+import { type DeviceChange, DeviceError, type DeviceStatus, type WireGuardDevices } from './device.ts'
+import { deviceError, foreignLink } from './errors.ts'
+import type { Links } from './links.ts'
+import { checkDeviceName } from './name.ts'
+import { PrefixRemover, splitRemovals } from './removal.ts'
+
+const KIND = 'tun'
+const WANTED = 'a userspace WireGuard device'
+
+/** WireGuard in user space: a process for each device, over the cross-platform userspace protocol. */
+export class UserspaceDevices implements WireGuardDevices {
+  readonly kind = 'userspace'
+  readonly #links: Links
+  readonly #client: UapiClient
+  readonly #processes: UserspaceProcesses
+  readonly #prefixes: PrefixRemover
+
+  /** @param links of the network namespace that this process, and so the processes it starts, are in */
+  constructor(links: Links, options: UserspaceProcessOptions = {}) {
+    this.#links = links
+    this.#client = new UapiClient(options.directory === undefined ? {} : { directory: options.directory })
+    this.#processes = new UserspaceProcesses(options)
+    this.#prefixes = new PrefixRemover(
+      (name, change) => this.#client.set(name, change),
+      // `-10.0.0.0/8` is no prefix to an older implementation.
+      error => isUapiError(error, 'EINVAL', 'EPROTO'),
+    )
+  }
+
+  async create(name: string): Promise<void> {
+    await this.#translated(name, {}, async () => {
+      if (await this.#adopted(name)) return
+      await this.#processes.start(name)
+    })
+  }
+
+  async read(name: string): Promise<DeviceStatus | undefined> {
+    return await this.#translated(name, {}, () => this.#client.get(name))
+  }
+
+  async configure(name: string, change: DeviceChange): Promise<void> {
+    const { main, removals } = splitRemovals(change)
+    await this.#translated(name, change, async () => {
+      await this.#client.set(name, main)
+      await this.#prefixes.remove(name, removals)
+    })
+  }
+
+  async remove(name: string): Promise<void> {
+    await this.#translated(name, {}, async () => {
+      const link = await this.#links.link(name)
+      const device = await this.#client.get(name)
+      if (link && (link.kind !== KIND || !device)) throw foreignLink(name, link.kind, WANTED)
+      if (link && device) {
+        const peers = Array.from(device.peers.keys(), publicKey => ({ kind: 'remove' as const, publicKey }))
+        await this.#client.set(name, { peers })
+        await this.#links.deleteLink(link.index)
+      }
+      await this.#ended(name)
+    })
+  }
+
+  /**
+   * @returns whether a process already serves this device
+   * @throws DeviceError when the name is another kind of link's, or the process is in another network namespace
+   */
+  async #adopted(name: string): Promise<boolean> {
+    const link = await this.#links.link(name)
+    const isRunning = await this.#processes.isRunning(name)
+    if (link && (link.kind !== KIND || !isRunning)) throw foreignLink(name, link.kind, WANTED)
+    // A process whose device has just been deleted is on its way out.
+    if (!link && isRunning) await this.#ended(name)
+    return link !== undefined
+  }
+
+  async #ended(name: string): Promise<void> {
+    if (await this.#processes.waitForExit(name)) return
+    throw new DeviceError(
+      'refused',
+      name,
+      `${this.#client.socketPath(name)} is of a device in another network namespace: choose another wireguardInterfaceName, or give each its own socket directory`,
+    )
+  }
+
+  async #translated<Result>(name: string, change: DeviceChange, action: () => Promise<Result>): Promise<Result> {
+    checkDeviceName(name)
+    try {
+      return await action()
+    } catch (error) {
+      throw deviceError(error, name, change)
+    }
+  }
+}

@@ -1,0 +1,121 @@
+import { stat } from 'node:fs/promises'
+import { connect } from 'node:net'
+import { constants } from 'node:os'
+import { join } from 'node:path'
+import type { DeviceChange, DeviceStatus } from '../device/device.ts'
+import { UapiError, UapiFormatError } from './errors.ts'
+import { formatSet, UAPI_GET } from './format.ts'
+import { parseAnswer, parseDevice, type UapiAnswer } from './parse.ts'
+
+/** Where implementations put their sockets; one directory for all network namespaces. */
+export const UAPI_DIRECTORY = '/var/run/wireguard'
+
+export interface UapiClientOptions {
+  readonly directory?: string
+  /** Milliseconds for an operation in all. */
+  readonly timeout?: number
+  /** Bytes of an answer. */
+  readonly maxAnswer?: number
+}
+
+/** 5,000 peers are read in 0.1 s. */
+const TIMEOUT = 10_000
+/** 65,536 peers, the most that wireguard-go has, with a dozen prefixes each. */
+const MAX_ANSWER = 64 << 20
+
+const { ENODEV, ETIMEDOUT, EPIPE, EACCES, EMSGSIZE } = constants.errno
+
+/** Nobody listens: no such socket, or one that its process has left behind. */
+const ABSENT: ReadonlySet<string> = new Set(['ENOENT', 'ECONNREFUSED'])
+
+/** The cross-platform userspace protocol (https://www.wireguard.com/xplatform/), one connection for each operation. */
+export class UapiClient {
+  readonly #directory: string
+  readonly #timeout: number
+  readonly #maxAnswer: number
+
+  constructor({ directory = UAPI_DIRECTORY, timeout = TIMEOUT, maxAnswer = MAX_ANSWER }: UapiClientOptions = {}) {
+    this.#directory = directory
+    this.#timeout = timeout
+    this.#maxAnswer = maxAnswer
+  }
+
+  socketPath(name: string): string {
+    return join(this.#directory, `${name}.sock`)
+  }
+
+  /**
+   * @returns undefined when no process serves the device
+   * @throws UapiError, UapiFormatError
+   */
+  async get(name: string): Promise<DeviceStatus | undefined> {
+    const operation = `read ${name}`
+    const answer = await this.#transact(name, UAPI_GET, operation)
+    if (answer && answer.errno !== 0) throw new UapiError(operation, answer.errno)
+    return answer && parseDevice(name, answer.lines)
+  }
+
+  /** @throws UapiError, ENODEV when no process serves the device; UapiFormatError */
+  async set(name: string, change: DeviceChange): Promise<void> {
+    const operation = `configure ${name}`
+    for (const text of formatSet(change)) {
+      const answer = await this.#transact(name, text, operation)
+      if (!answer) throw new UapiError(operation, ENODEV, 'no process serves this device')
+      if (answer.errno !== 0) throw new UapiError(operation, answer.errno)
+    }
+  }
+
+  async #transact(name: string, text: string, operation: string): Promise<UapiAnswer | undefined> {
+    await this.#checkDirectory(operation)
+    const answer = await this.#exchange(this.socketPath(name), text, operation)
+    return answer === undefined ? undefined : parseAnswer(answer)
+  }
+
+  /** Private keys go through these sockets: whoever can put one there can have them. */
+  async #checkDirectory(operation: string): Promise<void> {
+    const stats = await stat(this.#directory).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return undefined
+      throw new UapiError(operation, Math.abs(error.errno ?? EACCES), `cannot look into ${this.#directory}`)
+    })
+    if (!stats) return
+    if ((stats.uid === 0 || stats.uid === process.geteuid?.()) && (stats.mode & 0o022) === 0) return
+    throw new UapiError(
+      operation,
+      EACCES,
+      `others can write to ${this.#directory}: run "chmod go-w" and chown it to root`,
+    )
+  }
+
+  #exchange(path: string, text: string, operation: string): Promise<string | undefined> {
+    const { promise, resolve, reject } = Promise.withResolvers<string | undefined>()
+    const chunks: Buffer[] = []
+    let length = 0
+    let tail = ''
+    const socket = connect(path)
+    const fail = (errno: number, detail?: string, cause?: unknown): void =>
+      reject(new UapiError(operation, errno, detail, cause === undefined ? undefined : { cause }))
+    const timer = setTimeout(() => fail(ETIMEDOUT, `no answer within ${this.#timeout} ms on ${path}`), this.#timeout)
+    socket.on('connect', () => socket.write(text))
+    socket.on('data', chunk => {
+      length += chunk.length
+      if (length > this.#maxAnswer) fail(EMSGSIZE, `the answer is longer than ${this.#maxAnswer} bytes`)
+      chunks.push(chunk)
+      // A blank line may come in two pieces.
+      tail = (tail + chunk.subarray(-2).toString('latin1')).slice(-2)
+      if (tail === '\n\n') resolve(Buffer.concat(chunks).toString('latin1'))
+    })
+    socket.on('end', () => {
+      if (length === 0) fail(EPIPE, 'the process closed the connection without an answer')
+      else reject(new UapiFormatError('the answer ends early'))
+    })
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      if (ABSENT.has(error.code ?? '')) resolve(undefined)
+      else fail(Math.abs(error.errno ?? EPIPE), `cannot talk to ${path}`, error)
+    })
+    return promise.finally(() => {
+      clearTimeout(timer)
+      socket.destroy()
+      for (const chunk of chunks) chunk.fill(0)
+    })
+  }
+}
