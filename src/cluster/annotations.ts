@@ -1,0 +1,34 @@
+import type { Family } from '#wg/ip.ts'
+
+/** Annotations of a Node, each name written once. Those of projectcalico.org are Calico's own. */
+export const annotations = {
+  /** Base64 of 32 bytes. */
+  publicKey: { 4: 'projectcalico.org/WireguardPublicKey', 6: 'projectcalico.org/WireguardPublicKeyV6' },
+  /** The device's own address, without a prefix length. */
+  interfaceAddress: {
+    4: 'projectcalico.org/IPv4WireguardInterfaceAddr',
+    6: 'projectcalico.org/IPv6WireguardInterfaceAddr',
+  },
+  /** Underlay address that Calico detected, as CIDR text; read, never written. */
+  nodeAddress: { 4: 'projectcalico.org/IPv4Address', 6: 'projectcalico.org/IPv6Address' },
+  /** UDP port that the device listens on. */
+  port: { 4: 'podveil.io/wireguard-port', 6: 'podveil.io/wireguard-port-v6' },
+  /** Version of the hello protocol, one for both families; its presence says that the node runs Podveil. */
+  hello: 'podveil.io/hello',
+  /** status.addresses and spec.podCIDRs over again, comma-separated, for readers that watch metadata alone. */
+  addresses: 'podveil.io/addresses',
+  podCidrs: 'podveil.io/pod-cidrs',
+} as const satisfies Record<string, string | Record<Family, string>>
+
+/** Every key that an agent may write on its own Node: what the admission policy allows and `cleanup` withdraws. */
+export const OWN_ANNOTATIONS: readonly string[] = [
+  annotations.publicKey[4],
+  annotations.publicKey[6],
+  annotations.interfaceAddress[4],
+  annotations.interfaceAddress[6],
+  annotations.port[4],
+  annotations.port[6],
+  annotations.hello,
+  annotations.addresses,
+  annotations.podCidrs,
+]

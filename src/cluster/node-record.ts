@@ -1,0 +1,125 @@
+import { parsePublicKey } from '#keys/public-key.ts'
+import type { Announcement, NodeName, NodeRecord } from '#src/mesh/node-record.ts'
+import { type Cidr, cidrContains, type Family, familyOf, type IpAddress, parseCidr } from '#wg/ip.ts'
+import { annotations } from './annotations.ts'
+import { isObject, type JsonObject, listOf, member, objectOf, quote, textOf } from './hostile.ts'
+import { nodeAddresses, parseHostAddress } from './node-addresses.ts'
+import { type Fault, MALFORMED, type Noted, Notes } from './notes.ts'
+
+/** The API's own bounds: a DNS-1123 subdomain, and a UUID with room to spare. */
+const NAME = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/
+const LONGEST_UID = 128
+
+/** The API allows one of each family; more are of no node that exists. */
+const MOST_POD_CIDRS = 16
+
+/** A shorter prefix is no node's share of a pod network, but would draw the traffic of half the world to it. */
+const SHORTEST_PREFIX = { 4: 8, 6: 16 } as const
+
+/** What of one object could not be used is told in so many sentences at most. */
+const MOST_FAULTS = 16
+
+/**
+ * What the mesh keeps of a Node, whole or as PartialObjectMetadata. Whatever the object holds, this throws nothing: what
+ * cannot be used is left out, with a sentence in `faults`. An announcement with any malformed part is left out whole.
+ * @returns undefined for what is not a named object
+ */
+export function projectNode(raw: unknown): NodeRecord | undefined {
+  const node = objectOf(raw)
+  const metadata = objectOf(member(node, 'metadata'))
+  const name = textOf(member(metadata, 'name'), 253)
+  if (name === undefined || !NAME.test(name)) return undefined
+
+  const faults: string[] = []
+  const fault: Fault = sentence => {
+    if (faults.length < MOST_FAULTS) faults.push(sentence)
+  }
+  const notes = new Notes(member(metadata, 'annotations'), fault)
+  const podCidrs = podCidrsOf(node, notes, fault)
+  const hello = notes.number(annotations.hello, 65_535)
+  return {
+    name: name as NodeName,
+    uid: textOf(member(metadata, 'uid'), LONGEST_UID) ?? '',
+    createdAt: createdAt(member(metadata, 'creationTimestamp'), fault),
+    addresses: nodeAddresses(node, notes, fault),
+    podCidrs,
+    announced: {
+      4: announcement(4, notes, hello, podCidrs, fault),
+      6: announcement(6, notes, hello, podCidrs, fault),
+    },
+    faults,
+  }
+}
+
+function announcement(
+  family: Family,
+  notes: Notes,
+  hello: Noted<number>,
+  podCidrs: readonly Cidr[],
+  fault: Fault,
+): Announcement | undefined {
+  const publicKey = notes.read(annotations.publicKey[family], parsePublicKey)
+  if (publicKey === undefined) return undefined
+  const port = notes.number(annotations.port[family], 65_535)
+  const address = notes.read(annotations.interfaceAddress[family], text => parseHostAddress(text, family))
+  if (publicKey === MALFORMED || port === MALFORMED || address === MALFORMED || hello === MALFORMED) return undefined
+  return { publicKey, port, hello, interfaceAddress: ownAddress(family, address, hello, podCidrs, fault) }
+}
+
+/**
+ * A Podveil node's device has an address of the node's own pod CIDRs; another would be a claim on somebody else's pods.
+ * For a Felix node Calico IPAM allocates it, and from wherever it likes.
+ */
+function ownAddress(
+  family: Family,
+  address: IpAddress | undefined,
+  hello: number | undefined,
+  podCidrs: readonly Cidr[],
+  fault: Fault,
+): IpAddress | undefined {
+  const own = podCidrs.filter(cidr => familyOf(cidr) === family)
+  if (address === undefined || hello === undefined || own.length === 0) return address
+  if (own.some(cidr => cidrContains(cidr, address))) return address
+  fault(
+    `annotation ${annotations.interfaceAddress[family]}: ${address} is outside of the node's pod CIDRs ${own.join(', ')}`,
+  )
+  return undefined
+}
+
+/** spec.podCIDRs, else spec.podCIDR, else (of metadata alone) what the node says they are. */
+function podCidrsOf(node: JsonObject, notes: Notes, fault: Fault): readonly Cidr[] {
+  const spec = objectOf(member(node, 'spec'))
+  const listed = listOf(member(spec, 'podCIDRs'))
+  const single = member(spec, 'podCIDR')
+  const told = isObject(member(node, 'spec')) ? [] : (notes.list(annotations.podCidrs) ?? [])
+  const given = listed.length > 0 ? listed : single ? [single] : told
+  if (given.length > MOST_POD_CIDRS) fault(`has ${given.length} pod CIDRs, of which ${MOST_POD_CIDRS} are looked at`)
+  const cidrs = new Set<Cidr>()
+  for (const value of given.slice(0, MOST_POD_CIDRS)) {
+    const cidr = podCidr(value)
+    if (cidr === undefined) fault(`pod CIDR ${quote(value)} is not one that a node can have`)
+    else cidrs.add(cidr)
+  }
+  return [...cidrs]
+}
+
+function podCidr(value: unknown): Cidr | undefined {
+  const text = textOf(value, 64)
+  if (!text?.includes('/')) return undefined
+  try {
+    const cidr = parseCidr(text)
+    const length = Number(cidr.slice(cidr.indexOf('/') + 1))
+    return length >= SHORTEST_PREFIX[familyOf(cidr)] ? cidr : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** A node without a usable birth date is the youngest, so that it wins no dispute over a key. */
+function createdAt(value: unknown, fault: Fault): number {
+  const text = textOf(value, 64)
+  const ms = text === undefined ? Number.NaN : Date.parse(text)
+  if (ms >= 0) return Math.floor(ms / 1000)
+  fault(`metadata.creationTimestamp ${quote(value)} is not a time`)
+  return Number.MAX_SAFE_INTEGER
+}
