@@ -15,7 +15,7 @@ const PACKAGES: Readonly<Record<string, string>> = {
   ping: 'iputils-ping',
 }
 
-const SEARCH_PATH = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/sbin']
+const SEARCH_PATH = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin']
 
 const isInstalled = (program: string): boolean =>
   SEARCH_PATH.some(directory => {

@@ -40,6 +40,23 @@ export class LabFiles {
   get apiserver(): string {
     return join(this.root, 'apiserver')
   }
+  get apiSocket(): string {
+    return join(this.apiserver, 'api.sock')
+  }
+  /** PEM of the authority that signed the API server's certificate. */
+  get apiCa(): string {
+    return join(this.apiserver, 'tls', 'ca.crt')
+  }
+  get apiTokens(): string {
+    return join(this.apiserver, 'tokens.csv')
+  }
+  get tokens(): string {
+    return join(this.root, 'tokens.json')
+  }
+  /** What the relay says of itself: its port. */
+  get relay(): string {
+    return join(this.root, 'relay.json')
+  }
   get capture(): string {
     return join(this.root, 'underlay.pcap')
   }

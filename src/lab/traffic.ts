@@ -171,6 +171,7 @@ export class Traffic {
     this.#running = false
     const elapsedMs = Date.now() - this.#startedAt
     const reports = await this.#drain(drainMs)
+    await this.#ask(() => ({ op: 'close' }))
     return this.#account(reports, elapsedMs)
   }
 

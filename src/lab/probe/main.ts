@@ -21,11 +21,16 @@ class Probe {
   #sender: Sender | undefined
   #servers: Server[] = []
   #streams: Stream[] = []
+  #owner: object | undefined
 
-  async handle(request: ProbeRequest): Promise<unknown> {
+  /** @param owner the connection that asks; traffic ends with the connection that started it */
+  async handle(request: ProbeRequest, owner: object): Promise<unknown> {
+    if (this.#owner !== undefined && this.#owner !== owner)
+      throw new Error('busy with the traffic of another program, such as `podveil lab watch`')
     switch (request.op) {
       case 'listen':
         this.#forget()
+        this.#owner = owner
         this.#run = request.run
         this.#pod = request.pod
         this.#receiver = await Receiver.start(request.run, request.pod, request.addresses)
@@ -46,11 +51,20 @@ class Probe {
         this.#sender?.stop()
         for (const stream of this.#streams) stream.stop()
         return undefined
+      case 'close':
+        this.release(owner)
+        return undefined
       case 'snapshot':
         return this.#snapshot(request.below)
       case 'report':
         return { ...this.#snapshot(request.sent), gaps: this.#receiver?.gaps(request.sent) ?? {} } satisfies ProbeReport
     }
+  }
+
+  release(owner: object): void {
+    if (this.#owner !== owner) return
+    this.#forget()
+    this.#owner = undefined
   }
 
   #snapshot(below: Readonly<Record<string, number>>): ProbeSnapshot {
@@ -68,8 +82,10 @@ class Probe {
     this.#receiver?.close()
     for (const stream of this.#streams) stream.stop()
     for (const server of this.#servers) server.close()
+    this.#receiver = undefined
     this.#sender = undefined
     this.#streams = []
+    this.#servers = []
   }
 }
 
@@ -83,7 +99,10 @@ try {
 
 const probe = new Probe()
 rmSync(path, { force: true })
-const server = createServer(socket => serveJsonLines(socket, request => probe.handle(request as ProbeRequest)))
+const server = createServer(socket => {
+  serveJsonLines(socket, request => probe.handle(request as ProbeRequest, socket))
+  socket.on('close', () => probe.release(socket))
+})
 server.listen(path, () => chmodSync(path, 0o600))
 // A lab that was removed without asking leaves nobody behind.
 setInterval(() => existsSync(dirname(path)) || process.exit(0), 2_000)

@@ -31,6 +31,8 @@ export type ProbeRequest =
   | { readonly op: 'stop-sending' }
   /** `below`: for each flow that ends here, up to which number all have been sent a while ago. */
   | { readonly op: 'snapshot'; readonly below: Readonly<Record<string, number>> }
+  /** Forget the run, so that another program may start one. */
+  | { readonly op: 'close' }
   /** As snapshot, with the gaps; `sent`: how many of each flow have been sent in all. */
   | { readonly op: 'report'; readonly sent: Readonly<Record<string, number>> }
 

@@ -1,0 +1,83 @@
+import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { stringify } from 'yaml'
+import { formatEndpoint } from '#wg/ip.ts'
+import type { ApiAccess } from './api.ts'
+import { LabError } from './errors.ts'
+import { API_PORT, type LabPlan } from './plan.ts'
+import { startDetached } from './processes.ts'
+import { type LabFiles, writeWhole } from './state.ts'
+import { waitUntil } from './wait.ts'
+
+const RELAY = fileURLToPath(new URL('./relay.ts', import.meta.url))
+
+/** Who may do what: an administrator, and each node's agent with a name of its own, as a kubelet has one. */
+interface Tokens {
+  readonly admin: string
+  readonly nodes: Readonly<Record<string, string>>
+}
+
+/** Makes the tokens and writes them in the form of kube-apiserver's --token-auth-file. */
+export function writeTokens(plan: LabPlan, files: LabFiles): void {
+  const token = () => randomBytes(16).toString('hex')
+  const nodes = Object.fromEntries(plan.nodes.map(node => [node.name, token()]))
+  const tokens: Tokens = { admin: token(), nodes }
+  const lines = [
+    `${tokens.admin},podveil-lab-admin,podveil-lab-admin,"system:masters"`,
+    ...Object.entries(nodes).map(([name, text]) => `${text},system:node:${name},system:node:${name},"system:nodes"`),
+  ]
+  writeWhole(files.apiTokens, lines.map(line => `${line}\n`).join(''))
+  writeWhole(files.tokens, JSON.stringify(tokens))
+}
+
+/** Joins a port of the machine's loopback with the API server. @returns the port */
+export async function startRelay(files: LabFiles): Promise<number> {
+  await startDetached([process.execPath, RELAY, '127.0.0.1:0', files.apiSocket, files.relay], {
+    recordFile: files.process('relay'),
+    logFile: files.log('relay'),
+  })
+  return waitUntil(() => relayPort(files), 10_000, `the relay to the API server (${files.log('relay')})`)
+}
+
+/** Kubeconfigs for the machine, by way of the relay, and for the agent of each node, by way of the underlay. */
+export function writeKubeconfigs(plan: LabPlan, files: LabFiles, port: number): void {
+  const ca = readFileSync(files.apiCa, 'base64')
+  const tokens = readTokens(files)
+  const context = `podveil-lab-${plan.name}`
+  writeWhole(files.kubeconfig, kubeconfig(context, `https://127.0.0.1:${port}`, ca, tokens.admin))
+  const [address] = plan.switchAddresses
+  if (address === undefined) throw new LabError('ERR_LAB_STATE', 'the lab has no address family')
+  const server = `https://${formatEndpoint({ address, port: API_PORT })}`
+  for (const node of plan.nodes)
+    writeWhole(files.node(node.name, 'kubeconfig'), kubeconfig(context, server, ca, tokens.nodes[node.name] ?? ''))
+}
+
+/** @throws LabError when the lab has no API server yet */
+export function adminAccess(files: LabFiles): ApiAccess {
+  try {
+    return {
+      host: '127.0.0.1',
+      port: relayPort(files),
+      ca: readFileSync(files.apiCa, 'utf8'),
+      token: readTokens(files).admin,
+    }
+  } catch (cause) {
+    throw new LabError('ERR_LAB_STATE', 'the lab is not complete: remove it with `podveil lab down`', { cause })
+  }
+}
+
+const readTokens = (files: LabFiles): Tokens => JSON.parse(readFileSync(files.tokens, 'utf8')) as Tokens
+
+const relayPort = (files: LabFiles): number => (JSON.parse(readFileSync(files.relay, 'utf8')) as { port: number }).port
+
+function kubeconfig(name: string, server: string, ca: string, token: string): string {
+  return stringify({
+    apiVersion: 'v1',
+    kind: 'Config',
+    clusters: [{ name, cluster: { server, 'certificate-authority-data': ca } }],
+    users: [{ name, user: { token } }],
+    contexts: [{ name, context: { cluster: name, user: name } }],
+    'current-context': name,
+  })
+}
