@@ -1,0 +1,149 @@
+import { randomUUID } from 'node:crypto'
+import { isDeepStrictEqual } from 'node:util'
+import { type Json, type JsonObject, objectAt, textAt, without } from './json.ts'
+import { checkMetadata, decodeMetadata, nameOf } from './metadata.ts'
+import { type StoredObject, withMeta } from './object.ts'
+import { groupVersion, type Resource, subjectOf } from './resource.ts'
+import { badRequest, type Cause, conflict, invalid } from './status.ts'
+
+/** What became of an object on its way into the store. */
+export interface Admitted {
+  /** Without resourceVersion, which the store gives. */
+  readonly object: JsonObject
+  /** Fields that the schema does not know and that were dropped. */
+  readonly unknown: readonly string[]
+}
+
+/** metadata that a client may send and the server does not take from it. */
+const SERVER_FIELDS = {
+  resourceVersion: undefined,
+  selfLink: undefined,
+  managedFields: undefined,
+  deletionTimestamp: undefined,
+  deletionGracePeriodSeconds: undefined,
+}
+
+/** A new object, ready for the store. Throws 400 and 422. */
+export function admitCreate(resource: Resource, body: JsonObject, namespace: string | undefined): Admitted {
+  decode(resource, body, namespace)
+  if (textAt(body, 'metadata', 'resourceVersion') !== '') {
+    throw badRequest('resourceVersion should not be set on objects to be created')
+  }
+  const stored = (resource.toStored ?? same)(without(body, 'apiVersion', 'kind'))
+  const fresh = withMeta(resource.status === 'alone' ? without(stored, 'status') : stored, {
+    ...SERVER_FIELDS,
+    name: nameOf(body),
+    namespace,
+    uid: randomUUID(),
+    creationTimestamp: new Date().toISOString().replace(/\.\d+Z$/, 'Z'),
+    generation: resource.generation ? 1 : undefined,
+  })
+  return admit(resource, (resource.complete ?? same)(fresh), undefined)
+}
+
+/** An object that replaces another, ready for the store. Throws 400, 409 and 422. */
+export function admitUpdate(
+  resource: Resource,
+  current: StoredObject,
+  body: JsonObject,
+  subresource?: string,
+): Admitted {
+  const namespace = textAt(current, 'metadata', 'namespace')
+  decode(resource, body, namespace === '' ? undefined : namespace)
+  const { name } = current.metadata
+  const bodyName = textAt(body, 'metadata', 'name')
+  if (bodyName !== '' && bodyName !== name) {
+    throw badRequest(`the name of the object (${bodyName}) does not match the name on the URL (${name})`)
+  }
+  checkPreconditions(resource, current, objectAt(body, 'metadata'))
+  const stored = (resource.toStored ?? same)(without(body, 'apiVersion', 'kind'))
+  const { object, unknown } = admit(resource, merged(resource, current, stored, subresource), current)
+  if (!resource.generation || isDeepStrictEqual(counted(resource, object), counted(resource, current))) {
+    return { object, unknown }
+  }
+  const generation = Number(current.metadata['generation'] ?? 0) + 1
+  return { object: withMeta(object, { generation }), unknown }
+}
+
+/** Throws 409 where the client's resourceVersion or uid is not the object's. */
+export function checkPreconditions(resource: Resource, current: StoredObject, wanted: JsonObject): void {
+  const subject = subjectOf(resource, current.metadata.name)
+  const { uid, resourceVersion } = wanted
+  if (typeof uid === 'string' && uid !== '' && uid !== current.metadata.uid) {
+    const why = `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${current.metadata.uid}`
+    throw conflict(subject, why)
+  }
+  if (typeof resourceVersion !== 'string' || resourceVersion === '' || resourceVersion === '0') return
+  if (resourceVersion !== current.metadata.resourceVersion) throw conflict(subject)
+}
+
+/** Whether the two differ in more than the resourceVersion: a write that changes nothing is none. */
+export function sameObject(a: JsonObject, b: JsonObject): boolean {
+  return isDeepStrictEqual(withMeta(a, { resourceVersion: undefined }), withMeta(b, { resourceVersion: undefined }))
+}
+
+function same(object: JsonObject): JsonObject {
+  return object
+}
+
+function decode(resource: Resource, body: JsonObject, namespace: string | undefined): void {
+  const { kind, apiVersion } = body
+  // The real server's own kinds may come without their name; a custom resource may not.
+  if (resource.schema !== undefined && kind === undefined) throw badRequest("Object 'Kind' is missing")
+  if (kind !== undefined && kind !== resource.kind) {
+    throw badRequest(`${String(kind)} in version ${JSON.stringify(apiVersion)} cannot be handled as a ${resource.kind}`)
+  }
+  if (apiVersion !== undefined && apiVersion !== groupVersion(resource)) {
+    const versions = `(${String(apiVersion)}) does not match the expected API version (${groupVersion(resource)})`
+    throw badRequest(`the API version in the data ${versions}`)
+  }
+  decodeMetadata(resource, body)
+  const given = textAt(body, 'metadata', 'namespace')
+  if (given !== '' && given !== (namespace ?? '')) {
+    throw badRequest('the namespace of the provided object does not match the namespace sent on the request')
+  }
+}
+
+/** The current object with what that write may change: all but status, or status, or status and metadata. */
+function merged(
+  resource: Resource,
+  current: StoredObject,
+  next: JsonObject,
+  subresource: string | undefined,
+): JsonObject {
+  const metadata = withMeta(next, {
+    ...SERVER_FIELDS,
+    name: current.metadata.name,
+    namespace: current.metadata['namespace'],
+    uid: current.metadata.uid,
+    creationTimestamp: current.metadata.creationTimestamp,
+    generation: current.metadata['generation'],
+    generateName: current.metadata['generateName'],
+    deletionTimestamp: current.metadata['deletionTimestamp'],
+    deletionGracePeriodSeconds: current.metadata['deletionGracePeriodSeconds'],
+  })['metadata'] as Json
+  const status = subresource === 'status' ? next['status'] : current['status']
+  const withStatus = (object: JsonObject): JsonObject => {
+    return status === undefined ? without(object, 'status') : { ...object, status }
+  }
+  if (resource.status === 'none') return { ...next, metadata }
+  if (subresource === undefined) return withStatus({ ...next, metadata })
+  return withStatus(resource.status === 'alone' ? current : { ...current, metadata })
+}
+
+/** What metadata.generation counts changes of. */
+function counted(resource: Resource, object: JsonObject): JsonObject {
+  return resource.status === 'none' ? without(object, 'metadata') : without(object, 'metadata', 'status')
+}
+
+function admit(resource: Resource, object: JsonObject, previous: StoredObject | undefined): Admitted {
+  const shaped = resource.schema?.shape(object) ?? { object, unknown: [] }
+  const causes: readonly Cause[] = [
+    ...checkMetadata(resource, shaped.object),
+    ...(resource.schema?.check(shaped.object) ?? []),
+    ...(resource.check?.(shaped.object, previous) ?? []),
+  ]
+  if (causes.length === 0) return shaped
+  const name = textAt(object, 'metadata', 'name')
+  throw invalid({ group: resource.group, kind: resource.kind, name }, causes)
+}
