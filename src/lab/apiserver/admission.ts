@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
-import { type Json, type JsonObject, objectAt, textAt, without } from './json.ts'
+import { type Json, type JsonObject, objectAt, plainText, textAt, without } from './json.ts'
 import { checkMetadata, decodeMetadata, nameOf } from './metadata.ts'
 import { type StoredObject, withMeta } from './object.ts'
 import { groupVersion, type Resource, subjectOf } from './resource.ts'
 import { badRequest, type Cause, conflict, invalid } from './status.ts'
+import { timestamp } from './timestamp.ts'
 
 /** What became of an object on its way into the store. */
 export interface Admitted {
@@ -35,7 +36,7 @@ export function admitCreate(resource: Resource, body: JsonObject, namespace: str
     name: nameOf(body),
     namespace,
     uid: randomUUID(),
-    creationTimestamp: new Date().toISOString().replace(/\.\d+Z$/, 'Z'),
+    creationTimestamp: timestamp(),
     generation: resource.generation ? 1 : undefined,
   })
   return admit(resource, (resource.complete ?? same)(fresh), undefined)
@@ -61,7 +62,7 @@ export function admitUpdate(
   if (!resource.generation || isDeepStrictEqual(counted(resource, object), counted(resource, current))) {
     return { object, unknown }
   }
-  const generation = Number(current.metadata['generation'] ?? 0) + 1
+  const generation = Number(current.metadata.generation ?? 0) + 1
   return { object: withMeta(object, { generation }), unknown }
 }
 
@@ -91,10 +92,12 @@ function decode(resource: Resource, body: JsonObject, namespace: string | undefi
   // The real server's own kinds may come without their name; a custom resource may not.
   if (resource.schema !== undefined && kind === undefined) throw badRequest("Object 'Kind' is missing")
   if (kind !== undefined && kind !== resource.kind) {
-    throw badRequest(`${String(kind)} in version ${JSON.stringify(apiVersion)} cannot be handled as a ${resource.kind}`)
+    throw badRequest(
+      `${plainText(kind)} in version ${JSON.stringify(apiVersion)} cannot be handled as a ${resource.kind}`,
+    )
   }
   if (apiVersion !== undefined && apiVersion !== groupVersion(resource)) {
-    const versions = `(${String(apiVersion)}) does not match the expected API version (${groupVersion(resource)})`
+    const versions = `(${plainText(apiVersion)}) does not match the expected API version (${groupVersion(resource)})`
     throw badRequest(`the API version in the data ${versions}`)
   }
   decodeMetadata(resource, body)
@@ -114,15 +117,15 @@ function merged(
   const metadata = withMeta(next, {
     ...SERVER_FIELDS,
     name: current.metadata.name,
-    namespace: current.metadata['namespace'],
+    namespace: current.metadata.namespace,
     uid: current.metadata.uid,
     creationTimestamp: current.metadata.creationTimestamp,
-    generation: current.metadata['generation'],
-    generateName: current.metadata['generateName'],
-    deletionTimestamp: current.metadata['deletionTimestamp'],
-    deletionGracePeriodSeconds: current.metadata['deletionGracePeriodSeconds'],
-  })['metadata'] as Json
-  const status = subresource === 'status' ? next['status'] : current['status']
+    generation: current.metadata.generation,
+    generateName: current.metadata.generateName,
+    deletionTimestamp: current.metadata.deletionTimestamp,
+    deletionGracePeriodSeconds: current.metadata.deletionGracePeriodSeconds,
+  }).metadata as Json
+  const status = subresource === 'status' ? next.status : current.status
   const withStatus = (object: JsonObject): JsonObject => {
     return status === undefined ? without(object, 'status') : { ...object, status }
   }

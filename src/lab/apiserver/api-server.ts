@@ -77,6 +77,8 @@ export class ApiServer implements AsyncDisposable {
     this.#journal = options.dataDirectory === undefined ? undefined : new Journal(options.dataDirectory)
     this.store = new Store(options.historyLimit ?? 10_000, this.#journal?.loaded)
     seed(this.store, options.definitions ?? [])
+    // Nobody has seen the seeding; as after a start of the real server, history begins here.
+    this.store.compact()
     this.#journal?.begin(() => this.store.state)
     if (this.#journal !== undefined) this.store.onChange(this.#journal.record)
     this.#watches = new Watches(this.store)

@@ -1,11 +1,12 @@
 import { ageOf } from './age.ts'
 import { builtin } from './builtin-kind.ts'
 import { AGE, NAME, NAME_AND_AGE, since } from './columns.ts'
-import { arrayAt, at, isObject, type Json, type JsonObject, objectAt, textAt } from './json.ts'
+import { arrayAt, at, isObject, type Json, type JsonObject, objectAt, plainText, textAt } from './json.ts'
 import { jsonPath } from './json-path.ts'
 import type { Column, Resource } from './resource.ts'
 import { ObjectSchema } from './schema.ts'
 import type { Cause } from './status.ts'
+import { timestamp } from './timestamp.ts'
 
 export const CUSTOM_RESOURCE_DEFINITIONS: Resource = builtin({
   group: 'apiextensions.k8s.io',
@@ -28,7 +29,7 @@ function establish(crd: JsonObject): JsonObject {
   const names = objectAt(crd, 'spec', 'names')
   const kind = textAt(names, 'kind')
   const complete = { listKind: `${kind}List`, singular: kind.toLowerCase(), ...names }
-  const now = new Date().toISOString().replace(/\.\d+Z$/, 'Z')
+  const now = timestamp()
   const stored = arrayAt(crd, 'spec', 'versions').filter(version => at(version, 'storage') === true)
   const condition = (type: string, reason: string): JsonObject => {
     return { type, status: 'True', reason, message: '', lastTransitionTime: now }
@@ -124,7 +125,7 @@ function printerColumn(column: JsonObject): Column {
     priority: typeof priority === 'number' ? priority : 0,
     cell: (object, now) => {
       const [value = null] = find(object)
-      if (type === 'date') return ageOf(String(value), now)
+      if (type === 'date') return ageOf(plainText(value), now)
       return typeof value === 'object' && value !== null ? JSON.stringify(value) : value
     },
   }

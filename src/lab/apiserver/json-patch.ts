@@ -12,10 +12,10 @@ function applyOperation(target: Json, operation: Json): Json {
   const path = pointer(textAt(operation, 'path'))
   switch (textAt(operation, 'op')) {
     case 'add':
-      return edit(target, path, 'add', valueOf(operation))
+      return edit(target, path, 'add', newValue(operation))
     case 'replace':
       read(target, path)
-      return edit(target, path, 'replace', valueOf(operation))
+      return edit(target, path, 'replace', newValue(operation))
     case 'remove':
       read(target, path)
       return edit(target, path, 'remove', null)
@@ -26,15 +26,15 @@ function applyOperation(target: Json, operation: Json): Json {
     case 'copy':
       return edit(target, path, 'add', read(target, pointer(textAt(operation, 'from'))))
     case 'test':
-      if (isDeepStrictEqual(read(target, path), valueOf(operation))) return target
+      if (isDeepStrictEqual(read(target, path), newValue(operation))) return target
       throw unfit(`testing value /${path.join('/')} failed`)
     default:
       throw badRequest(`error decoding patch: unknown operation ${JSON.stringify(textAt(operation, 'op'))}`)
   }
 }
 
-function valueOf(operation: Json): Json {
-  const value = isObject(operation) ? operation['value'] : undefined
+function newValue(operation: Json): Json {
+  const value = isObject(operation) ? operation.value : undefined
   if (value === undefined) throw badRequest('error decoding patch: an operation has no value')
   return value
 }

@@ -31,6 +31,11 @@ export function textAt(value: Json | undefined, ...path: string[]): string {
   return typeof found === 'string' ? found : ''
 }
 
+/** A plain value as text; '' for null, lists and objects. */
+export function plainText(value: Json | undefined): string {
+  return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean' ? String(value) : ''
+}
+
 export function at(value: Json | undefined, ...path: string[]): Json | undefined {
   let here = value
   for (const key of path) {

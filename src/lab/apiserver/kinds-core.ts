@@ -1,7 +1,7 @@
 import { builtin } from './builtin-kind.ts'
 import { AGE, column, NAME, orNone, since } from './columns.ts'
 import { eventFromStored, eventLastSeen, eventSource, eventToStored } from './event-versions.ts'
-import { arrayAt, at, type JsonObject, objectAt, textAt } from './json.ts'
+import { arrayAt, at, type JsonObject, objectAt, plainText, textAt } from './json.ts'
 import { withMeta } from './object.ts'
 import type { Resource } from './resource.ts'
 
@@ -96,12 +96,12 @@ const events = builtin({
     column('Type', 'type'),
     column('Reason', 'reason'),
     column('Object', object => {
-      const { kind, name } = objectAt(object, 'involvedObject')
-      return `${String(kind ?? '').toLowerCase()}/${String(name ?? '')}`
+      const kind = textAt(object, 'involvedObject', 'kind').toLowerCase()
+      return `${kind}/${textAt(object, 'involvedObject', 'name')}`
     }),
     column('Source', eventSource, 1),
     column('Message', object => textAt(object, 'message').trim()),
-    column('Count', object => String(at(object, 'count') ?? 1), 1),
+    column('Count', object => plainText(at(object, 'count') ?? 1), 1),
     { ...NAME, priority: 1 },
   ],
 })

@@ -26,7 +26,7 @@ function readFile(file: string): readonly JsonObject[] {
     if (error !== undefined) throw new ManifestError(file, error.message)
     const value = document.toJS() as Json
     if (value === null) return []
-    if (isObject(value) && value['kind'] === 'CustomResourceDefinition') return [value]
+    if (isObject(value) && value.kind === 'CustomResourceDefinition') return [value]
     throw new ManifestError(file, 'is not a CustomResourceDefinition')
   })
 }

@@ -1,5 +1,5 @@
 import { randomInt } from 'node:crypto'
-import { at, isArray, isObject, type Json, type JsonObject, objectAt, typeName } from './json.ts'
+import { at, isArray, isObject, type Json, type JsonObject, objectAt, plainText, typeName } from './json.ts'
 import type { Resource } from './resource.ts'
 import { type ApiError, badRequest, type Cause } from './status.ts'
 
@@ -24,7 +24,7 @@ const ANNOTATIONS_LIMIT = 256 * 1024
 
 /** Throws 400 where metadata has a field of a wrong type, as the real server's decoder does before anything else. */
 export function decodeMetadata(resource: Resource, object: JsonObject): void {
-  const metadata = object['metadata']
+  const metadata = object.metadata
   if (metadata === undefined) return
   if (!isObject(metadata)) throw undecodable(resource, 'metadata', metadata)
   for (const [field, type] of Object.entries(TYPES)) {
@@ -67,7 +67,7 @@ export function checkMetadata(resource: Resource, object: JsonObject): readonly 
 }
 
 function* checkName(resource: Resource, metadata: JsonObject): Generator<Cause> {
-  const name = String(metadata['name'] ?? '')
+  const name = plainText(metadata.name)
   if (name === '') {
     yield {
       reason: 'FieldValueRequired',
@@ -88,7 +88,7 @@ function* checkName(resource: Resource, metadata: JsonObject): Generator<Cause> 
 function* checkLabels(metadata: JsonObject): Generator<Cause> {
   for (const [key, value] of Object.entries(objectAt(metadata, 'labels'))) {
     if (!isQualifiedName(key)) yield refuse('metadata.labels', key, 'name part must consist of alphanumeric characters')
-    const text = String(value)
+    const text = plainText(value)
     if (text.length > 63 || !LABEL_VALUE.test(text))
       yield refuse('metadata.labels', text, 'a valid label must be short')
   }
@@ -97,7 +97,7 @@ function* checkLabels(metadata: JsonObject): Generator<Cause> {
 function* checkAnnotations(metadata: JsonObject): Generator<Cause> {
   let size = 0
   for (const [key, value] of Object.entries(objectAt(metadata, 'annotations'))) {
-    size += key.length + String(value).length
+    size += key.length + plainText(value).length
     if (isQualifiedName(key.toLowerCase())) continue
     yield refuse('metadata.annotations', key, 'name part must consist of alphanumeric characters')
   }
@@ -107,7 +107,7 @@ function* checkAnnotations(metadata: JsonObject): Generator<Cause> {
 }
 
 function* checkLists(metadata: JsonObject): Generator<Cause> {
-  const finalizers = metadata['finalizers']
+  const finalizers = metadata.finalizers
   if (!isArray(finalizers)) return
   for (const [index, finalizer] of finalizers.entries()) {
     if (typeof finalizer === 'string' && isQualifiedName(finalizer)) continue

@@ -28,7 +28,7 @@ export function textMap(object: JsonObject, field: 'labels' | 'annotations'): Re
 
 export function withMeta<T extends JsonObject>(object: T, changes: Readonly<Record<string, Json | undefined>>): T {
   const metadata: Record<string, Json> = {}
-  for (const [key, value] of Object.entries({ ...(object['metadata'] as JsonObject), ...changes })) {
+  for (const [key, value] of Object.entries({ ...(object.metadata as JsonObject), ...changes })) {
     if (value !== undefined) metadata[key] = value
   }
   return { ...object, metadata }

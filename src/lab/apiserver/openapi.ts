@@ -95,7 +95,7 @@ function schemaOf(resource: Resource): JsonObject {
     properties: {
       apiVersion: { type: 'string', description: `Always ${groupVersion(resource)}.` },
       kind: { type: 'string', description: `Always ${kind}.` },
-      ...(own['properties'] as JsonObject | undefined),
+      ...(own.properties as JsonObject | undefined),
       metadata: OBJECT_META,
     },
     'x-kubernetes-group-version-kind': [{ group, version, kind }],

@@ -1,4 +1,4 @@
-import { arrayAt, isArray, isObject, type Json, type JsonObject, objectAt, typeName } from './json.ts'
+import { arrayAt, isArray, isObject, type Json, type JsonObject, objectAt, plainText, typeName } from './json.ts'
 import { formatMatches } from './schema-format.ts'
 import type { Cause } from './status.ts'
 
@@ -24,20 +24,20 @@ function refused(path: string, value: Json, why: string): Cause {
 
 function checkType(value: Json, schema: JsonObject, path: string): Cause | undefined {
   const type = typeName(value)
-  if (type === 'null' && schema['nullable'] === true) return undefined
-  const wanted = schema['type']
+  if (type === 'null' && schema.nullable === true) return undefined
+  const wanted = schema.type
   const intOrString = schema['x-kubernetes-int-or-string'] === true
   const fits = intOrString
     ? type === 'integer' || type === 'string'
     : typeof wanted !== 'string' || type === wanted || (type === 'integer' && wanted === 'number')
   if (fits) return undefined
-  const name = intOrString ? 'integer,string' : wanted
+  const name = intOrString ? 'integer,string' : plainText(wanted)
   const message = `Invalid value: "${type}": ${path} in body must be of type ${name}: "${type}"`
   return { reason: 'FieldValueTypeInvalid', message, field: path }
 }
 
 function* checkEnum(value: Json, schema: JsonObject, path: string): Generator<Cause> {
-  const allowed = schema['enum']
+  const allowed = schema.enum
   if (!isArray(allowed)) return
   const texts = allowed.map(item => JSON.stringify(item))
   if (texts.includes(JSON.stringify(value))) return
@@ -47,7 +47,7 @@ function* checkEnum(value: Json, schema: JsonObject, path: string): Generator<Ca
 
 function* checkText(value: string, schema: JsonObject, path: string): Generator<Cause> {
   const { maxLength, minLength, pattern, format } = schema
-  const length = [...value].length
+  const length = Array.from(value).length
   if (typeof maxLength === 'number' && length > maxLength) {
     yield { reason: 'FieldValueTooLong', message: `Too long: may not be more than ${maxLength} bytes`, field: path }
   }
@@ -114,7 +114,7 @@ function* checkObject(value: JsonObject, schema: JsonObject, path: string): Gene
     yield { reason: 'FieldValueTooMany', message, field: path }
   }
   const properties = objectAt(schema, 'properties')
-  const others = schema['additionalProperties']
+  const others = schema.additionalProperties
   for (const [key, child] of Object.entries(value)) {
     const childSchema = Object.hasOwn(properties, key) ? properties[key] : others
     if (isObject(childSchema)) yield* checkValue(child, childSchema, `${prefix}${key}`)

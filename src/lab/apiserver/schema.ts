@@ -50,7 +50,7 @@ function shapeValue(value: Json, schema: JsonObject, path: string, unknown: stri
 
 function shapeObject(value: JsonObject, schema: JsonObject, path: string, unknown: string[]): Record<string, Json> {
   const properties = objectAt(schema, 'properties')
-  const others = schema['additionalProperties']
+  const others = schema.additionalProperties
   const preserve = schema['x-kubernetes-preserve-unknown-fields'] === true || others === true
   const kept: Record<string, Json> = {}
   for (const [key, child] of Object.entries(value)) {
@@ -65,10 +65,10 @@ function shapeObject(value: JsonObject, schema: JsonObject, path: string, unknow
 
 function withDefaults(value: Record<string, Json>, properties: JsonObject): JsonObject {
   for (const [key, schema] of Object.entries(properties)) {
-    const fallback = isObject(schema) ? schema['default'] : undefined
+    const fallback = isObject(schema) ? schema.default : undefined
     if (fallback === undefined || !isObject(schema)) continue
     // A null where null is not allowed counts as absent, if there is a default to put there.
-    if (value[key] === undefined || (value[key] === null && schema['nullable'] !== true)) {
+    if (value[key] === undefined || (value[key] === null && schema.nullable !== true)) {
       value[key] = shapeValue(fallback, schema, key, [])
     }
   }

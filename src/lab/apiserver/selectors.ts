@@ -1,4 +1,4 @@
-import { at, type JsonObject } from './json.ts'
+import { at, type JsonObject, plainText } from './json.ts'
 import { textMap } from './object.ts'
 import type { Resource } from './resource.ts'
 import { badRequest } from './status.ts'
@@ -28,9 +28,7 @@ function fieldTests(resource: Resource, text: string): Selector[] {
     const keys = path.split('.')
     const served = resource.fromStored ?? (object => object)
     return object => {
-      const value = at(served(object), ...keys)
-      const text = value === undefined || value === null ? '' : String(value)
-      return (text === wanted) === (operator !== '!=')
+      return (plainText(at(served(object), ...keys)) === wanted) === (operator !== '!=')
     }
   })
 }

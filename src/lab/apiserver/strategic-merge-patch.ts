@@ -16,13 +16,13 @@ export function strategicMergePatch(target: JsonObject, patch: JsonObject, keys:
 }
 
 function mergeObjects(target: JsonObject, patch: JsonObject, keys: MergeKeys, path: string): JsonObject {
-  if (patch['$patch'] === 'replace') return withoutDirectives(patch)
+  if (patch.$patch === 'replace') return withoutDirectives(patch)
   const merged: Record<string, Json> = { ...target }
   for (const [key, value] of Object.entries(patch)) {
     const childPath = path === '' ? key : `${path}.${key}`
     if (key.startsWith(DELETE_VALUES)) deleteValues(merged, key.slice(DELETE_VALUES.length), value)
     else if (DIRECTIVE.test(key)) continue
-    else if (value === null || (isObject(value) && value['$patch'] === 'delete')) delete merged[key]
+    else if (value === null || (isObject(value) && value.$patch === 'delete')) delete merged[key]
     else merged[key] = mergeValue(merged[key], value, keys, childPath)
   }
   return merged
@@ -48,12 +48,12 @@ function mergeLists(
   path: string,
 ): readonly Json[] {
   const items = patch.filter(isObject)
-  if (items.some(item => item['$patch'] === 'replace')) return items.filter(item => item['$patch'] !== 'replace')
+  if (items.some(item => item.$patch === 'replace')) return items.filter(item => item.$patch !== 'replace')
   let merged = [...target]
   for (const item of items) {
     const index = merged.findIndex(known => isObject(known) && known[key] === item[key])
     const known = merged[index]
-    if (item['$patch'] === 'delete') merged = merged.filter((_, at) => at !== index)
+    if (item.$patch === 'delete') merged = merged.filter((_, at) => at !== index)
     else if (isObject(known)) merged[index] = mergeObjects(known, item, keys, path)
     else merged.push(item)
   }

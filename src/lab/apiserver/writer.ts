@@ -5,6 +5,7 @@ import { keyOf, type StoredObject, withMeta } from './object.ts'
 import { type Resource, subjectOf } from './resource.ts'
 import { alreadyExists, badRequest, invalid, notFound } from './status.ts'
 import type { Store } from './store.ts'
+import { timestamp } from './timestamp.ts'
 
 /** What `fieldValidation` and `dryRun` in the query ask of a write. */
 export interface WriteOptions {
@@ -81,7 +82,7 @@ export class Writer {
     if (dryRun) return { object: current, gone }
     if (gone) return { object: this.#remove(place, current), gone }
     if (at(current, 'metadata', 'deletionTimestamp') !== undefined) return { object: current, gone }
-    const marked = withMeta(current, { deletionTimestamp: new Date().toISOString().replace(/\.\d+Z$/, 'Z') })
+    const marked = withMeta(current, { deletionTimestamp: timestamp() })
     return { object: this.#store.put(resource.collection, marked), gone }
   }
 
