@@ -1,6 +1,17 @@
 // fetch [--refresh] [KERNEL...]: puts the kernels that the suite runs on into the cache (all of them when none is named).
 // Status: 0 when every one is there that must be, 77 where this machine cannot have them, with the reason; 1 when something broke.
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { needProgram, output } from '../tools/programs.ts'
 import { runTool, Skip } from '../tools/skip.ts'
@@ -16,7 +27,8 @@ await runTool('kernel fetch', async args => {
   const again = args.includes('--refresh')
   const names = args.filter(arg => !arg.startsWith('-'))
   const unknown = names.filter(name => !KERNELS.some(kernel => kernel.name === name))
-  if (unknown.length > 0) throw new Error(`no such kernel: ${unknown.join(' ')}; there are ${KERNELS.map(k => k.name).join(' ')}`)
+  if (unknown.length > 0)
+    throw new Error(`no such kernel: ${unknown.join(' ')}; there are ${KERNELS.map(k => k.name).join(' ')}`)
 
   const missing: string[] = []
   for (const kernel of KERNELS.filter(({ name }) => names.length === 0 || names.includes(name))) {

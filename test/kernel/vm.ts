@@ -3,7 +3,18 @@
 // in the same place, and whatever it writes is gone with it.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, mkdtempSync, openSync, closeSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
@@ -106,7 +117,12 @@ function start(children: ChildProcess[], program: string, args: readonly string[
   return child
 }
 
-async function shareRoot(machine: Machine, programs: Programs, work: string, children: ChildProcess[]): Promise<string> {
+async function shareRoot(
+  machine: Machine,
+  programs: Programs,
+  work: string,
+  children: ChildProcess[],
+): Promise<string> {
   const socket = join(work, 'root.sock')
   const root = join(work, 'root')
   const script = join(work, 'share')
@@ -141,7 +157,9 @@ function mountPoint(path: string): string {
   const points = new Set(
     readFileSync('/proc/self/mounts', 'utf8')
       .split('\n')
-      .map(line => (line.split(' ')[1] ?? '').replace(/\\(\d{3})/g, (_, octal) => String.fromCharCode(parseInt(octal, 8)))),
+      .map(line =>
+        (line.split(' ')[1] ?? '').replace(/\\(\d{3})/g, (_, octal) => String.fromCharCode(parseInt(octal, 8))),
+      ),
   )
   let at = path
   while (at !== '/' && !points.has(at)) at = dirname(at)
@@ -224,8 +242,21 @@ function qemuArguments(machine: Machine, work: string, fsSocket: string): string
     ...['-smp', kvm ? '2' : '1', '-m', `${memoryMiB}`],
     // virtiofsd reads and writes the guest's memory, so it is shared.
     ...['-object', `memory-backend-memfd,id=memory,size=${memoryMiB}M,share=on`],
-    ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot', '-serial', `file:${join(work, 'kernel.log')}`],
-    ...['-chardev', `socket,id=root,path=${fsSocket}`, '-device', 'vhost-user-fs-pci,chardev=root,tag=root,queue-size=1024'],
+    ...[
+      '-nodefaults',
+      '-no-user-config',
+      '-display',
+      'none',
+      '-no-reboot',
+      '-serial',
+      `file:${join(work, 'kernel.log')}`,
+    ],
+    ...[
+      '-chardev',
+      `socket,id=root,path=${fsSocket}`,
+      '-device',
+      'vhost-user-fs-pci,chardev=root,tag=root,queue-size=1024',
+    ],
     ...['-object', 'rng-random,id=random,filename=/dev/urandom', '-device', 'virtio-rng-pci,rng=random'],
     '-device',
     'virtio-serial-pci',
@@ -236,7 +267,13 @@ function qemuArguments(machine: Machine, work: string, fsSocket: string): string
 }
 
 /** Resolves when the command has ended and all that it said has been passed on, or when the machine can be given up. */
-async function follow(machine: Machine, qemu: ChildProcess, ports: Ports, began: number, work: string): Promise<Outcome> {
+async function follow(
+  machine: Machine,
+  qemu: ChildProcess,
+  ports: Ports,
+  began: number,
+  work: string,
+): Promise<Outcome> {
   const gone = new Promise<void>(resolve => qemu.once('exit', () => resolve()))
   const streams: Promise<unknown>[] = []
   const pass = async (port: Promise<Socket>, to: Writable): Promise<void> => {
@@ -246,7 +283,8 @@ async function follow(machine: Machine, qemu: ChildProcess, ports: Ports, began:
   }
   void pass(ports.out, machine.stdout)
   void pass(ports.err, machine.stderr)
-  if (machine.collect !== undefined) void ports.files.then(socket => streams.push(unpackInto(machine.collect ?? '', socket)))
+  if (machine.collect !== undefined)
+    void ports.files.then(socket => streams.push(unpackInto(machine.collect ?? '', socket)))
 
   let started = 0
   let ended = 0

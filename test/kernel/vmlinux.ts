@@ -18,7 +18,8 @@ export function unpackKernel(bzImage: Buffer): Buffer {
   const setup = ((bzImage[SETUP_SECTS] || 4) + 1) * SECTOR
   const start = setup + bzImage.readUInt32LE(PAYLOAD_OFFSET)
   const end = start + bzImage.readUInt32LE(PAYLOAD_LENGTH)
-  if (end > bzImage.length) throw new Error(`not a whole bzImage: the payload ends at ${end} of ${bzImage.length} bytes`)
+  if (end > bzImage.length)
+    throw new Error(`not a whole bzImage: the payload ends at ${end} of ${bzImage.length} bytes`)
 
   const elf = decompress(bzImage.subarray(start, end))
   if (elf.toString('latin1', 0, 4) !== '\x7fELF') throw new Error('the payload of the bzImage is not an ELF image')

@@ -2,7 +2,7 @@
 // is released, and a one-member etcd that listens on a unix socket only. So one binary, one pid, one TCP port (the one that
 // kube-apiserver is told), and any number of them can run side by side, in any network namespace.
 //
-//	kube-apiserver-with-etcd --etcd-dir DIR [--fsync] [--until-stdin-closes] -- <kube-apiserver flags>
+//	kube-apiserver-with-etcd --etcd-dir DIR [--fsync] -- <kube-apiserver flags>
 //
 // DIR keeps etcd's data and its socket (etcd.sock), so a server that was killed comes back with what it knew.
 package main
@@ -11,12 +11,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"net/url"
 	"os"
 	"path/filepath"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
@@ -34,7 +32,6 @@ const (
 func main() {
 	etcdDir := flag.String("etcd-dir", "", "where etcd keeps its data and its socket (required)")
 	fsync := flag.Bool("fsync", false, "let etcd wait for the disk at every write; off, a killed process loses nothing, a killed machine may")
-	untilStdin := flag.Bool("until-stdin-closes", false, "stop as on SIGTERM when standard input ends, so that nothing outlives the process that holds it")
 	flag.Parse()
 	if *etcdDir == "" {
 		fmt.Fprintln(os.Stderr, "kube-apiserver-with-etcd: give --etcd-dir DIR")
@@ -53,9 +50,6 @@ func main() {
 			os.Exit(1)
 		}
 	}()
-	if *untilStdin {
-		go stopAtEndOf(os.Stdin)
-	}
 
 	command := app.NewAPIServerCommand()
 	command.SetArgs(append([]string{"--etcd-servers=unix://" + socket}, flag.Args()...))
@@ -109,9 +103,4 @@ func startEtcd(dir string, fsync bool) (*embed.Etcd, string, error) {
 		etcd.Close()
 		return nil, "", fmt.Errorf("not ready within %s", etcdStartLimit)
 	}
-}
-
-func stopAtEndOf(input io.Reader) {
-	_, _ = io.Copy(io.Discard, input)
-	_ = syscall.Kill(os.Getpid(), syscall.SIGTERM)
 }
