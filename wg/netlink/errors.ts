@@ -17,10 +17,12 @@ export interface ExtendedAck {
   readonly missing?: number
 }
 
-const { EPERM, ENOBUFS, EINTR, EAGAIN, EBUSY, ETIMEDOUT, EOPNOTSUPP } = constants.errno
+const { EPERM, ESRCH, ENOBUFS, EINTR, EAGAIN, EBUSY, ETIMEDOUT, EOPNOTSUPP } = constants.errno
 
 const HINTS: ReadonlyMap<number, string> = new Map([
   [EPERM, 'needs CAP_NET_ADMIN in this network namespace'],
+  // The kernel's word for a route that is not there, of which libc says "no such process".
+  [ESRCH, 'there is no such object'],
   [ENOBUFS, 'answers were lost because the receive buffer overran: read the state anew and try again'],
   [EINTR, 'what was read kept changing: try again'],
   [ETIMEDOUT, 'the kernel did not answer in time: the outcome is unknown, read the state anew'],

@@ -74,7 +74,7 @@ export interface Route {
   readonly protocol: number
   /** RT_SCOPE_*; always 0 for IPv6. */
   readonly scope: number
-  /** The lower one wins. 0 is none in IPv4; IPv6 has no 0. */
+  /** The lower one wins. 0 is none in IPv4; of an IPv6 route that is written with 0 the kernel makes 1024. */
   readonly metric: number
   /** Of packets that take this route, in bytes. */
   readonly mtu?: number
