@@ -12,6 +12,9 @@ import { waitUntil } from './wait.ts'
 
 const RELAY = fileURLToPath(new URL('./relay.ts', import.meta.url))
 
+/** The relay's address is not the API server's own, so it is this name that its certificate is held to. */
+const SERVER_NAME = 'localhost'
+
 /** Who may do what: an administrator, and each node's agent with a name of its own, as a kubelet has one. */
 interface Tokens {
   readonly admin: string
@@ -42,15 +45,25 @@ export async function startRelay(files: LabFiles): Promise<number> {
 
 /** Kubeconfigs for the machine, by way of the relay, and for the agent of each node, by way of the underlay. */
 export function writeKubeconfigs(plan: LabPlan, files: LabFiles, port: number): void {
-  const ca = readFileSync(files.apiCa, 'base64')
+  const authority = { 'certificate-authority-data': readFileSync(files.apiCa, 'base64') }
   const tokens = readTokens(files)
   const context = `podveil-lab-${plan.name}`
-  writeWhole(files.kubeconfig, kubeconfig(context, `https://127.0.0.1:${port}`, ca, tokens.admin))
+  writeWhole(
+    files.kubeconfig,
+    kubeconfig(
+      context,
+      { server: `https://127.0.0.1:${port}`, 'tls-server-name': SERVER_NAME, ...authority },
+      tokens.admin,
+    ),
+  )
   const [address] = plan.switchAddresses
   if (address === undefined) throw new LabError('ERR_LAB_STATE', 'the lab has no address family')
   const server = `https://${formatEndpoint({ address, port: API_PORT })}`
   for (const node of plan.nodes)
-    writeWhole(files.node(node.name, 'kubeconfig'), kubeconfig(context, server, ca, tokens.nodes[node.name] ?? ''))
+    writeWhole(
+      files.node(node.name, 'kubeconfig'),
+      kubeconfig(context, { server, ...authority }, tokens.nodes[node.name] ?? ''),
+    )
 }
 
 /** @throws LabError when the lab has no API server yet */
@@ -59,6 +72,7 @@ export function adminAccess(files: LabFiles): ApiAccess {
     return {
       host: '127.0.0.1',
       port: relayPort(files),
+      serverName: SERVER_NAME,
       ca: readFileSync(files.apiCa, 'utf8'),
       token: readTokens(files).admin,
     }
@@ -71,11 +85,11 @@ const readTokens = (files: LabFiles): Tokens => JSON.parse(readFileSync(files.to
 
 const relayPort = (files: LabFiles): number => (JSON.parse(readFileSync(files.relay, 'utf8')) as { port: number }).port
 
-function kubeconfig(name: string, server: string, ca: string, token: string): string {
+function kubeconfig(name: string, cluster: Readonly<Record<string, string>>, token: string): string {
   return stringify({
     apiVersion: 'v1',
     kind: 'Config',
-    clusters: [{ name, cluster: { server, 'certificate-authority-data': ca } }],
+    clusters: [{ name, cluster }],
     users: [{ name, user: { token } }],
     contexts: [{ name, context: { cluster: name, user: name } }],
     'current-context': name,

@@ -6,6 +6,8 @@ export type JsonObject = { readonly [key: string]: unknown }
 export interface ApiAccess {
   readonly host: string
   readonly port: number
+  /** What the server's certificate must be good for. */
+  readonly serverName: string
   /** PEM. */
   readonly ca: string
   readonly token: string
@@ -27,7 +29,7 @@ export class LabApi {
 
   /** Whatever the server answers. @throws LabError when there is no answer */
   request(method: string, path: string, body?: JsonObject, contentType = 'application/json'): Promise<ApiAnswer> {
-    const { host, port, ca, token } = this.#access
+    const { host, port, serverName, ca, token } = this.#access
     const bytes = body === undefined ? undefined : Buffer.from(JSON.stringify(body))
     return new Promise((resolve, reject) => {
       const fail = (cause: Error) =>
@@ -37,6 +39,7 @@ export class LabApi {
       const outgoing = request({
         host,
         port,
+        servername: serverName,
         ca,
         method,
         path,

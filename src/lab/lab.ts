@@ -87,7 +87,7 @@ export class Lab implements AsyncDisposable {
    */
   static async up(options: LabOptions = {}, signal?: AbortSignal): Promise<Lab> {
     const spec = { ...DEFAULTS, ...options }
-    const missing = missingRequirement(spec.agents ? ['wg'] : [])
+    const missing = missingRequirement(['openssl', ...(spec.agents ? ['wg'] : [])])
     if (missing) throw missing
     const lab = new Lab(spec)
     if ((await listNamespaces()).some(name => isNamespaceOf(spec.name, name))) throw alreadyThere(spec.name)

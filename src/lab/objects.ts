@@ -7,6 +7,8 @@ export const NODES = '/api/v1/nodes'
 export const PODS = '/api/v1/namespaces/default/pods'
 export const FELIX_CONFIGURATIONS = '/apis/crd.projectcalico.org/v1/felixconfigurations'
 
+/** Nobody pulls it. */
+const PROBE_IMAGE = 'podveil.invalid/probe:lab'
 const KUBELET_VERSION = 'v1.33.0'
 const GO_ARCH: Readonly<Record<string, string>> = { x64: 'amd64', arm64: 'arm64' }
 
@@ -98,7 +100,7 @@ const podObject = (node: NodePlan): JsonObject => ({
     nodeName: node.name,
     restartPolicy: 'Always',
     terminationGracePeriodSeconds: 0,
-    containers: [{ name: 'probe', image: 'podveil.invalid/probe:lab' }],
+    containers: [{ name: 'probe', image: PROBE_IMAGE }],
   },
 })
 
@@ -112,5 +114,8 @@ function podStatus(node: NodePlan): JsonObject {
     podIP,
     podIPs: node.podAddresses.map(ip => ({ ip })),
     conditions: [{ type: 'Ready', status: 'True' }],
+    containerStatuses: [
+      { name: 'probe', image: PROBE_IMAGE, imageID: '', ready: true, restartCount: 0, state: { running: {} } },
+    ],
   }
 }

@@ -13,6 +13,7 @@ const PACKAGES: Readonly<Record<string, string>> = {
   wg: 'wireguard-tools',
   tcpdump: 'tcpdump',
   ping: 'iputils-ping',
+  openssl: 'openssl',
 }
 
 const SEARCH_PATH = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin']
