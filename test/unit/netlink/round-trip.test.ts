@@ -24,7 +24,9 @@ test('what is written of a link is what is read', () => {
 })
 
 test('what is written of an address is what is read', () => {
-  fc.assert(fc.property(addresses, address => void expect(parseAddressMessage(encodeAddress(address))).toEqual(address)))
+  fc.assert(
+    fc.property(addresses, address => void expect(parseAddressMessage(encodeAddress(address))).toEqual(address)),
+  )
 })
 
 test('what is written of a route is what is read, attributes that nobody knows included', () => {
