@@ -1,7 +1,7 @@
 import { Command, CommanderError } from 'commander'
-import { fail } from './commands/fail.ts'
 import { registerAgent } from './commands/agent.ts'
 import { registerCleanup } from './commands/cleanup.ts'
+import { fail } from './commands/fail.ts'
 import { registerLab } from './commands/lab.ts'
 import { VERSION } from './version.ts'
 

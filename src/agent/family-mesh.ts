@@ -124,7 +124,9 @@ export class FamilyMesh {
     if (!plan || !key) return Number.POSITIVE_INFINITY
     const { device } = plan.desired
     const [address] = device?.addresses ?? []
-    this.#hello.open(this.#kernel.up && device && address ? { device: device.name, index: this.#kernel.index, address } : undefined)
+    this.#hello.open(
+      this.#kernel.up && device && address ? { device: device.name, index: this.#kernel.index, address } : undefined,
+    )
     const handshaken = (peer: PublicKey) => (this.#kernel.device?.peers.get(peer)?.latestHandshake ?? 0n) > 0n
     return this.#hello.speak(plan.hellos, plan.peers, key.publicKey(), handshaken, now)
   }
@@ -137,7 +139,13 @@ export class FamilyMesh {
       if (!to || (from === undefined && to.phase === 'absent')) continue
       const key = keyOf(to)
       this.#log.info(
-        { node: name, family: this.family, from: from?.phase ?? 'absent', to: to.phase, ...(key && { key: fingerprint(key) }) },
+        {
+          node: name,
+          family: this.family,
+          from: from?.phase ?? 'absent',
+          to: to.phase,
+          ...(key && { key: fingerprint(key) }),
+        },
         `${name} IPv${this.family}: ${to.phase}: ${to.reason}`,
       )
     }
@@ -148,4 +156,6 @@ const keyOf = (state: PeerState | undefined): PublicKey | undefined =>
   state === undefined || state.phase === 'absent' ? undefined : state.key
 
 const isChanging = (state: PeerState): boolean =>
-  state.phase === 'accepting' || state.phase === 'lingering' || (state.phase === 'encrypting' && state.candidate !== undefined)
+  state.phase === 'accepting' ||
+  state.phase === 'lingering' ||
+  (state.phase === 'encrypting' && state.candidate !== undefined)

@@ -33,7 +33,8 @@ export async function serve(
   const server = createServer((request, response) => {
     const path = (request.url ?? '/').split('?')[0] ?? '/'
     const found = Object.hasOwn(answers, path) ? answers[path] : undefined
-    const { status, type, body } = found?.() ?? plainText(404, `no such page; there is ${Object.keys(answers).join(', ')}`)
+    const { status, type, body } =
+      found?.() ?? plainText(404, `no such page; there is ${Object.keys(answers).join(', ')}`)
     response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store' }).end(body)
   })
   server.requestTimeout = 10_000

@@ -14,7 +14,9 @@ export function registerAgent(program: Command): void {
         .default('auto'),
     )
     .addOption(
-      new Option('--state-dir <dir>', 'private keys and the last known mesh').env('PODVEIL_STATE_DIR').default('/var/lib/podveil'),
+      new Option('--state-dir <dir>', 'private keys and the last known mesh')
+        .env('PODVEIL_STATE_DIR')
+        .default('/var/lib/podveil'),
     )
     .addOption(new Option('--health-port <port>', '/livez and /readyz').default(9180).argParser(port))
     .addOption(new Option('--metrics-port <port>', '/metrics').default(9181).argParser(port))

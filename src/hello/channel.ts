@@ -1,7 +1,7 @@
+import { familyOf, type IpAddress } from '#wg/ip.ts'
 import { AF_INET, AF_INET6, SO_BINDTODEVICE, SOCK_DGRAM, SOL_SOCKET } from '#wg/native/constants.ts'
 import { decodeSockaddr, encodeSockaddr } from '#wg/native/sockaddr.ts'
 import { DatagramSocket } from '#wg/native/socket.ts'
-import { familyOf, type IpAddress } from '#wg/ip.ts'
 import { decodeHello, encodeHello, HELLO_PORT, type HelloMessage } from './message.ts'
 
 /**

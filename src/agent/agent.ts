@@ -1,0 +1,55 @@
+import { constants } from 'node:os'
+import { pino } from 'pino'
+import { ApiClient } from '#src/cluster/api-client.ts'
+import { loadCredentials } from '#src/cluster/connect.ts'
+import type { AgentFlags } from '#src/commands/agent.ts'
+import type { NodeName } from '#src/mesh/node-record.ts'
+import { VERSION } from '#src/version.ts'
+import { plainText, serve } from './http-endpoint.ts'
+import { readMachineId } from './keyring.ts'
+import { MeshAgent } from './mesh-agent.ts'
+
+/**
+ * Runs the agent until SIGTERM or SIGINT. What cannot be mended by waiting (credentials, a port that is taken) ends it
+ * at once; everything else is tried again.
+ * @throws CredentialsError, PortInUseError
+ */
+export async function runAgent(options: AgentFlags & { environment: NodeJS.ProcessEnv }): Promise<void> {
+  const { nodeName, kubeconfig, stateDir, dataplane, healthPort, metricsPort, environment } = options
+  const log = pino({ level: options.logLevel, base: { node: nodeName } }, pino.destination({ sync: true }))
+  const client = new ApiClient({ credentials: await loadCredentials(kubeconfig) })
+  const machineId = await readMachineId()
+  const agent = new MeshAgent({
+    client,
+    nodeName: nodeName as NodeName,
+    machineId,
+    stateDir,
+    dataplane,
+    environment,
+    log,
+  })
+  const servers = [
+    await serve('health', healthPort, { '/livez': agent.health.livez, '/readyz': agent.health.readyz }),
+    await serve('metrics', metricsPort, { '/metrics': () => plainText(200, agent.metrics.text().trimEnd()) }),
+  ]
+  log.info({ version: VERSION, server: client.server.href }, `podveil ${VERSION} on ${nodeName}`)
+  agent.start()
+  const signal = await untilSignal()
+  log.info({ signal }, 'stopping; the kernel keeps what was set')
+  await agent.stop()
+  for (const server of servers) server.close()
+}
+
+/** A second signal ends the process at once. */
+function untilSignal(): Promise<NodeJS.Signals> {
+  // Nothing else keeps the process alive while all is idle.
+  const alive = setInterval(() => {}, 2 ** 30)
+  return new Promise(resolve => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const)
+      process.once(signal, () => {
+        clearInterval(alive)
+        process.once(signal, () => process.exit(128 + constants.signals[signal]))
+        resolve(signal)
+      })
+  })
+}

@@ -1,0 +1,162 @@
+import type { ApiClient } from '#src/cluster/api-client.ts'
+import {
+  describeFault,
+  environmentLayer,
+  layersOf,
+  projectFelixConfiguration,
+  type ResolvedSettings,
+  resolveSettings,
+  type SettingsLayer,
+} from '#src/cluster/felix-configuration.ts'
+import { member, objectOf, textOf } from '#src/cluster/hostile.ts'
+import type { Logger } from '#src/cluster/logger.ts'
+import { projectNode } from '#src/cluster/node-record.ts'
+import type { ObservedNode } from '#src/cluster/publisher.ts'
+import { Reflector, type ReflectorState } from '#src/cluster/reflector.ts'
+import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
+import type { FelixSettings } from '#src/mesh/settings.ts'
+
+/** What is kept of one Node; as it is written, only of our own. */
+interface SeenNode {
+  readonly record: NodeRecord
+  readonly written: ObservedNode | undefined
+}
+
+/** Keeps what the agent needs of the cluster: all Nodes, and the settings that apply to this one. */
+export class ClusterFeed {
+  readonly nodes = new Map<NodeName, NodeRecord>()
+  readonly #self: NodeName
+  readonly #log: Logger
+  readonly #changed: () => void
+  readonly #environment: SettingsLayer
+  readonly #nodeReflector: Reflector<SeenNode>
+  readonly #felixReflector: Reflector<SettingsLayer>
+  readonly #configurations = new Map<string, SettingsLayer>()
+  #ownWritten: ObservedNode | undefined
+  #resolved: ResolvedSettings
+  #told = ''
+
+  /** @param changed called after every change, and when both sources have synced */
+  constructor(
+    client: ApiClient,
+    self: NodeName,
+    environment: Readonly<Record<string, string | undefined>>,
+    log: Logger,
+    changed: () => void,
+  ) {
+    this.#self = self
+    this.#log = log
+    this.#changed = changed
+    this.#environment = environmentLayer(environment)
+    this.#resolved = resolveSettings([this.#environment])
+    this.#nodeReflector = new Reflector({
+      client,
+      path: '/api/v1/nodes',
+      project: raw => this.#projectNode(raw),
+      logger: log,
+      handler: {
+        replaced: items => {
+          this.nodes.clear()
+          this.#ownWritten = undefined
+          for (const node of items.values()) this.#takeNode(node)
+          changed()
+        },
+        upserted: node => {
+          this.#takeNode(node)
+          changed()
+        },
+        deleted: name => {
+          this.nodes.delete(name as NodeName)
+          if (name === self) this.#ownWritten = undefined
+          changed()
+        },
+      },
+    })
+    this.#felixReflector = new Reflector({
+      client,
+      path: '/apis/crd.projectcalico.org/v1/felixconfigurations',
+      project: projectFelixConfiguration,
+      optional: true,
+      logger: log,
+      handler: {
+        replaced: items => {
+          this.#configurations.clear()
+          for (const [name, layer] of items) this.#configurations.set(name, layer)
+          this.#resolve()
+        },
+        upserted: (layer, name) => {
+          this.#configurations.set(name, layer)
+          this.#resolve()
+        },
+        deleted: name => {
+          this.#configurations.delete(name)
+          this.#resolve()
+        },
+      },
+    })
+  }
+
+  start(): void {
+    for (const reflector of [this.#nodeReflector, this.#felixReflector]) {
+      reflector.start()
+      // Stopping before the first list is complete is no failure.
+      reflector.synced.then(this.#changed, () => {})
+    }
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all([this.#nodeReflector.stop(), this.#felixReflector.stop()])
+  }
+
+  /** Every source has been read whole at least once: what is not there does not exist. */
+  get synced(): boolean {
+    return this.#nodeReflector.state.synced && this.#felixReflector.state.synced
+  }
+
+  get settings(): FelixSettings {
+    return this.#resolved.settings
+  }
+
+  get own(): NodeRecord | undefined {
+    return this.nodes.get(this.#self)
+  }
+
+  /** Our own Node's annotations as the API server has them. */
+  get ownWritten(): ObservedNode | undefined {
+    return this.#ownWritten
+  }
+
+  get reflectors(): Readonly<Record<'nodes' | 'felixconfigurations', ReflectorState>> {
+    return { nodes: this.#nodeReflector.state, felixconfigurations: this.#felixReflector.state }
+  }
+
+  #projectNode(raw: unknown): SeenNode | undefined {
+    const record = projectNode(raw)
+    if (!record) return undefined
+    return { record, written: record.name === this.#self ? written(raw) : undefined }
+  }
+
+  #takeNode({ record, written }: SeenNode): void {
+    const before = this.nodes.get(record.name)
+    this.nodes.set(record.name, record)
+    if (record.name === this.#self) this.#ownWritten = written
+    const news = record.faults.filter(fault => !before?.faults.includes(fault))
+    for (const fault of news) this.#log.warn({ node: record.name }, `Node ${record.name}: ${fault}`)
+  }
+
+  #resolve(): void {
+    this.#resolved = resolveSettings(layersOf(this.#self, this.#configurations, this.#environment), this.#resolved)
+    const faults = this.#resolved.faults.map(describeFault)
+    if (faults.join('\n') !== this.#told) for (const fault of faults) this.#log.warn({}, fault)
+    this.#told = faults.join('\n')
+    this.#changed()
+  }
+}
+
+function written(raw: unknown): ObservedNode {
+  const metadata = objectOf(member(objectOf(raw), 'metadata'))
+  return {
+    annotations: objectOf(member(metadata, 'annotations')),
+    resourceVersion: textOf(member(metadata, 'resourceVersion'), 256) ?? '',
+  }
+}

@@ -1,0 +1,36 @@
+import { type Answer, plainText } from './http-endpoint.ts'
+
+/** Milliseconds without a finished pass after which the agent is stuck, not slow. */
+const STUCK = 120_000
+
+/** What the agent is doing, as probes and people ask. */
+export class Health {
+  /** Why it is not ready, by concern; empty when it is. */
+  readonly #missing = new Map<string, string>()
+  readonly #idleFor: () => number
+
+  /** @param idleFor milliseconds since the last pass ended */
+  constructor(idleFor: () => number) {
+    this.#idleFor = idleFor
+  }
+
+  /** @param reason undefined when all is well with this concern */
+  set(concern: string, reason: string | undefined): void {
+    if (reason === undefined) this.#missing.delete(concern)
+    else this.#missing.set(concern, reason)
+  }
+
+  get ready(): boolean {
+    return this.#missing.size === 0
+  }
+
+  readonly livez = (): Answer => {
+    const idle = this.#idleFor()
+    return idle < STUCK ? plainText(200, 'ok') : plainText(503, `no pass has ended for ${Math.round(idle / 1000)} s`)
+  }
+
+  readonly readyz = (): Answer => {
+    if (this.ready) return plainText(200, 'ok')
+    return plainText(503, [...this.#missing].map(([concern, reason]) => `${concern}: ${reason}`).join('\n'))
+  }
+}

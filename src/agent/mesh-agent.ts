@@ -1,0 +1,203 @@
+import { KeyFileError } from '#keys/errors.ts'
+import type { ApiClient } from '#src/cluster/api-client.ts'
+import type { Logger } from '#src/cluster/logger.ts'
+import { Publisher } from '#src/cluster/publisher.ts'
+import { familyConfig } from '#src/mesh/family-config.ts'
+import type { Announcement, NodeName, NodeRecord } from '#src/mesh/node-record.ts'
+import { DeviceError } from '#wg/device/device.ts'
+import type { DevicePreference } from '#wg/device/probe.ts'
+import { FAMILIES, type Family } from '#wg/ip.ts'
+import { AgentMetrics } from './agent-metrics.ts'
+import { announcementAnnotations } from './announce.ts'
+import { ClusterFeed } from './cluster-feed.ts'
+import { Dataplane } from './dataplane.ts'
+import { Health } from './health.ts'
+import { type FamilyKeys, Keyring } from './keyring.ts'
+import { Loop } from './loop.ts'
+import { Retry } from './retry.ts'
+
+export interface MeshAgentOptions {
+  readonly client: ApiClient
+  readonly nodeName: NodeName
+  readonly machineId: string
+  readonly stateDir: string
+  readonly dataplane: DevicePreference
+  /** For FELIX_*. */
+  readonly environment: Readonly<Record<string, string | undefined>>
+  readonly log: Logger
+}
+
+/** The agent of one node: what the cluster says goes in, what the kernel must hold and what the Node must say come out. */
+export class MeshAgent {
+  readonly health: Health
+  readonly metrics: AgentMetrics
+  readonly #options: MeshAgentOptions
+  readonly #log: Logger
+  readonly #feed: ClusterFeed
+  readonly #publisher: Publisher
+  readonly #loop: Loop
+  readonly #retries: Readonly<Record<'agent' | Family, Retry>>
+  #dataplane: Dataplane | undefined
+  #keyring: Keyring | undefined
+  #announced = ''
+  #auditAt = Number.POSITIVE_INFINITY
+
+  constructor(options: MeshAgentOptions) {
+    const { client, nodeName, environment, log } = options
+    this.#options = options
+    this.#log = log
+    this.#loop = new Loop(() => this.#pass())
+    this.#feed = new ClusterFeed(client, nodeName, environment, log, () => this.#changed())
+    this.#publisher = new Publisher({ client, nodeName, logger: log })
+    this.health = new Health(() => this.#loop.idleFor)
+    this.metrics = new AgentMetrics(nodeName, this.#feed, () => this.#dataplane)
+    this.#retries = { agent: new Retry(log), 4: new Retry(log), 6: new Retry(log) }
+  }
+
+  start(): void {
+    this.#feed.start()
+    this.#loop.wake()
+  }
+
+  /** Ends the agent; the kernel keeps what was set and the Node what was published. */
+  async stop(): Promise<void> {
+    await this.#feed.stop()
+    await this.#publisher.stop()
+    await this.#loop.stop()
+    this.#dataplane?.[Symbol.dispose]()
+  }
+
+  #changed(): void {
+    this.#publisher.observed(this.#feed.ownWritten)
+    this.#loop.wake()
+  }
+
+  /** @returns when the next pass is due */
+  async #pass(): Promise<number> {
+    const started = performance.now()
+    try {
+      const due = await this.#work(started)
+      this.#retries.agent.succeeded()
+      this.health.set('agent', undefined)
+      return due
+    } catch (error) {
+      this.metrics.reconcileFailures.add()
+      this.health.set('agent', messageOf(error))
+      return started + this.#retries.agent.failed(describe(error))
+    } finally {
+      this.metrics.reconcileSeconds.observe((performance.now() - started) / 1000)
+    }
+  }
+
+  async #work(now: number): Promise<number> {
+    const own = this.#ownNode()
+    if (!own) return now + 30_000
+    const enabled = this.#enabled()
+    const keys = await this.#keys(own, enabled[4] || enabled[6])
+    // Without a key there never was a device of ours: a node that never encrypted opens nothing.
+    if (!keys[4] && !keys[6]) return Number.POSITIVE_INFINITY
+    const dataplane = await this.#openDataplane()
+    this.#audit(dataplane, now)
+    const due = [this.#auditAt]
+    const announced: Record<Family, Announcement | undefined> = { 4: undefined, 6: undefined }
+    for (const family of FAMILIES) {
+      due.push(await this.#passFamily(dataplane, family, keys, enabled[family], now))
+      announced[family] = dataplane.meshes[family].plan?.announce
+      this.#judge(family, enabled[family], own, announced[family])
+    }
+    this.#announce(announced)
+    return Math.min(...due)
+  }
+
+  #ownNode(): NodeRecord | undefined {
+    if (!this.#feed.synced) {
+      this.health.set('cluster', 'the API server has not been read yet')
+      return undefined
+    }
+    const { own } = this.#feed
+    const missing = `there is no Node ${this.#options.nodeName}: is --node-name (NODE_NAME) right?`
+    this.health.set('cluster', own ? undefined : missing)
+    if (!own) this.#log.warn({}, missing)
+    return own
+  }
+
+  #enabled(): Record<Family, boolean> {
+    const { wireguard, ipv6Support } = this.#feed.settings
+    return { 4: wireguard[4].enabled, 6: wireguard[6].enabled && ipv6Support }
+  }
+
+  async #keys(own: NodeRecord, create: boolean): Promise<FamilyKeys> {
+    const { stateDir, machineId } = this.#options
+    this.#keyring ??= new Keyring(stateDir, machineId, own.uid, this.#log)
+    return await this.#keyring.keys(create)
+  }
+
+  async #openDataplane(): Promise<Dataplane> {
+    if (this.#dataplane) return this.#dataplane
+    const { dataplane, nodeName } = this.#options
+    const { wireguard } = this.#feed.settings
+    const names = FAMILIES.map(family => wireguard[family].interfaceName)
+    try {
+      this.#dataplane = await Dataplane.open(dataplane, names, nodeName, this.#log, () => this.#loop.wake())
+    } catch (error) {
+      // Others must not send into a tunnel that this node cannot have.
+      if (error instanceof DeviceError) this.#announce({ 4: undefined, 6: undefined })
+      throw error
+    }
+    this.#log.info({ dataplane: this.#dataplane.kind }, `WireGuard of the ${this.#dataplane.kind}`)
+    return this.#dataplane
+  }
+
+  /** Now and then the kernel is read anew: what no event tells, a changed peer or sysctl, is found then. */
+  #audit(dataplane: Dataplane, now: number): void {
+    const period = this.#feed.settings.routeRefreshInterval * 1000
+    if (period === 0) this.#auditAt = Number.POSITIVE_INFINITY
+    else if (!Number.isFinite(this.#auditAt)) this.#auditAt = now + period
+    else if (now >= this.#auditAt) {
+      this.#auditAt = now + period * (0.9 + Math.random() * 0.2)
+      dataplane.distrust()
+    }
+  }
+
+  /** One family's trouble is not the other's. */
+  async #passFamily(
+    dataplane: Dataplane,
+    family: Family,
+    keys: FamilyKeys,
+    enabled: boolean,
+    now: number,
+  ): Promise<number> {
+    const retry = this.#retries[family]
+    if (retry.waitsUntil > now) return retry.waitsUntil
+    try {
+      const config = familyConfig(family, this.#feed.settings, dataplane.links)
+      const input = { nodes: this.#feed.nodes, enabled, config, key: keys[family] }
+      const due = await dataplane.meshes[family].pass(input, now)
+      retry.succeeded()
+      this.health.set(`IPv${family}`, undefined)
+      return due
+    } catch (error) {
+      this.metrics.reconcileFailures.add({ family: String(family) })
+      this.health.set(`IPv${family}`, messageOf(error))
+      return now + retry.failed(describe(error))
+    }
+  }
+
+  #judge(family: Family, enabled: boolean, own: NodeRecord, announced: Announcement | undefined): void {
+    const published = own.announced[family]?.publicKey
+    const waits = enabled && (announced === undefined || announced.publicKey !== published)
+    this.health.set(`IPv${family} key`, waits ? 'not published yet' : undefined)
+  }
+
+  #announce(announced: Readonly<Record<Family, Announcement | undefined>>): void {
+    const text = JSON.stringify(announced)
+    if (text === this.#announced) return
+    this.#announced = text
+    this.#publisher.setDesired(announcementAnnotations(announced))
+  }
+}
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+
+const describe = (error: unknown): string =>
+  error instanceof KeyFileError ? `private keys: ${error.message}` : messageOf(error)
