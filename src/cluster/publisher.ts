@@ -1,0 +1,228 @@
+import type { ApiClient } from './api-client.ts'
+import { ApiError } from './api-errors.ts'
+import { Backoff, type Random } from './backoff.ts'
+import { type Clock, systemClock } from './clock.ts'
+import { type JsonObject, member, messageOf, objectOf, quote, textOf } from './hostile.ts'
+import type { Logger } from './logger.ts'
+import { type RateLimit, RateLimitedLoop } from './rate-limited-loop.ts'
+
+/** What the Node must say: a text, or null for an annotation that must not be there. */
+export type DesiredAnnotations = ReadonlyMap<string, string | null>
+
+/** The own Node, as a watch sees it. */
+export interface ObservedNode {
+  readonly annotations: JsonObject
+  readonly resourceVersion: string
+}
+
+export interface PublisherOptions {
+  readonly client: Pick<ApiClient, 'get' | 'mergePatch'>
+  readonly nodeName: string
+  readonly logger: Logger
+  /** Patch nodes/NAME/status, as Felix does, where the admission or RBAC wants that. Default: nodes/NAME. */
+  readonly subresource?: 'status'
+  readonly fieldManager?: string
+  /** Default: 5 patches in any 10 s. */
+  readonly limit?: RateLimit
+  readonly clock?: Clock
+  readonly random?: Random
+  /** The Node says what it must, as of this resourceVersion. */
+  readonly onPublished?: (resourceVersion: string) => void
+  /** A patch failed; it is tried again. */
+  readonly onFailure?: (error: unknown) => void
+}
+
+/** For metrics and `status`. */
+export interface PublisherState {
+  readonly published: boolean
+  readonly patches: number
+  /** Times that somebody else had changed what is ours. */
+  readonly heals: number
+  readonly failures: number
+  readonly lastError: string | undefined
+}
+
+/**
+ * So long may an event of before our patch arrive after its answer. Later a smaller resourceVersion means that the
+ * server's store was restored from a backup.
+ */
+const STALE_MS = 30_000
+
+/**
+ * Keeps annotations of the own Node as they must be, by JSON merge patch of those that differ. Foreign changes of our
+ * keys are undone: the first at once, repeated ones more and more slowly, so that a quarrel with another controller
+ * loads nobody. Keys that are not desired are nobody's business here.
+ */
+export class Publisher {
+  readonly #options: PublisherOptions
+  readonly #clock: Clock
+  readonly #loop: RateLimitedLoop
+  readonly #quarrel: Backoff
+  readonly #path: string
+  #desired: DesiredAnnotations | undefined
+  #observed: ObservedNode | undefined
+  /** Our last patch: events of before it may still be on their way. */
+  #patched: { readonly resourceVersion: string; readonly at: number } | undefined
+  /** Where the Node said all that it must. */
+  #publishedAt: string | undefined
+  /** Set while a repeated foreign change is left alone for a while. */
+  #cancelTruce: (() => void) | undefined
+  #stopped = false
+  readonly #waiting = new Set<PromiseWithResolvers<void>>()
+  readonly #counts = { patches: 0, heals: 0, failures: 0 }
+  #lastError: string | undefined
+
+  constructor(options: PublisherOptions) {
+    this.#options = options
+    this.#clock = options.clock ?? systemClock
+    const random = options.random ?? Math.random
+    this.#quarrel = new Backoff(this.#clock, random)
+    this.#path = `/api/v1/nodes/${encodeURIComponent(options.nodeName)}`
+    this.#loop = new RateLimitedLoop({
+      run: signal => this.#publish(signal),
+      onFailure: error => this.#failed(error),
+      limit: options.limit ?? { interval: 10_000, most: 5 },
+      clock: this.#clock,
+      random,
+    })
+  }
+
+  get state(): PublisherState {
+    return { published: this.#publishedAt !== undefined, ...this.#counts, lastError: this.#lastError }
+  }
+
+  /** What the Node must say from now on. */
+  setDesired(desired: DesiredAnnotations): void {
+    this.#desired = new Map(desired)
+    this.#publishedAt = undefined
+    this.#endTruce()
+    this.#settle()
+  }
+
+  /** What the Node says, whenever the watch tells; undefined when there is no such Node. */
+  observed(node: ObservedNode | undefined): void {
+    if (node && this.#isStale(node)) return
+    const wasPublished = this.#publishedAt !== undefined
+    this.#observed = node
+    if (node && wasPublished && this.#difference(node).size > 0) this.#heal(node)
+    else this.#settle()
+  }
+
+  /** Resolves when the Node says what was last desired. Rejects when the publisher is stopped before. */
+  whenPublished(): Promise<void> {
+    if (this.#publishedAt !== undefined) return Promise.resolve()
+    const waiting = Promise.withResolvers<void>()
+    this.#waiting.add(waiting)
+    return waiting.promise
+  }
+
+  /** Ends the patch that is under way, and withdraws nothing. Idempotent. */
+  async stop(): Promise<void> {
+    this.#stopped = true
+    this.#endTruce()
+    for (const { reject } of this.#waiting) reject(new DOMException('the publisher was stopped', 'AbortError'))
+    this.#waiting.clear()
+    await this.#loop.stop()
+  }
+
+  #settle(): void {
+    if (this.#stopped || this.#cancelTruce || !this.#desired) return
+    if (this.#observed && this.#difference(this.#observed).size === 0) this.#succeeded(this.#observed.resourceVersion)
+    else this.#loop.kick()
+  }
+
+  #heal(node: ObservedNode): void {
+    this.#publishedAt = undefined
+    this.#counts.heals++
+    const wait = this.#quarrel.failed()
+    this.#quarrel.succeeded()
+    const found = [...this.#difference(node).keys()].map(
+      key => `${key} is ${quote(member(node.annotations, key) ?? null)}`,
+    )
+    this.#options.logger.warn(
+      { node: this.#options.nodeName, heals: this.#counts.heals },
+      `somebody else changed this Node's annotations, setting them back: ${found.join(', ')}`,
+    )
+    if (this.#quarrel.failures > 1)
+      this.#cancelTruce = this.#clock.after(wait, () => {
+        this.#cancelTruce = undefined
+        this.#settle()
+      })
+    this.#settle()
+  }
+
+  #endTruce(): void {
+    this.#cancelTruce?.()
+    this.#cancelTruce = undefined
+  }
+
+  #isStale(node: ObservedNode): boolean {
+    const { resourceVersion, at } = this.#patched ?? {}
+    return at !== undefined && this.#clock.now() - at < STALE_MS && isOlder(node.resourceVersion, resourceVersion)
+  }
+
+  async #publish(signal: AbortSignal): Promise<void> {
+    const { client, nodeName, subresource, fieldManager = 'podveil' } = this.#options
+    this.#observed ??= nodeOf(await client.get(this.#path, { signal }))
+    const difference = this.#difference(this.#observed)
+    if (difference.size > 0) {
+      const patch = { metadata: { annotations: Object.fromEntries(difference) } }
+      const path = subresource ? `${this.#path}/${subresource}` : this.#path
+      this.#counts.patches++
+      const after = nodeOf(await client.mergePatch(path, patch, { fieldManager, signal }))
+      this.#options.logger.debug({ node: nodeName, keys: [...difference.keys()] }, 'published annotations')
+      this.#patched = { resourceVersion: after.resourceVersion, at: this.#clock.now() }
+      if (!isOlder(after.resourceVersion, this.#observed?.resourceVersion)) this.#observed = after
+    }
+    // What is desired may have changed meanwhile, or an admission webhook may have changed what we wrote.
+    const left = this.#difference(this.#observed)
+    if (left.size === 0) this.#succeeded(this.#observed.resourceVersion)
+    else if (difference.size > 0 && [...left].every(([key, value]) => difference.get(key) === value))
+      throw new Error(`the API server accepted the annotations but did not keep ${[...left.keys()].join(', ')}`)
+    else this.#loop.kick()
+  }
+
+  #succeeded(resourceVersion: string): void {
+    this.#lastError = undefined
+    if (this.#publishedAt !== undefined) return
+    this.#publishedAt = resourceVersion
+    for (const { resolve } of this.#waiting) resolve()
+    this.#waiting.clear()
+    this.#options.onPublished?.(resourceVersion)
+  }
+
+  #failed(error: unknown): void {
+    const { logger, nodeName, onFailure } = this.#options
+    const missing = error instanceof ApiError && error.status === 404
+    if (missing) this.#observed = undefined
+    const message = missing
+      ? `there is no Node ${quote(nodeName)}: is --node-name (NODE_NAME) the name under which the kubelet registers?`
+      : `cannot publish this node's annotations: ${messageOf(error)}`
+    this.#counts.failures++
+    logger[message === this.#lastError ? 'debug' : 'warn']({ node: nodeName }, message)
+    this.#lastError = message
+    onFailure?.(error)
+  }
+
+  /** Own annotations that are not as they must be, with what they must be. */
+  #difference(node: ObservedNode): Map<string, string | null> {
+    return new Map(
+      [...(this.#desired ?? [])].filter(([key, value]) => (member(node.annotations, key) ?? null) !== value),
+    )
+  }
+}
+
+function nodeOf(raw: unknown): ObservedNode {
+  const metadata = objectOf(member(objectOf(raw), 'metadata'))
+  return {
+    annotations: objectOf(member(metadata, 'annotations')),
+    resourceVersion: textOf(member(metadata, 'resourceVersion'), 256) ?? '',
+  }
+}
+
+/** Events that are older than the answer to our own patch would look like somebody who undoes it. Compares decimal numbers only. */
+function isOlder(resourceVersion: string, than: string | undefined): boolean {
+  const decimal = /^\d{1,30}$/
+  if (than === undefined || !decimal.test(resourceVersion) || !decimal.test(than)) return false
+  return BigInt(resourceVersion) < BigInt(than)
+}
