@@ -84,6 +84,11 @@ export class NodeEvents {
     void this.#queue.add(() => this.#write(series)).catch(() => {})
   }
 
+  /** Resolves when all that was emitted is written, or was given up. */
+  async flush(): Promise<void> {
+    await this.#queue.onIdle()
+  }
+
   /** Ends the write that is under way and drops those that wait. Idempotent. */
   async stop(): Promise<void> {
     this.#stopping.abort()
@@ -127,8 +132,11 @@ export class NodeEvents {
       series.written = true
     } catch (error) {
       if (signal.aborted) return
+      const status = error instanceof ApiError ? error.status : 0
       // Gone from the server: the next of this kind begins a new one.
-      if (error instanceof ApiError && error.status === 404) this.#series.delete(series.key)
+      if (series.written && status === 404) this.#series.delete(series.key)
+      // The answer to an earlier write was lost, not the write.
+      if (!series.written && status === 409) series.written = true
       logger.warn({ ...series.event }, `cannot write an Event: ${messageOf(error)}`)
     }
   }

@@ -55,6 +55,8 @@ export class RateLimitedLoop {
     this.#stopping.abort()
     this.#queue.clear()
     await this.#loop
+    // The queue lets go of an aborted run before that has cleaned up.
+    await this.#queue.onIdle()
   }
 
   async #work(): Promise<void> {

@@ -165,16 +165,18 @@ class Attempt implements Pick<Exchange, 'fail' | 'done'> {
       if (given.connecting) given.once(connected, ready)
       else ready()
     })
-    request.once('close', () => {
+    const release = () => {
       cancel()
       this.done()
       socket?.off('data', touch).off(connected, ready)
-    })
+    }
+    request.once('close', release)
     request.once('response', response => {
       this.#response = response
       resolve({ response, fail: error => this.fail(error), done: () => this.done() })
     })
     request.on('error', error => {
+      release()
       // A server may close an idle connection just when it is used again; then the request never reached it.
       const stale = request.reusedSocket && !this.#response && isObject(error) && error.code === 'ECONNRESET'
       if (stale && method !== 'POST' && !signal?.aborted && !this.#problem) resolve('stale-socket')
