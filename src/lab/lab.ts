@@ -12,6 +12,7 @@ import { createNode, createObjects, deleteNode, FELIX_CONFIGURATIONS, felixConfi
 import { isNamespaceOf, type LabPlan, type NodePlan, planLab } from './plan.ts'
 import { killAll, stopProcess } from './processes.ts'
 import { checkReachability, type ReachabilityOptions } from './reachability.ts'
+import { RealControlPlane } from './real-apiserver.ts'
 import { missingRequirement, requireBridgeTables, requireWireGuard } from './requirements.ts'
 import { type RunOptions, type RunResult, run } from './run.ts'
 import { alreadyThere, LabFiles, type LabSpec } from './state.ts'
@@ -233,6 +234,5 @@ export const encryptionSpec = (plan: LabPlan, enabled: boolean): JsonObject => (
 })
 
 function controlPlane(spec: LabSpec, plan: LabPlan, files: LabFiles): ControlPlane {
-  if (spec.api === 'embedded') return new EmbeddedControlPlane(plan, files)
-  throw new LabError('ERR_LAB_OPTION', 'this lab cannot run a real kube-apiserver yet: use --api embedded')
+  return spec.api === 'real' ? new RealControlPlane(plan, files) : new EmbeddedControlPlane(plan, files)
 }
