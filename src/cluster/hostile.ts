@@ -35,8 +35,7 @@ export function quote(value: unknown): string {
 /** One line of at most `longest` characters: control characters become spaces, so that a log line stays one. */
 export function clip(text: string, longest: number): string {
   const cut = text.length > longest ? `${text.slice(0, longest)}…` : text
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-  return cut.replace(/[\u0000-\u001f\u007f\u2028\u2029]+/g, ' ').trim()
+  return cut.replace(/[\p{Cc}\u2028\u2029]+/gu, ' ').trim()
 }
 
 /** What an error says, on one line. */

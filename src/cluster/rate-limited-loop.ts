@@ -32,6 +32,8 @@ export class RateLimitedLoop {
   readonly #stopping = new AbortController()
   #wanted = false
   #loop: Promise<void> | undefined
+  /** The queue lets go of an aborted run before that has cleaned up. */
+  #running: Promise<void> | undefined
 
   constructor(options: LoopOptions) {
     this.#options = options
@@ -54,9 +56,7 @@ export class RateLimitedLoop {
   async stop(): Promise<void> {
     this.#stopping.abort()
     this.#queue.clear()
-    await this.#loop
-    // The queue lets go of an aborted run before that has cleaned up.
-    await this.#queue.onIdle()
+    await Promise.allSettled([this.#loop, this.#running])
   }
 
   async #work(): Promise<void> {
@@ -64,7 +64,11 @@ export class RateLimitedLoop {
     while (this.#wanted && !signal.aborted) {
       this.#wanted = false
       try {
-        await this.#queue.add(() => this.#options.run(signal), { signal })
+        const run = () => {
+          this.#running = this.#options.run(signal)
+          return this.#running
+        }
+        await this.#queue.add(run, { signal })
         this.#backoff.succeeded()
       } catch (error) {
         if (signal.aborted) return

@@ -109,8 +109,16 @@ it('holds what the server holds in the end, whatever happened on the way', async
       f.reflector.start()
       for (const [, take] of steps) await take(api)
       api.faults.length = 0
-      const truth = () => JSON.stringify([...api.objects].map(([name, { color }]) => [name, color]).sort())
-      const held = (items: ReadonlyMap<string, string>) => JSON.stringify([...items].sort())
+      const truth = () =>
+        [...api.objects]
+          .map(([name, { color }]) => `${name} ${color}`)
+          .sort()
+          .join()
+      const held = (items: ReadonlyMap<string, string>) =>
+        [...items]
+          .map(([name, color]) => `${name} ${color}`)
+          .sort()
+          .join()
       await until('the copy is the same', () => f.reflector.state.synced && held(f.reflector.items) === truth())
       expect(held(model)).toBe(truth())
       expect(api.seen.length).toBeLessThan(20 + 4 * steps.length)
