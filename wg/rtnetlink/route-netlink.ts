@@ -160,10 +160,18 @@ export class RouteNetlink implements Disposable {
     return this.#dump(RTM_GETRULE, encodeRuleDump(family), parseRule, `list IPv${family} rules`)
   }
 
-  /** @throws NetlinkError, EEXIST when there is one that matches the same packets at this priority */
+  /** @throws NetlinkError, EEXIST when it is there already */
   async addRule(rule: Rule): Promise<void> {
+    const operation = `add ${describeRule(rule)}`
     const request = { type: RTM_NEWRULE, flags: NLM_F_CREATE | NLM_F_EXCL, payload: encodeRule(rule) }
-    await this.#connection.request(request, `add ${describeRule(rule)}`)
+    try {
+      await this.#connection.request(request, operation)
+    } catch (error) {
+      // The kernel compares only what the request names: to it, a rule that says more is this one as well.
+      const isAnother = isNetlinkError(error, 'EEXIST') && !(await this.#hasRule(rule))
+      if (!isAnother) throw error
+      await this.#connection.request({ ...request, flags: NLM_F_CREATE }, operation)
+    }
   }
 
   /**
@@ -188,6 +196,10 @@ export class RouteNetlink implements Disposable {
 
   [Symbol.dispose](): void {
     this.close()
+  }
+
+  async #hasRule(rule: Rule): Promise<boolean> {
+    return (await this.rules(rule.family)).some(candidate => sameRule(rule, candidate))
   }
 
   async #dump<T>(
