@@ -6,7 +6,7 @@ import { type CidrSource, podCidrSource } from '#src/mesh/claims.ts'
 import type { FamilyConfig, FamilyView } from '#src/mesh/family-view.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import type { PeerState, PeerStates } from '#src/mesh/peer-machine.ts'
-import { type FamilyPlan, planFamily } from '#src/mesh/plan.ts'
+import { type FamilyPlan, hellosOf, planFamily } from '#src/mesh/plan.ts'
 import type { Family } from '#wg/ip.ts'
 import type { FamilyKernel } from '#wg/reconcile/family-kernel.ts'
 import { HelloExchange } from './hello-exchange.ts'
@@ -119,8 +119,9 @@ export class FamilyMesh {
     }
   }
 
-  #speak({ key }: MeshInput, now: number): number {
+  #speak(input: MeshInput, now: number): number {
     const plan = this.#plan
+    const { key } = input
     if (!plan || !key) return Number.POSITIVE_INFINITY
     const { device } = plan.desired
     const [address] = device?.addresses ?? []
@@ -128,7 +129,7 @@ export class FamilyMesh {
       this.#kernel.up && device && address ? { device: device.name, index: this.#kernel.index, address } : undefined,
     )
     const handshaken = (peer: PublicKey) => (this.#kernel.device?.peers.get(peer)?.latestHandshake ?? 0n) > 0n
-    return this.#hello.speak(plan.hellos, plan.peers, key.publicKey(), handshaken, now)
+    return this.#hello.speak(hellosOf(this.#view(input, now), plan.peers), plan.peers, key.publicKey(), handshaken, now)
   }
 
   #report(before: PeerStates, after: PeerStates): void {
@@ -140,7 +141,7 @@ export class FamilyMesh {
       const key = keyOf(to)
       this.#log.info(
         {
-          node: name,
+          peer: name,
           family: this.family,
           from: from?.phase ?? 'absent',
           to: to.phase,

@@ -103,7 +103,6 @@ export class HelloExchange {
     const node = this.#byAddress.get(from)
     const partner = node === undefined ? undefined : this.#partners.get(node)
     if (partner?.conversation.hear(message, partner.key, performance.now())) this.#wake()
-    else if (partner && partner.conversation.nextAt <= performance.now()) this.#wake()
   }
 }
 

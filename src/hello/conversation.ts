@@ -42,9 +42,9 @@ export class Conversation {
     const knewOurs = this.#knowsOurs()
     this.#theirs = { message, key, at: now }
     const knowsOurs = this.#knowsOurs()
-    if (news || (this.#ours && !knowsOurs)) this.#nextAt = Math.min(this.#nextAt, now)
-    else if (knowsOurs) this.#nextAt = Number.POSITIVE_INFINITY
-    return news || knewOurs !== knowsOurs
+    if (message.wantsAnswer || !knowsOurs) this.#nextAt = Math.min(this.#nextAt, now)
+    else this.#nextAt = Number.POSITIVE_INFINITY
+    return news || message.wantsAnswer || knewOurs !== knowsOurs
   }
 
   /** When the next hello is due, milliseconds; infinite while there is nothing to say. */
@@ -62,6 +62,7 @@ export class Conversation {
       revision: this.#ours.revision,
       heardSession: this.#theirs?.message.session ?? 0n,
       heardRevision: this.#theirs?.message.revision ?? 0,
+      wantsAnswer: !this.#knowsOurs(),
       content: this.#ours.content,
     }
   }

@@ -5,7 +5,7 @@ import type { Digest, HelloContent } from '#src/mesh/hello-content.ts'
  * it. Integers in network order.
  *
  *      0  magic 'P' 'V' 'H', version 1
- *      4  flags: 1 steers, 2 accepts; three bytes of zero
+ *      4  flags: 1 steers, 2 accepts, 4 wants an answer; three bytes of zero
  *      8  session of the sender: random, new with each conversation
  *     16  revision: grows with each change of what the sender says in this session
  *     20  the revision of the receiver that the sender has heard last, 0 for none
@@ -18,6 +18,8 @@ export interface HelloMessage {
   readonly revision: number
   readonly heardSession: bigint
   readonly heardRevision: number
+  /** The sender has not heard yet that the receiver knows this revision. */
+  readonly wantsAnswer: boolean
   readonly content: HelloContent
 }
 
@@ -28,12 +30,16 @@ const LENGTH = 48
 const MAGIC = 0x50564800
 const STEERS = 1
 const ACCEPTS = 2
+const WANTS_ANSWER = 4
 
-export function encodeHello({ session, revision, heardSession, heardRevision, content }: HelloMessage): Uint8Array {
+export function encodeHello(message: HelloMessage): Uint8Array {
+  const { session, revision, heardSession, heardRevision, wantsAnswer, content } = message
   const bytes = new Uint8Array(LENGTH)
   const view = new DataView(bytes.buffer)
   view.setUint32(0, MAGIC | 1)
-  view.setUint8(4, (content.steers ? STEERS : 0) | (content.accepts === undefined ? 0 : ACCEPTS))
+  const flags =
+    (content.steers ? STEERS : 0) | (content.accepts === undefined ? 0 : ACCEPTS) | (wantsAnswer ? WANTS_ANSWER : 0)
+  view.setUint8(4, flags)
   view.setBigUint64(8, session)
   view.setUint32(16, revision)
   view.setUint32(20, heardRevision)
@@ -57,6 +63,7 @@ export function decodeHello(bytes: Uint8Array): HelloMessage | undefined {
     revision: view.getUint32(16),
     heardRevision: view.getUint32(20),
     heardSession: view.getBigUint64(24),
+    wantsAnswer: (flags & WANTS_ANSWER) !== 0,
     content: { accepts, steers: (flags & STEERS) !== 0 },
   }
 }

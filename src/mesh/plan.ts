@@ -15,8 +15,6 @@ export interface FamilyPlan {
   readonly desired: DesiredFamily
   /** What this node should announce; undefined withdraws. */
   readonly announce: Announcement | undefined
-  /** What the kernel's present content entitles us to say to each peer that speaks hello. */
-  readonly hellos: ReadonlyMap<NodeName, HelloContent>
   /** Claims that were refused, by node. */
   readonly refused: ReadonlyMap<NodeName, readonly string[]>
 }
@@ -31,7 +29,6 @@ export function planFamily(previous: PeerStates, view: FamilyView): FamilyPlan {
     peers,
     desired: desiredFamily(view, peers, cidrs),
     announce: announcement(view, peers, ownKey),
-    hellos: hellosOf(view, peers),
     refused: mergeRefusals(cidrs.refused, keys.refused),
   }
 }
@@ -81,8 +78,7 @@ function observe(state: PeerState, view: FamilyView, node: NodeRecord | undefine
     const peer = key === undefined ? undefined : view.kernel.peers.get(key)
     if (!peer) continue
     const { latestHandshake, rxBytes, endpoint } = peer
-    const endpointIsPublished =
-      endpoint !== undefined && node !== undefined && node.addresses.includes(endpoint.address)
+    const endpointIsPublished = endpoint !== undefined && (node?.addresses.includes(endpoint.address) ?? false)
     observed.set(peer.publicKey, { latestHandshake, rxBytes, endpointIsPublished })
   }
   return observed
@@ -151,8 +147,11 @@ function announcement(view: FamilyView, states: PeerStates, ownKey: PublicKey | 
   }
 }
 
-/** What the kernel's present content entitles us to say; what is merely planned is not said. */
-function hellosOf(view: FamilyView, states: PeerStates): Map<NodeName, HelloContent> {
+/**
+ * What the kernel's present content entitles us to say to each peer that speaks hello. What is merely planned is not
+ * said: ask after the plan was carried out.
+ */
+export function hellosOf(view: FamilyView, states: PeerStates): Map<NodeName, HelloContent> {
   const hellos = new Map<NodeName, HelloContent>()
   for (const [name, state] of states) {
     if (state.phase === 'absent' || state.helloAddress === undefined) continue

@@ -50,16 +50,20 @@ function worldInUse(count: number, settled: boolean, careless = false): World {
 }
 
 describe('two and three nodes, with changes seen late and hellos delayed, reordered and lost', () => {
-  test.each([2, 3])('%i nodes: nobody ever steers to a node that does not accept', count => {
-    let runsThatSteered = 0
-    fc.assert(
-      fc.property(picksOf(60, 200), fc.boolean(), (picks, settled) => {
-        if (play(worldInUse(count, settled), picks) > 0) runsThatSteered++
-      }),
-      { numRuns: 1_000 },
-    )
-    expect(runsThatSteered).toBeGreaterThan(200)
-  }, 60_000)
+  test.each([2, 3])(
+    '%i nodes: nobody ever steers to a node that does not accept',
+    count => {
+      let runsThatSteered = 0
+      fc.assert(
+        fc.property(picksOf(60, 200), fc.boolean(), (picks, settled) => {
+          if (play(worldInUse(count, settled), picks) > 0) runsThatSteered++
+        }),
+        { numRuns: 1_000 },
+      )
+      expect(runsThatSteered).toBeGreaterThan(200)
+    },
+    60_000,
+  )
 
   test('control: steering on sight of a key, as Felix does, is seen to lose', () => {
     const careless = fc.check(
@@ -69,30 +73,39 @@ describe('two and three nodes, with changes seen late and hellos delayed, reorde
     expect(careless.errorInstance).toBeInstanceOf(Loss)
   })
 
-  test.each([2, 3])('%i nodes: whatever happened before, all encrypt once all are switched on', count => {
-    fc.assert(
-      fc.property(picksOf(0, 80), picks => {
-        const world = new World(count)
-        play(world, picks)
-        for (const node of world.nodes) node.enabled = true
-        world.settle()
-        for (const from of world.nodes)
-          for (const to of world.nodes) if (from !== to) expect(world.steers(from, to), `${from.name} → ${to.name}`).toBe(true)
-      }),
-      { numRuns: 100 },
-    )
-  }, 60_000)
+  test.each([2, 3])(
+    '%i nodes: whatever happened before, all encrypt once all are switched on',
+    count => {
+      fc.assert(
+        fc.property(picksOf(0, 80), picks => {
+          const world = new World(count)
+          play(world, picks)
+          for (const node of world.nodes) node.enabled = true
+          world.settle()
+          for (const from of world.nodes)
+            for (const to of world.nodes)
+              if (from !== to) expect(world.steers(from, to), `${from.name} → ${to.name}`).toBe(true)
+        }),
+        { numRuns: 100 },
+      )
+    },
+    60_000,
+  )
 
-  test.each([2, 3])('%i nodes: whatever happened before, nothing is left once all are switched off', count => {
-    fc.assert(
-      fc.property(picksOf(0, 80), picks => {
-        const world = new World(count)
-        play(world, picks)
-        for (const node of world.nodes) node.enabled = false
-        world.settle(250)
-        for (const node of world.nodes) expect([node.up, node.peers.size, node.routes.size]).toEqual([false, 0, 0])
-      }),
-      { numRuns: 100 },
-    )
-  }, 60_000)
+  test.each([2, 3])(
+    '%i nodes: whatever happened before, nothing is left once all are switched off',
+    count => {
+      fc.assert(
+        fc.property(picksOf(0, 80), picks => {
+          const world = new World(count)
+          play(world, picks)
+          for (const node of world.nodes) node.enabled = false
+          world.settle(250)
+          for (const node of world.nodes) expect([node.up, node.peers.size, node.routes.size]).toEqual([false, 0, 0])
+        }),
+        { numRuns: 100 },
+      )
+    },
+    60_000,
+  )
 })

@@ -8,7 +8,7 @@ import type { FamilyConfig, FamilyView } from '#src/mesh/family-view.ts'
 import type { HeardHello } from '#src/mesh/hello-content.ts'
 import type { Announcement, NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import type { PeerState, PeerStates } from '#src/mesh/peer-machine.ts'
-import { type FamilyPlan, planFamily } from '#src/mesh/plan.ts'
+import { type FamilyPlan, hellosOf, planFamily } from '#src/mesh/plan.ts'
 import type { PeerStatus } from '#wg/device/device.ts'
 import { type Cidr, type IpAddress, nthAddress, parseAddress, parseCidr } from '#wg/ip.ts'
 import { diffPeers } from '#wg/reconcile/peers.ts'
@@ -108,7 +108,9 @@ export class World {
     const { additions, removals } = diffPeers(plan.desired.peers, node.peers, new Map())
     node.up = plan.desired.device !== undefined
     for (const change of additions) this.#configure(node, change)
-    const steered = new Set(plan.desired.routes.filter(r => r.type === 'unicast' && r.table !== 3).map(r => r.destination))
+    const steered = new Set(
+      plan.desired.routes.filter(r => r.type === 'unicast' && r.table !== 3).map(r => r.destination),
+    )
     for (const cidr of steered) if (!node.routes.has(cidr)) this.#write(() => node.routes.add(cidr))
     for (const cidr of [...node.routes]) if (!steered.has(cidr)) this.#write(() => node.routes.delete(cidr))
     for (const change of removals) this.#configure(node, change)
@@ -147,9 +149,13 @@ export class World {
     const sender = letter.from
     const tunnel = receiver?.peers.get(sender.key.publicKey())
     if (!receiver?.up || !tunnel?.allowedIps.has(`${sender.deviceAddress}/32` as Cidr)) return
-    for (const [one, other] of [[receiver, sender], [sender, receiver]] as const) {
+    for (const [one, other] of [
+      [receiver, sender],
+      [sender, receiver],
+    ] as const) {
       const peer = one.peers.get(other.key.publicKey())
-      if (peer && peer.latestHandshake === 0n) one.peers.set(peer.publicKey, { ...peer, latestHandshake: BigInt(this.now) })
+      if (peer && peer.latestHandshake === 0n)
+        one.peers.set(peer.publicKey, { ...peer, latestHandshake: BigInt(this.now) })
     }
     const state = receiver.states?.get(sender.name)
     if (state && state.phase !== 'absent' && state.helloAddress === sender.deviceAddress)
@@ -194,7 +200,10 @@ export class World {
       const { publicKey, addAllowedIps = [], removeAllowedIps = [] } = change
       for (const [key, peer] of node.peers)
         if (key !== publicKey)
-          node.peers.set(key, { ...peer, allowedIps: new Set([...peer.allowedIps].filter(ip => !addAllowedIps.includes(ip))) })
+          node.peers.set(key, {
+            ...peer,
+            allowedIps: new Set([...peer.allowedIps].filter(ip => !addAllowedIps.includes(ip))),
+          })
       const peer = node.peers.get(publicKey) ?? newPeer(publicKey)
       const allowedIps = new Set([...peer.allowedIps, ...addAllowedIps].filter(ip => !removeAllowedIps.includes(ip)))
       node.peers.set(publicKey, { ...peer, allowedIps, endpoint: change.endpoint ?? peer.endpoint })
@@ -225,7 +234,7 @@ export class World {
 
   /** What is said is read off the kernel as it is after the writes, as the agent does. */
   #speak(node: WorldNode): void {
-    const hellos = planFamily(node.states ?? new Map(), this.#view(node)).hellos
+    const hellos = hellosOf(this.#view(node), node.states ?? new Map())
     for (const name of [...node.conversations.keys()]) if (!hellos.has(name)) node.conversations.delete(name)
     for (const [name, content] of hellos) {
       const state = node.states?.get(name)
