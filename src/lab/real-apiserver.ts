@@ -2,11 +2,12 @@ import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { type AddressInfo, connect, createServer } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { familyOf } from '#wg/ip.ts'
-import { LabApi } from './api.ts'
+import { type ApiAccess, LabApi } from './api.ts'
 import type { ControlPlane } from './control-plane.ts'
 import { AGENT_MANIFESTS, DEFAULT_SERVICE_ACCOUNT, issueAgentTokens } from './kube-apiserver/agents.ts'
 import { applyObjects, readManifests } from './kube-apiserver/apply.ts'
 import { needControlPlane } from './kube-apiserver/programs.ts'
+import { isReady } from './kube-apiserver/readiness.ts'
 import { KubeApiserver } from './kube-apiserver/server.ts'
 import { inNamespace } from './namespaces.ts'
 import { API_PORT, type LabPlan } from './plan.ts'
@@ -54,16 +55,17 @@ export class RealControlPlane implements ControlPlane {
   async start(): Promise<void> {
     if (this.process) return
     await this.#startRelay()
-    await this.#withApi(async api => {
-      await this.#server.start(async () => (await api().request('GET', '/api/v1/namespaces/default')).status === 200)
+    await this.#withApi(async access => {
+      await this.#server.start(() => isReady(access()))
       if (existsSync(this.#seeded)) return
-      await applyObjects(api(), [
+      const api = new LabApi(access())
+      await applyObjects(api, [
         DEFAULT_SERVICE_ACCOUNT,
         ...readManifests(CRDS),
         ...AGENT_MANIFESTS.flatMap(readManifests),
       ])
       const tokens = JSON.parse(readFileSync(this.#files.tokens, 'utf8')) as { nodes: Record<string, string> }
-      const nodes = await issueAgentTokens(api(), Object.keys(tokens.nodes))
+      const nodes = await issueAgentTokens(api, Object.keys(tokens.nodes))
       writeWhole(this.#files.tokens, JSON.stringify({ ...tokens, nodes }))
       writeWhole(this.#seeded, '')
     })
@@ -97,7 +99,7 @@ export class RealControlPlane implements ControlPlane {
   }
 
   /** The administrator's access before the lab's own relay to the machine is there: a port of this process, for as long as `use` takes. */
-  async #withApi(use: (api: () => LabApi) => Promise<void>): Promise<void> {
+  async #withApi(use: (access: () => ApiAccess) => Promise<void>): Promise<void> {
     const bridge = createServer(client => {
       const server = connect(this.#files.apiSocket)
       const end = () => {
@@ -113,7 +115,7 @@ export class RealControlPlane implements ControlPlane {
       const { admin: token } = JSON.parse(readFileSync(this.#files.tokens, 'utf8')) as { admin: string }
       // The certificate authority is there only after the server's first start.
       const ca = () => readFileSync(this.#files.apiCa, 'utf8')
-      await use(() => new LabApi({ host: '127.0.0.1', port, serverName: SERVER_NAME, ca: ca(), token }))
+      await use(() => ({ host: '127.0.0.1', port, serverName: SERVER_NAME, ca: ca(), token }))
     } finally {
       bridge.close()
     }
