@@ -17,7 +17,8 @@ import type { Target } from './request-path.ts'
 import { methodNotAllowed } from './status.ts'
 
 const HEALTH = /^\/(healthz|livez|readyz)(\/[\w-]+)?$/
-const OPENAPI_V2_PROTO = 'application/com.github.proto-openapi.spec.v2@v1.0+protobuf'
+/** As the real server spells it: with the `@` that clients send for the second dot it would be no media type. */
+const OPENAPI_V2_PROTO = 'application/com.github.proto-openapi.spec.v2.v1.0+protobuf'
 
 /** Whether anybody may ask, with or without a token: health and version. */
 export function isPublic(path: string): boolean {
