@@ -57,7 +57,8 @@ const RECEIVE_BUFFER = 16 << 20
 
 /**
  * Tells what changes, whoever changes it, from the moment it is made: open it before the first dump. IPv4 routes that go
- * because their device went down or away are not told one by one: take it from the link's event.
+ * because their device went down or away, or lost its last IPv4 address, are not told one by one: take it from the event
+ * of the link or the address, and read the routes anew.
  *
  * It keeps the process alive until it is closed, unless unref() says otherwise.
  */

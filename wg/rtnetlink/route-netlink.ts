@@ -122,7 +122,10 @@ export class RouteNetlink implements Disposable {
     await this.#connection.request(request, `add address ${address}/${prefixLength} to link #${ifindex}`)
   }
 
-  /** @throws NetlinkError, EADDRNOTAVAIL when the device does not have it */
+  /**
+   * With the last IPv4 address of a device the kernel takes away all of its IPv4 routes, in every table.
+   * @throws NetlinkError, EADDRNOTAVAIL when the device does not have it
+   */
   async deleteAddress(ifindex: number, { address, prefixLength }: AddressPrefix): Promise<void> {
     const payload = encodeAddress({ ifindex, address, prefixLength })
     const operation = `delete address ${address}/${prefixLength} of link #${ifindex}`

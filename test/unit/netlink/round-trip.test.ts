@@ -25,20 +25,26 @@ test('what is written of a link is what is read', () => {
 
 test('what is written of an address is what is read', () => {
   fc.assert(
-    fc.property(addresses, address => void expect(parseAddressMessage(encodeAddress(address))).toEqual(address)),
+    fc.property(addresses, address => {
+      expect(parseAddressMessage(encodeAddress(address))).toEqual(address)
+    }),
   )
 })
 
 test('what is written of a route is what is read, attributes that nobody knows included', () => {
   fc.assert(
-    fc.property(routes, route => void expect(parseRoute(encodeRoute(route))).toEqual(route)),
+    fc.property(routes, route => {
+      expect(parseRoute(encodeRoute(route))).toEqual(route)
+    }),
     { numRuns: 500 },
   )
 })
 
 test('what is written of a rule is what is read, attributes that nobody knows included', () => {
   fc.assert(
-    fc.property(rules, rule => void expect(parseRule(encodeRule(rule))).toEqual(rule)),
+    fc.property(rules, rule => {
+      expect(parseRule(encodeRule(rule))).toEqual(rule)
+    }),
     { numRuns: 500 },
   )
 })
