@@ -6,10 +6,13 @@ import { type DevicePreference, openDevices } from '#wg/device/probe.ts'
 import { FAMILIES, type Family } from '#wg/ip.ts'
 import { Connection } from '#wg/netlink/connection.ts'
 import { NETLINK_GENERIC } from '#wg/netlink/socket.ts'
+import { Firewall } from '#wg/nftables/firewall.ts'
+import type { DesiredFirewall } from '#wg/nftables/ruleset.ts'
 import { FamilyKernel } from '#wg/reconcile/family-kernel.ts'
 import type { Link } from '#wg/rtnetlink/link.ts'
 import { type RouteEvent, RouteMonitor } from '#wg/rtnetlink/monitor.ts'
 import { RouteNetlink } from '#wg/rtnetlink/route-netlink.ts'
+import { readSysctl, writeSysctl } from '#wg/sysctl.ts'
 import { FamilyMesh } from './family-mesh.ts'
 
 /** Everything of this node's kernel that the agent works on, open. */
@@ -22,6 +25,8 @@ export class Dataplane implements Disposable {
   readonly #log: Logger
   readonly #wake: () => void
   readonly #links = new Map<number, Link>()
+  readonly #firewall = new Firewall()
+  #firewallFault: string | undefined
 
   /**
    * Opens what WireGuard there is here.
@@ -88,9 +93,27 @@ export class Dataplane implements Disposable {
     }))
   }
 
+  /**
+   * Brings the packet filter to what is desired. A tunnel without it works wherever the reverse-path filter is not
+   * strict, so its failure is told, and is no reason to stop.
+   */
+  async filter(desired: DesiredFirewall | undefined): Promise<void> {
+    try {
+      await this.#firewall.reconcile(desired)
+      if (desired && (await this.#hasStrictFilter())) await writeSysctl('net/ipv4/conf/all/src_valid_mark', '1')
+      this.#firewallFault = undefined
+    } catch (error) {
+      this.#firewall.distrust()
+      const fault = error instanceof Error ? error.message : String(error)
+      if (fault !== this.#firewallFault) this.#log.warn({}, `packet filter: ${fault}`)
+      this.#firewallFault = fault
+    }
+  }
+
   /** The next pass reads the kernel anew, and repairs what differs. */
   distrust(): void {
     for (const family of FAMILIES) this.meshes[family].distrust()
+    this.#firewall.distrust()
     this.#readLinks().then(this.#wake, error => this.#log.warn({}, `cannot list links: ${String(error)}`))
   }
 
@@ -103,6 +126,14 @@ export class Dataplane implements Disposable {
     const links = await this.#net.links()
     this.#links.clear()
     for (const link of links) this.#links.set(link.index, link)
+  }
+
+  /** The filter of a device is the stricter one of its own setting and that of all. */
+  async #hasStrictFilter(): Promise<boolean> {
+    const setting = async (name: string) => Number((await readSysctl(`net/ipv4/conf/${name}/rp_filter`)) ?? 0)
+    const all = await setting('all')
+    const own = await Promise.all([...this.#links.values()].map(({ name }) => setting(name)))
+    return own.some(value => Math.max(all, value) === 1)
   }
 
   #noteEvent(event: RouteEvent): void {

@@ -2,7 +2,10 @@ import { KeyFileError } from '#keys/errors.ts'
 import type { ApiClient } from '#src/cluster/api-client.ts'
 import type { Logger } from '#src/cluster/logger.ts'
 import { Publisher } from '#src/cluster/publisher.ts'
+import { HELLO_PORT } from '#src/hello/message.ts'
 import { familyConfig } from '#src/mesh/family-config.ts'
+import { desiredFirewall } from '#src/mesh/firewall.ts'
+import { wireguardMark } from '#src/mesh/marks.ts'
 import type { Announcement, NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import { DeviceError } from '#wg/device/device.ts'
 import type { DevicePreference } from '#wg/device/probe.ts'
@@ -100,13 +103,23 @@ export class MeshAgent {
     this.#audit(dataplane, now)
     const due = [this.#auditAt]
     const announced: Record<Family, Announcement | undefined> = { 4: undefined, 6: undefined }
+    await this.#filter(dataplane)
     for (const family of FAMILIES) {
       due.push(await this.#passFamily(dataplane, family, keys, enabled[family], now))
       announced[family] = dataplane.meshes[family].plan?.announce
       this.#judge(family, enabled[family], own, announced[family])
     }
+    await this.#filter(dataplane)
     this.#announce(announced)
     return Math.min(...due)
+  }
+
+  /** Before a pass for what the cluster has changed, and after it for what the pass has: nothing is steered without. */
+  async #filter(dataplane: Dataplane): Promise<void> {
+    const { 4: v4, 6: v6 } = dataplane.meshes
+    const mark = wireguardMark(this.#feed.settings.markMask)
+    const plans = { 4: v4.plan, 6: v6.plan }
+    await dataplane.filter(desiredFirewall(this.#options.nodeName, this.#feed.nodes, plans, mark, HELLO_PORT))
   }
 
   #ownNode(): NodeRecord | undefined {
