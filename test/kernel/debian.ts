@@ -15,8 +15,8 @@ export interface Archive {
 /** @throws Skip where the machine is not Debian */
 export function ownArchive(): Archive {
   const release = osRelease()
-  if (release['ID'] !== 'debian') {
-    throw new Skip(`kernels are taken from Debian's archive, and this is ${release['PRETTY_NAME'] ?? 'no Debian'}`)
+  if (release.ID !== 'debian') {
+    throw new Skip(`kernels are taken from Debian's archive, and this is ${release.PRETTY_NAME ?? 'no Debian'}`)
   }
   needProgram('apt', 'apt-get')
   return { label: "this machine's package lists", options: ['-o', 'APT::Sandbox::User=root'] }
@@ -66,9 +66,9 @@ export function candidate(archive: Archive, name: string): Package | undefined {
   const fields = records
     .split('\n\n')
     .map(record => Object.fromEntries([...record.matchAll(/^(\w[\w-]*): (.*)$/gm)].map(m => [m[1], m[2]])))
-    .find(record => record['Package'] === name)
+    .find(record => record.Package === name)
   if (fields === undefined) return undefined
-  return { name, version: fields['Version'] ?? '', depends: (fields['Depends'] ?? '').split(/[,|]/).map(firstWord) }
+  return { name, version: fields.Version ?? '', depends: (fields.Depends ?? '').split(/[,|]/).map(firstWord) }
 }
 
 /** Downloads the packages and unpacks them all into one tree under `into`. */
@@ -81,7 +81,7 @@ export function unpack(archive: Archive, names: readonly string[], work: string,
 
 /** The address of the archive that holds this release's main suite, as this machine is configured to reach it. */
 function archiveAddress(): string {
-  const codename = osRelease()['VERSION_CODENAME']
+  const codename = osRelease().VERSION_CODENAME
   const targets = output('apt-get', [
     'indextargets',
     '--format',

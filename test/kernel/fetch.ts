@@ -79,7 +79,10 @@ function search(kernel: KernelChoice): { archive: Archive; packages: string[] } 
   const tried: string[] = []
   const archives = [
     () => own,
-    () => (refresh(own), own),
+    () => {
+      refresh(own)
+      return own
+    },
     ...kernel.otherSuites.map(suite => () => {
       const archive = otherSuite(suite, join(kernelCache(), 'apt', suite))
       refresh(archive)

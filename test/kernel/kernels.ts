@@ -56,8 +56,8 @@ export interface FetchedKernel {
 }
 
 export function kernelCache(): string {
-  const cache = process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache')
-  return process.env['PODVEIL_KERNEL_CACHE'] || join(cache, 'podveil', 'kernels')
+  const cache = process.env.XDG_CACHE_HOME || join(homedir(), '.cache')
+  return process.env.PODVEIL_KERNEL_CACHE || join(cache, 'podveil', 'kernels')
 }
 
 /** What `fetch` left for that name, if it did. */

@@ -33,7 +33,7 @@ await runTool('kernel run', async args => {
       kernel: { type: 'string', default: KERNELS[0]?.name ?? '' },
       timeout: { type: 'string', default: '900' },
       memory: { type: 'string', default: '1536' },
-      accel: { type: 'string', default: process.env['PODVEIL_VM_ACCEL'] ?? 'auto' },
+      accel: { type: 'string', default: process.env.PODVEIL_VM_ACCEL ?? 'auto' },
       env: { type: 'string', multiple: true, default: [] },
       append: { type: 'string', default: '' },
       collect: { type: 'string' },

@@ -73,7 +73,7 @@ export function needPrograms(): Programs {
     // Debian 12 has the C server inside QEMU's packages; from Debian 13 on it is a package of its own.
     virtiofsd: needProgram(
       existsSync('/usr/lib/qemu') ? 'virtiofsd (Debian 13 and later) or qemu-system-x86 (Debian 12)' : 'virtiofsd',
-      process.env['VIRTIOFSD'] ?? '/usr/libexec/virtiofsd',
+      process.env.VIRTIOFSD ?? '/usr/libexec/virtiofsd',
       '/usr/lib/qemu/virtiofsd',
       'virtiofsd',
     ),

@@ -4,7 +4,7 @@ import { accessSync, constants } from 'node:fs'
 import { join } from 'node:path'
 import { Skip } from './skip.ts'
 
-const SEARCH = (process.env['PATH'] ?? '').split(':').concat('/usr/local/sbin', '/usr/sbin', '/sbin')
+const SEARCH = (process.env.PATH ?? '').split(':').concat('/usr/local/sbin', '/usr/sbin', '/sbin')
 
 /** The path of the first of `names` (names on PATH, or absolute paths) that can be executed. */
 export function findProgram(...names: string[]): string | undefined {

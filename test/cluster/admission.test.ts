@@ -1,0 +1,162 @@
+import { afterAll, beforeAll, beforeEach, describe, it } from 'vitest'
+import { annotations, OWN_ANNOTATIONS } from '#src/cluster/annotations.ts'
+import type { LabApi } from '#src/lab/api.ts'
+import { AGENT_MANIFESTS, issueAgentToken, issueToken } from '#src/lab/kube-apiserver/agents.ts'
+import { applyObjects, readManifests } from '#src/lab/kube-apiserver/apply.ts'
+import {
+  annotate,
+  expectAllowed,
+  expectRefused,
+  installAgents,
+  NODES,
+  nodeObject,
+  patchNode,
+  setCondition,
+} from './harness/agents.ts'
+import { noRealApi, RealApi } from './harness/real-api.ts'
+
+const KEY = 'x'.repeat(42).concat('A=')
+const OWN = 'node-1'
+const OTHER = 'node-2'
+
+describe.skipIf(noRealApi)(`what an agent may change of Nodes${noRealApi ? ` (${noRealApi})` : ''}`, () => {
+  let server: RealApi | undefined
+  let admin: LabApi
+  /** With the token of the agent's Pod on node-1. */
+  let agent: LabApi
+  /** With a token of the same account that is bound to no Pod. */
+  let unbound: LabApi
+
+  beforeAll(async () => {
+    server = await RealApi.start()
+    admin = server.client
+    const before = ['namespace', 'serviceaccount']
+    for (const name of before) await applyManifest(admin, name)
+    await resetNodes(admin)
+    agent = server.as(await issueAgentToken(admin, OWN))
+    unbound = server.as(await issueToken(admin))
+    await installAgents(admin, () => annotate(agent, OTHER, { 'podveil.io/hello': '1' }))
+  })
+  beforeEach(() => resetNodes(admin))
+  afterAll(() => server?.[Symbol.asyncDispose]())
+
+  describe('of its own Node', () => {
+    it('publishes all its annotations', async () => {
+      expectAllowed(
+        await annotate(agent, OWN, {
+          [annotations.publicKey[4]]: KEY,
+          [annotations.publicKey[6]]: KEY,
+          [annotations.interfaceAddress[4]]: '10.244.1.1',
+          [annotations.interfaceAddress[6]]: 'fd00:244:1::1',
+          [annotations.port[4]]: '51820',
+          [annotations.port[6]]: '51821',
+          [annotations.hello]: '1',
+          [annotations.addresses]: '10.200.0.1,fd00:200::1',
+          [annotations.podCidrs]: '10.244.1.0/24,fd00:244:1::/64',
+        }),
+      )
+    })
+
+    it('publishes through nodes/status too, as Felix does', async () => {
+      expectAllowed(await annotate(agent, OWN, { [annotations.publicKey[4]]: KEY }, '/status'))
+    })
+
+    it('withdraws what it has published', async () => {
+      expectAllowed(await annotate(agent, OWN, { [annotations.publicKey[4]]: KEY }))
+      expectAllowed(await annotate(agent, OWN, Object.fromEntries(OWN_ANNOTATIONS.map(key => [key, null]))))
+    })
+
+    it('sets its own condition', async () => {
+      expectAllowed(await setCondition(agent, OWN, 'PodveilEncrypted'))
+      expectAllowed(await setCondition(agent, OWN, 'PodveilEncrypted', 'False'))
+    })
+
+    it('uses a node address for its interface, as host encryption does', async () => {
+      expectAllowed(await annotate(agent, OWN, { [annotations.interfaceAddress[4]]: '10.200.0.1' }))
+    })
+
+    it.each([
+      [
+        'an annotation of somebody else',
+        { metadata: { annotations: { 'example.com/rack': 'b' } } },
+        /only these annotations/,
+      ],
+      ['a new annotation', { metadata: { annotations: { 'podveil.io/other': 'b' } } }, /only these annotations/],
+      [
+        'the removal of an annotation',
+        { metadata: { annotations: { 'example.com/rack': null } } },
+        /only these annotations/,
+      ],
+      ['a label', { metadata: { labels: { 'node-role.kubernetes.io/control-plane': '' } } }, /labels/],
+      ['the removal of a label', { metadata: { labels: { 'kubernetes.io/hostname': null } } }, /labels/],
+      ['a finalizer', { metadata: { finalizers: ['example.com/stay'] } }, /finalizers/],
+      ['a taint', { spec: { taints: [{ key: 'a', effect: 'NoSchedule' }] } }, /spec/],
+      ['schedulability', { spec: { unschedulable: true } }, /spec/],
+    ])('does not change %s', async (_, patch, message) => {
+      expectRefused(await patchNode(agent, OWN, patch), message)
+    })
+
+    it.each([
+      ['addresses', { addresses: [{ type: 'InternalIP', address: '10.200.0.2' }] }],
+      ['capacity', { capacity: { cpu: '64' } }],
+      ['a field that comes with some later Kubernetes', { runtimeHandlers: [{ name: 'other' }] }],
+    ])('does not change its status: %s', async (_, status) => {
+      expectRefused(await patchNode(agent, OWN, { status }, '/status'), /status/)
+    })
+
+    it('does not touch the conditions of others', async () => {
+      expectRefused(await setCondition(agent, OWN, 'Ready', 'False'), /PodveilEncrypted/)
+      expectRefused(await setCondition(agent, OWN, 'MemoryPressure'), /PodveilEncrypted/)
+      expectRefused(await patchNode(agent, OWN, { status: { conditions: [] } }, '/status'), /PodveilEncrypted/)
+    })
+  })
+
+  describe('of another Node', () => {
+    it('changes nothing, not even what it may on its own', async () => {
+      expectRefused(
+        await annotate(agent, OTHER, { [annotations.publicKey[4]]: KEY }),
+        /not bound to a Pod on Node node-2/,
+      )
+      expectRefused(await annotate(agent, OTHER, { [annotations.publicKey[4]]: KEY }, '/status'), /not bound to a Pod/)
+      expectRefused(await setCondition(agent, OTHER, 'PodveilEncrypted'), /not bound to a Pod/)
+    })
+  })
+
+  it('a token that names no Node changes none', async () => {
+    expectRefused(await annotate(unbound, OWN, { [annotations.hello]: '1' }), /not bound to a Pod/)
+  })
+
+  it('everybody else is none of this policy’s business', async () => {
+    expectAllowed(await patchNode(admin, OTHER, { metadata: { labels: { a: 'b' } } }))
+  })
+
+  describe('what it says must be what the Node object says', () => {
+    it.each([
+      ['an interface address in another node’s pod CIDR', annotations.interfaceAddress[4], '10.244.2.1', /interface/],
+      ['an IPv6 one', annotations.interfaceAddress[6], 'fd00:244:2::1', /interface/],
+      ['another node’s own address', annotations.interfaceAddress[4], '10.200.0.2', /interface/],
+      ['an address of the other family', annotations.interfaceAddress[4], 'fd00:244:1::1', /interface/],
+      ['no address at all', annotations.interfaceAddress[4], 'here', /interface/],
+      ['a CIDR for an address', annotations.interfaceAddress[4], '10.244.1.1/32', /interface/],
+      ['addresses of another node', annotations.addresses, '10.200.0.1,10.200.0.2', /status\.addresses/],
+      ['a pod CIDR of another node', annotations.podCidrs, '10.244.1.0/24,10.244.2.0/24', /spec\.podCIDRs/],
+      ['a wider pod CIDR', annotations.podCidrs, '10.244.0.0/16', /spec\.podCIDRs/],
+      ['a public key that is none', annotations.publicKey[4], 'A'.repeat(43), /32 bytes/],
+      ['a port out of range', annotations.port[4], '65536', /1 to 65535/],
+      ['a port that is no number', annotations.port[6], '51820;reboot', /1 to 65535/],
+    ])('%s is refused', async (_, key, value, message) => {
+      expectRefused(await annotate(agent, OWN, { [key]: value }), message)
+    })
+  })
+})
+
+async function applyManifest(admin: LabApi, name: string): Promise<void> {
+  await applyObjects(admin, AGENT_MANIFESTS.filter(file => file.endsWith(`/${name}.yaml`)).flatMap(readManifests))
+}
+
+async function resetNodes(admin: LabApi): Promise<void> {
+  for (const [at, name] of [OWN, OTHER].entries()) {
+    await admin.request('DELETE', `${NODES}/${name}`)
+    await admin.create(NODES, nodeObject(name, at + 1))
+  }
+}
