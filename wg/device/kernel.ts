@@ -53,10 +53,10 @@ export class KernelDevices implements WireGuardDevices {
 
   async configure(name: string, change: DeviceChange): Promise<void> {
     checkDeviceName(name)
-    const { main, removals } = splitRemovals(change)
+    const split = splitRemovals(change)
     try {
-      await this.#write(name, main)
-      await this.#prefixes.remove(name, removals)
+      await this.#write(name, split.main)
+      await this.#prefixes.remove(name, split)
     } catch (error) {
       throw isNetlinkError(error, 'EOPNOTSUPP') ? foreignLink(name, 'another', KIND) : deviceError(error, name, change)
     }

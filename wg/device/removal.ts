@@ -11,14 +11,22 @@ export interface PrefixRemoval {
   readonly cidrs: readonly Cidr[]
 }
 
+export interface SplitChange {
+  /** What is written first. */
+  readonly main: DeviceChange
+  readonly removals: readonly PrefixRemoval[]
+  /** What the change adds, to whichever peer. */
+  readonly added: ReadonlySet<Cidr>
+}
+
 /**
  * Takes the removals of prefixes out of a change: they are written last, when what replaces them is there. A prefix that
- * the same change adds somewhere needs none, because adding moves it; nor does a peer that goes as a whole.
+ * the change also adds to the same peer stays, and a peer that goes as a whole needs none of them.
  */
-export function splitRemovals(change: DeviceChange): { main: DeviceChange; removals: PrefixRemoval[] } {
+export function splitRemovals(change: DeviceChange): SplitChange {
   const { peers } = change
-  if (!peers?.some(hasRemovals)) return { main: change, removals: [] }
   const added = new Set<Cidr>()
+  if (!peers?.some(hasRemovals)) return { main: change, removals: [], added }
   const removed = new Set<PublicKey>()
   for (const peer of peers) {
     if (peer.kind === 'remove') removed.add(peer.publicKey)
@@ -33,10 +41,11 @@ export function splitRemovals(change: DeviceChange): { main: DeviceChange; remov
     }
     const { removeAllowedIps, ...rest } = peer
     if (!(peer.updateOnly && saysNothing(rest))) main.push(rest)
-    const cidrs = removeAllowedIps.filter(cidr => !added.has(cidr))
+    const own = new Set(peer.addAllowedIps)
+    const cidrs = removeAllowedIps.filter(cidr => !own.has(cidr))
     if (cidrs.length > 0 && !removed.has(peer.publicKey)) removals.push({ publicKey: peer.publicKey, cidrs })
   }
-  return { main: { ...change, peers: main }, removals }
+  return { main: { ...change, peers: main }, removals, added }
 }
 
 const hasRemovals = (peer: PeerChange): peer is SetPeer & { removeAllowedIps: readonly Cidr[] } =>
@@ -49,7 +58,7 @@ const saysNothing = ({ endpoint, persistentKeepalive, addAllowedIps = [] }: SetP
  * Writes removals by the remove flag (Linux 6.16, wireguard-go of May 2025), and where that is refused, then and from
  * then on, through a throw-away peer: it takes the prefixes, atomically, and goes with them. It has a key that nobody
  * has and no endpoint, so nothing is sent to it. Only the first way leaves alone a prefix that is with another peer
- * than the caller believes.
+ * than the caller believes, and takes one whose new owner turns out not to be there.
  */
 export class PrefixRemover {
   readonly #write: (device: string, change: DeviceChange) => Promise<void>
@@ -73,7 +82,8 @@ export class PrefixRemover {
     return this.#byFlag
   }
 
-  async remove(device: string, removals: readonly PrefixRemoval[]): Promise<void> {
+  /** After `main` was written. */
+  async remove(device: string, { removals, added }: SplitChange): Promise<void> {
     if (removals.length === 0) return
     if (this.#byFlag !== false) {
       try {
@@ -85,7 +95,9 @@ export class PrefixRemover {
         this.#byFlag = false
       }
     }
-    await this.#write(device, { peers: byThrowAway(removals) })
+    // What was added has moved, and would be taken from its new owner.
+    const cidrs = removals.flatMap(removal => removal.cidrs).filter(cidr => !added.has(cidr))
+    if (cidrs.length > 0) await this.#write(device, { peers: byThrowAway(cidrs) })
   }
 }
 
@@ -96,10 +108,10 @@ const byFlag = ({ publicKey, cidrs }: PrefixRemoval): PeerChange => ({
   removeAllowedIps: cidrs,
 })
 
-function byThrowAway(removals: readonly PrefixRemoval[]): PeerChange[] {
+function byThrowAway(addAllowedIps: readonly Cidr[]): PeerChange[] {
   const publicKey = PrivateKey.generate().publicKey()
   return [
-    { kind: 'set', publicKey, addAllowedIps: removals.flatMap(({ cidrs }) => cidrs) },
+    { kind: 'set', publicKey, addAllowedIps },
     { kind: 'remove', publicKey },
   ]
 }

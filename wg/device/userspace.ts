@@ -42,10 +42,10 @@ export class UserspaceDevices implements WireGuardDevices {
   }
 
   async configure(name: string, change: DeviceChange): Promise<void> {
-    const { main, removals } = splitRemovals(change)
+    const split = splitRemovals(change)
     await this.#translated(name, change, async () => {
-      await this.#client.set(name, main)
-      await this.#prefixes.remove(name, removals)
+      await this.#client.set(name, split.main)
+      await this.#prefixes.remove(name, split)
     })
   }
 
