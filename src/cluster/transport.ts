@@ -138,6 +138,7 @@ class Attempt implements Pick<Exchange, 'fail' | 'done'> {
   #request: http.ClientRequest | undefined
   #response: http.IncomingMessage | undefined
   #silence: Watchdog | undefined
+  #abandon: ((error: Error) => void) | undefined
   /** Why we gave up; the error that node:http makes of it says only that the connection was reset. */
   #problem: string | undefined
 
@@ -165,6 +166,14 @@ class Attempt implements Pick<Exchange, 'fail' | 'done'> {
       if (given.connecting) given.once(connected, ready)
       else ready()
     })
+    this.#abandon = error => {
+      request.destroy(error)
+      // A request that still waits for a socket of the pool says nothing when it is destroyed.
+      if (!socket) {
+        release()
+        reject(this.fail(error))
+      }
+    }
     const release = () => {
       cancel()
       this.done()
@@ -200,12 +209,12 @@ class Attempt implements Pick<Exchange, 'fail' | 'done'> {
   }
 
   readonly #abort = (): void => {
-    this.#request?.destroy()
+    this.#abandon?.(new Error('aborted'))
   }
 
   #giveUp(problem: string): void {
     this.#problem = problem
-    this.#request?.destroy(new Error(problem))
+    this.#abandon?.(new Error(problem))
   }
 }
 
