@@ -2,8 +2,9 @@ import { stat } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { constants } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { DeviceChange, DeviceStatus } from '../device/device.ts'
-import { UapiError, UapiFormatError } from './errors.ts'
+import { isUapiError, UapiError, UapiFormatError } from './errors.ts'
 import { formatSet, UAPI_GET } from './format.ts'
 import { parseAnswer, parseDevice, type UapiAnswer } from './parse.ts'
 
@@ -20,6 +21,9 @@ export interface UapiClientOptions {
 
 /** 5,000 peers are read in 0.1 s. */
 const TIMEOUT = 10_000
+const ATTEMPTS = 5
+/** Milliseconds. */
+const RETRY_AFTER = 20
 /** 65,536 peers, the most that wireguard-go has, with a dozen prefixes each. */
 const MAX_ANSWER = 64 << 20
 
@@ -67,8 +71,16 @@ export class UapiClient {
 
   async #transact(name: string, text: string, operation: string): Promise<UapiAnswer | undefined> {
     await this.#checkDirectory(operation)
-    const answer = await this.#exchange(this.socketPath(name), text, operation)
-    return answer === undefined ? undefined : parseAnswer(answer)
+    for (let attempt = 1; ; attempt++) {
+      try {
+        const answer = await this.#exchange(this.socketPath(name), text, operation)
+        return answer === undefined ? undefined : parseAnswer(answer)
+      } catch (error) {
+        // A process that is ending accepts and hangs up; a moment later there is nobody, or the next one.
+        if (attempt === ATTEMPTS || !isUapiError(error, 'ECONNRESET', 'EPIPE')) throw error
+        await delay(RETRY_AFTER)
+      }
+    }
   }
 
   /** Private keys go through these sockets: whoever can put one there can have them. */

@@ -98,17 +98,18 @@ export class UserspaceProcesses {
       detached: true,
       // Without LOG_LEVEL, wireguard-go's background process has all of its stdio on /dev/null, and these pipes are the
       // starting one's alone.
-      stdio: ['ignore', 'ignore', 'pipe'],
+      stdio: ['ignore', 'pipe', 'pipe'],
       // Nothing of the agent's environment is its business. Version 2018 and older want to be told twice.
       env: { PATH: process.env.PATH ?? '', WG_I_PREFER_BUGGY_USERSPACE_TO_POLISHED_KMOD: '1' },
     })
     const report = collect(child)
-    const timer = setTimeout(() => child.kill('SIGKILL'), this.#timeout)
+    const timer = setTimeout(() => killGroup(child), this.#timeout)
     try {
       const status = await exitStatus(child)
       return { status, report: status === 0 ? '' : await report }
     } finally {
       clearTimeout(timer)
+      child.stdout?.destroy()
       child.stderr?.destroy()
       child.unref()
     }
@@ -123,20 +124,32 @@ function exitStatus(child: ChildProcess): Promise<number | string> {
   return promise
 }
 
+/** The child leads a group of its own; what it went through or has started is in there. */
+function killGroup({ pid }: ChildProcess): void {
+  try {
+    if (pid !== undefined) process.kill(-pid, 'SIGKILL')
+  } catch {
+    // It has just ended by itself.
+  }
+}
+
+/** wireguard-go writes its errors to the one and its advice to the other. */
 function collect(child: ChildProcess): Promise<string> {
   const { promise, resolve } = Promise.withResolvers<string>()
   let text = ''
-  child.stderr?.on('data', (chunk: Buffer) => {
-    text = (text + chunk.toString('utf8')).slice(-MAX_REPORT)
-  })
-  child.stderr?.on('close', () => resolve(text))
+  for (const stream of [child.stdout, child.stderr])
+    stream?.on('data', (chunk: Buffer) => {
+      text = (text + chunk.toString('utf8')).slice(-MAX_REPORT)
+    })
+  child.on('close', () => resolve(text))
   child.on('error', () => resolve(text))
   return promise
 }
 
 function startError(name: string, binary: string, status: number | string, report: string): DeviceError {
-  const lines = report.split(/[\r\n]+/).filter(line => /error|fail|unable|cannot|not |denied|busy/i.test(line))
-  const words = (lines.at(-1) ?? '').replace(/[^\x20-\x7e]+/g, ' ').trim()
+  const lines = report.split(/[\r\n]+/)
+  const errors = lines.filter(line => /^error|fail|unable|cannot|denied|not permitted/i.test(line))
+  const words = (errors.at(-1) ?? '').replace(/[^\x20-\x7e]+/g, ' ').trim()
   const said = words === '' ? `ended with ${status}` : words
   if (/not permitted|permission denied|EACCES|EPERM/i.test(`${said} ${status}`))
     return new DeviceError('not-permitted', name, `${binary}: ${said}: it needs CAP_NET_ADMIN and access to ${TUN}`)

@@ -9,14 +9,21 @@ let named = 0
 /** The directory of userspace sockets is one for all network namespaces, so names are this process's own. */
 export const uniqueName = (): string => `pv${process.pid.toString(36)}x${(named++).toString(36)}`
 
+interface OpenedDevices {
+  readonly devices: WireGuardDevices
+  readonly close?: () => void
+}
+
 export class NamespaceBench implements Bench {
   readonly devices: WireGuardDevices
   readonly namespace: Namespace
   readonly links: RouteNetlink
   readonly real: RealBench
   readonly #names: string[] = []
+  readonly #close: () => void
 
-  private constructor(namespace: Namespace, links: RouteNetlink, devices: WireGuardDevices) {
+  private constructor(namespace: Namespace, links: RouteNetlink, { devices, close = () => {} }: OpenedDevices) {
+    this.#close = close
     this.namespace = namespace
     this.links = links
     this.devices = devices
@@ -27,16 +34,17 @@ export class NamespaceBench implements Bench {
         await links.setLink(link.index, { up: true })
       },
       wg: (args, input) =>
-        execFileSync('ip', ['netns', 'exec', namespace.name, 'wg', ...args], {
+        // Through a pipe: wg opens /dev/stdin by name, and Node.js gives children sockets.
+        execFileSync('ip', ['netns', 'exec', namespace.name, 'sh', '-c', 'cat | wg "$@"', 'wg', ...args], {
           encoding: 'utf8',
           stdio: 'pipe',
-          ...(input !== undefined && { input }),
+          input: input ?? '',
         }),
     }
   }
 
   static async make(
-    open: (namespace: Namespace, links: RouteNetlink) => Promise<WireGuardDevices>,
+    open: (namespace: Namespace, links: RouteNetlink) => Promise<OpenedDevices>,
   ): Promise<NamespaceBench> {
     const namespace = new Namespace()
     try {
@@ -70,6 +78,7 @@ export class NamespaceBench implements Bench {
         await this.devices.remove(name).catch(() => undefined)
       }
     } finally {
+      this.#close()
       this.links[Symbol.dispose]()
       this.namespace[Symbol.dispose]()
     }

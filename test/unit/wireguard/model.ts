@@ -58,7 +58,7 @@ export class ModelDevice {
   }
 
   /** For comparison: plain data in an order that does not depend on how it came about. */
-  picture(): unknown {
+  picture() {
     return {
       privateKey: this.privateKey && Buffer.from(this.privateKey.reveal()).toString('base64'),
       listenPort: this.listenPort,
