@@ -5,6 +5,7 @@ import { stringify } from 'yaml'
 import { formatEndpoint } from '#wg/ip.ts'
 import type { ApiAccess } from './api.ts'
 import { LabError } from './errors.ts'
+import { nodeProgram } from './node-program.ts'
 import { API_PORT, type LabPlan } from './plan.ts'
 import { startDetached } from './processes.ts'
 import { type LabFiles, writeWhole } from './state.ts'
@@ -36,7 +37,7 @@ export function writeTokens(plan: LabPlan, files: LabFiles): void {
 
 /** Joins a port of the machine's loopback with the API server. @returns the port */
 export async function startRelay(files: LabFiles): Promise<number> {
-  await startDetached([process.execPath, RELAY, '127.0.0.1:0', files.apiSocket, files.relay], {
+  await startDetached([nodeProgram(), RELAY, '127.0.0.1:0', files.apiSocket, files.relay], {
     recordFile: files.process('relay'),
     logFile: files.log('relay'),
   })

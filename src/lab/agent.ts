@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { LabError } from './errors.ts'
+import { nodeProgram } from './node-program.ts'
 import { onNode } from './node-shell.ts'
 import type { NodePlan } from './plan.ts'
 import { liveProcess, startDetached, stopProcess } from './processes.ts'
@@ -69,17 +70,22 @@ export class LabAgent {
 
   /** Returns when /readyz says yes. @throws LabError naming the log when it has ended, or the limit has passed */
   async ready(limitMs = 30_000): Promise<void> {
-    await waitUntil(
-      async () => (await this.http('/readyz')).status === 200,
+    const outcome = await waitUntil(
+      async () => (this.pid === undefined ? 'ended' : (await this.http('/readyz')).status === 200 && 'ready'),
       limitMs,
       `the agent of ${this.#node.name} to be ready (${this.logFile})`,
     )
+    if (outcome === 'ended')
+      throw new LabError(
+        'ERR_LAB_PROCESS',
+        `the agent of ${this.#node.name} does not run: ${this.logs().trimEnd().split('\n').at(-1)}`,
+      )
   }
 
   /** GET from within its node. @throws LabError when nobody answers */
   async http(path: string, port: number = HEALTH_PORT): Promise<{ readonly status: number; readonly body: string }> {
     const url = `http://127.0.0.1:${port}${path}`
-    const text = await must(onNode(this.#files, this.#node, [process.execPath, HTTP_GET, url]))
+    const text = await must(onNode(this.#files, this.#node, [nodeProgram(), HTTP_GET, url]))
     return JSON.parse(text) as { status: number; body: string }
   }
 

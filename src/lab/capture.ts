@@ -76,14 +76,12 @@ export class UnderlayCapture implements AsyncDisposable {
       child,
       file === undefined ? undefined : createWriteStream(file, { mode: 0o600 }),
     )
-    await waitUntil(
-      () => {
-        if (child.exitCode !== null) throw new LabError('ERR_LAB_COMMAND', `tcpdump: ${capture.#stderr.trim()}`)
-        return capture.#stderr.includes('listening on')
-      },
+    const listens = await waitUntil(
+      () => (child.exitCode !== null ? 'ended' : capture.#stderr.includes('listening on') && 'listens'),
       10_000,
       'tcpdump to listen',
     )
+    if (listens === 'ended') throw new LabError('ERR_LAB_COMMAND', `tcpdump: ${capture.#stderr.trim()}`)
     return capture
   }
 

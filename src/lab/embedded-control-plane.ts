@@ -4,6 +4,7 @@ import { formatEndpoint } from '#wg/ip.ts'
 import type { ControlPlane } from './control-plane.ts'
 import { LabError } from './errors.ts'
 import { inNamespace } from './namespaces.ts'
+import { nodeProgram } from './node-program.ts'
 import { API_PORT, type LabPlan } from './plan.ts'
 import { liveProcess, type ProcessRecord, startDetached, stopProcess } from './processes.ts'
 import type { LabFiles } from './state.ts'
@@ -33,9 +34,9 @@ export class EmbeddedControlPlane implements ControlPlane {
     const files = this.#files
     const readyFile = `${files.apiserver}/ready.json`
     const addresses = this.#plan.switchAddresses.map(address => formatEndpoint({ address, port: API_PORT }))
-    const record = await startDetached(
+    await startDetached(
       inNamespace(this.#plan.switchNamespace, [
-        process.execPath,
+        nodeProgram(),
         PROGRAM,
         ...addresses.flatMap(address => ['--listen', address]),
         ...['--unix', files.apiSocket],
@@ -46,14 +47,15 @@ export class EmbeddedControlPlane implements ControlPlane {
       ]),
       { recordFile: files.process('apiserver'), logFile: files.log('apiserver'), stdoutFile: readyFile },
     )
-    await waitUntil(
+    const outcome = await waitUntil(
       () => {
-        if (!this.process) throw new LabError('ERR_LAB_API', `process ${record.pid} has ended: ${this.#lastWords()}`)
-        return readFileSync(readyFile, 'utf8').includes('\n')
+        if (!this.process) return 'ended'
+        return readFileSync(readyFile, 'utf8').includes('\n') && 'ready'
       },
       START_LIMIT_MS,
       `the API server to be ready (${files.log('apiserver')})`,
     )
+    if (outcome === 'ended') throw new LabError('ERR_LAB_API', `the API server has ended: ${this.#lastWords()}`)
   }
 
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {

@@ -66,6 +66,6 @@ async function ping(
     address,
   ])
   if (status === 0) return undefined
-  const why = /^.*(?:packet loss|rror|nreachable).*$/m.exec(stderr || stdout)?.[0] ?? `ping ended with ${status}`
+  const why = stderr.trim().split('\n', 1)[0] || /^.*packet loss.*$/m.exec(stdout)?.[0] || `ping ended with ${status}`
   return { from, to, address, why }
 }

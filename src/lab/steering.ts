@@ -1,6 +1,6 @@
 import { type Family, familyOf, type IpAddress } from '#wg/ip.ts'
-import { runIn } from './namespaces.ts'
 import type { LabPlan, NodePlan } from './plan.ts'
+import { run } from './run.ts'
 import { POD_LINK, UPLINK } from './topology.ts'
 
 /** Where a node's kernel would send what its pod sends to another pod. */
@@ -27,11 +27,16 @@ async function steeringOf(plan: LabPlan, node: NodePlan): Promise<Steering[]> {
   const questions = plan.nodes
     .filter(other => other.index !== node.index)
     .flatMap(other => other.podAddresses.map(address => ({ other, address })))
-  const script = questions.map(({ address }) => `ip -o route get ${address} ${fromPodOf(node, address)} || echo none`)
-  const { stdout } = await runIn(node.namespace, ['sh'], { input: `exec 2>&1\n${script.join('\n')}\n` })
-  const lines = stdout.split('\n').filter(line => line !== '' && !line.startsWith('RTNETLINK'))
-  return questions.map(({ other, address }, i) => {
-    const device = /\bdev (\S+)/.exec(lines[i] ?? '')?.[1]
+  const commands = questions.map(({ address }) => `route get ${address} ${fromPodOf(node, address)}\n`)
+  // Where there is no way, it says so on standard error, and goes on.
+  const { stdout } = await run(['ip', '-o', '-n', node.namespace, '-force', '-batch', '-'], {
+    input: commands.join(''),
+  })
+  const devices = new Map(
+    stdout.split('\n').map(line => [line.split(' ', 1)[0] ?? '', /\bdev (\S+)/.exec(line)?.[1]] as const),
+  )
+  return questions.map(({ other, address }) => {
+    const device = devices.get(address)
     const encrypted = device !== undefined && device !== UPLINK && device !== POD_LINK && device !== 'lo'
     return { source: node.podName, destination: other.podName, family: familyOf(address), device, encrypted }
   })

@@ -5,6 +5,7 @@ import { type Family, familyOf } from '#wg/ip.ts'
 import { LabError } from './errors.ts'
 import { JsonLinesClient } from './json-lines.ts'
 import { inNamespace } from './namespaces.ts'
+import { nodeProgram } from './node-program.ts'
 import type { LabPlan, NodePlan } from './plan.ts'
 import {
   type FlowTarget,
@@ -192,16 +193,19 @@ export class Traffic {
   async #startProbe(node: NodePlan): Promise<Probe> {
     const role = probeRole(node)
     const socket = this.#files.probeSocket(node.podName)
-    if (!liveProcess(this.#files.process(role)))
-      await startDetached(inNamespace(node.podNamespace, [process.execPath, PROBE, socket]), {
-        recordFile: this.#files.process(role),
+    const recordFile = this.#files.process(role)
+    if (!liveProcess(recordFile))
+      await startDetached(inNamespace(node.podNamespace, [nodeProgram(), PROBE, socket]), {
+        recordFile,
         logFile: this.#files.log(role),
       })
     const client = await waitUntil(
-      () => JsonLinesClient.connect(socket, `probe of ${node.podName}`),
+      async () => (liveProcess(recordFile) ? JsonLinesClient.connect(socket, `probe of ${node.podName}`) : 'ended'),
       15_000,
       `the probe of ${node.podName}`,
     )
+    if (client === 'ended')
+      throw new LabError('ERR_LAB_PROCESS', `the probe of ${node.podName} has ended (${this.#files.log(role)})`)
     return { node, client }
   }
 
