@@ -111,12 +111,12 @@ it('holds what the server holds in the end, whatever happened on the way', async
       api.faults.length = 0
       const truth = () =>
         [...api.objects]
-          .map(([name, { color }]) => `${name} ${color}`)
+          .map(([name, { color }]) => `${name} ${String(color)}`)
           .sort()
           .join()
       const held = (items: ReadonlyMap<string, string>) =>
         [...items]
-          .map(([name, color]) => `${name} ${color}`)
+          .map(([name, color]) => `${name} ${String(color)}`)
           .sort()
           .join()
       await until('the copy is the same', () => f.reflector.state.synced && held(f.reflector.items) === truth())
