@@ -18,7 +18,7 @@ export interface SettingsLayer {
   readonly values: ReadonlyMap<string, WrittenValue>
 }
 
-export interface WrittenValue {
+interface WrittenValue {
   /** Its name as it is written there: `wireguardMTU`, `FELIX_WIREGUARDMTU`. */
   readonly field: string
   readonly raw: unknown
@@ -43,7 +43,7 @@ export interface ResolvedSettings {
 }
 
 /** FelixConfiguration that applies to one node only is named so. */
-export const nodeConfigurationName = (nodeName: string): string => `node.${nodeName}`
+const nodeConfigurationName = (nodeName: string): string => `node.${nodeName}`
 
 const ANNOTATION_PREFIX = 'config.projectcalico.org/'
 const ENVIRONMENT_PREFIX = 'felix_'

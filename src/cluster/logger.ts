@@ -5,6 +5,3 @@ export interface Logger {
   warn(facts: object, message: string): void
   error(facts: object, message: string): void
 }
-
-/** For callers that want no log. */
-export const silentLogger: Logger = { debug() {}, info() {}, warn() {}, error() {} }
