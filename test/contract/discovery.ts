@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import type { ContractContext } from './fixtures.ts'
+import { type ContractContext, eventually } from './fixtures.ts'
 
 export function discoveryContract(context: () => ContractContext): void {
   describe('discovery', () => {
@@ -47,8 +47,12 @@ export function discoveryContract(context: () => ContractContext): void {
 
     it('describes custom resources in OpenAPI', async () => {
       const { client } = context()
-      const { body } = await client.get('/openapi/v3')
-      const document = await client.get(body.paths['apis/podveil.io/v1alpha1'].serverRelativeURL)
+      let path: string | undefined
+      await eventually('OpenAPI describes the kinds of podveil.io', async () => {
+        path = (await client.get('/openapi/v3')).body.paths['apis/podveil.io/v1alpha1']?.serverRelativeURL
+        return path !== undefined
+      })
+      const document = await client.get(path ?? '')
       const schema = document.body.components.schemas['io.podveil.v1alpha1.PodveilConfiguration']
       expect(schema.properties.spec.properties.guard.enum).toEqual(['off', 'audit', 'enforce'])
     })

@@ -60,8 +60,14 @@ export function objectContract(context: () => ContractContext): void {
     })
 
     it('refuses a body of another kind', async () => {
-      const { status } = await context().client.post(FELIX, { ...felix(fresh('f'), {}), kind: 'Node' })
-      expect(status).toBe(400)
+      const { status, body } = await context().client.post(FELIX, { ...felix(fresh('f'), {}), kind: 'Node' })
+      expect(status).toBe(422)
+      expect(body.details.causes).toMatchObject([{ field: 'kind', reason: 'FieldValueInvalid' }])
+    })
+
+    it('refuses a body of another version', async () => {
+      const body = { ...felix(fresh('f'), {}), apiVersion: 'crd.projectcalico.org/v2' }
+      expect((await context().client.post(FELIX, body)).status).toBe(400)
     })
 
     it('refuses what is no JSON', async () => {

@@ -51,6 +51,15 @@ export function schemaContract(context: () => ContractContext): void {
       expect(status).toBe(201)
     })
 
+    it('takes null for a setting that is not set', async () => {
+      const { client, leftovers } = context()
+      const spec = { wireguardEnabled: null, wireguardMTU: 1380 }
+      const { status, body, text } = await client.post(FELIX, felix(name(), spec))
+      expect(status, text).toBe(201)
+      leftovers.add(`${FELIX}/${body.metadata.name}`)
+      expect(body.spec).toEqual({ wireguardMTU: 1380 })
+    })
+
     it('keeps fields of Calico’s that the mesh does not know', async () => {
       const { client, leftovers } = context()
       const spec = { bpfEnabled: true, failsafeInboundHostPorts: [{ protocol: 'tcp', port: 22 }] }
@@ -93,7 +102,7 @@ export function schemaContract(context: () => ContractContext): void {
 
     it.each([
       ['a guard that there is not', { guard: 'on' }, 'spec.guard', 'FieldValueNotSupported'],
-      ['a supernet that is no CIDR', { podSupernets: ['10.65.0.0'] }, 'spec.podSupernets[0]', 'FieldValueInvalid'],
+      ['a supernet that is no CIDR', { podSupernets: ['10.65.0.0'] }, 'spec.podSupernets[0]', 'FieldValueTypeInvalid'],
       [
         'an exception that is text',
         { natExceptions: '198.51.100.7/32' },

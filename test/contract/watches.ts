@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { PARTIAL, type WatchEvent } from './api-client.ts'
+import { type ApiObject, PARTIAL, type WatchEvent } from './api-client.ts'
 import { type ContractContext, FELIX, felix, fresh, NODES } from './fixtures.ts'
 
 const named = (events: readonly WatchEvent[]): string[] => {
@@ -113,20 +113,26 @@ export function watchContract(context: () => ContractContext): void {
     it('say how far they came before they end, to a client that asked for bookmarks', async () => {
       const { client } = context()
       const from = await revision()
-      const query = `watch=1&resourceVersion=${from}&allowWatchBookmarks=true&timeoutSeconds=5`
+      const other = `labelSelector=mesh%3D${fresh('mesh')}`
+      const query = `watch=1&resourceVersion=${from}&allowWatchBookmarks=true&timeoutSeconds=5&${other}`
       using stream = await client.watch(`${NODES}?${query}`)
-      const bookmark = (await stream.until(isBookmark)).at(-1)
+      const name = await makeNode({})
+      const made = await client.get(`${NODES}/${name}`)
+      const [bookmark] = await stream.until(isBookmark)
       expect(bookmark?.object).toMatchObject({ kind: 'Node', apiVersion: 'v1' })
-      expect(Number(bookmark?.object.metadata.resourceVersion)).toBeGreaterThanOrEqual(Number(from))
+      const revisionOf = (object: ApiObject): number => Number(object.metadata.resourceVersion)
+      expect(revisionOf(bookmark?.object)).toBeGreaterThanOrEqual(revisionOf(made.body))
     })
 
-    it('from before history begins end with 410 in the stream', async () => {
+    it('from before history begins end with 410 in the stream', async test => {
       const { client } = context()
-      const name = await makeNode({})
       await client.connection.compact?.()
-      await client.patch(`${NODES}/${name}`, { metadata: { annotations: { a: 'b' } } })
+      await makeNode({})
       using stream = await client.watch(`${NODES}?watch=1&resourceVersion=1`)
       const event = await stream.next()
+      if (event?.type !== 'ERROR' && client.connection.compact === undefined) {
+        return test.skip('this server still has its whole history, and cannot be told to compact it')
+      }
       expect(event).toMatchObject({ type: 'ERROR', object: { kind: 'Status', reason: 'Expired', code: 410 } })
       expect(await stream.next()).toBeUndefined()
     })
@@ -149,6 +155,17 @@ export function watchContract(context: () => ContractContext): void {
       await client.patch(`${NODES}/${one}`, { metadata: { annotations: { a: 'b' } } })
       const [next] = await stream.until(({ type }) => type !== 'BOOKMARK')
       expect(next?.type).toBe('MODIFIED')
+    })
+
+    it('tells in the stream that a state is yet to come', async test => {
+      const { client } = context()
+      using stream = await client
+        .watch(`${NODES}?${QUERY}&resourceVersion=999999999999&timeoutSeconds=30`)
+        .catch(() => {
+          return test.skip('WatchList is off on this server')
+        })
+      const event = await stream.next()
+      expect(event).toMatchObject({ type: 'ERROR', object: { reason: 'Timeout', code: 504 } })
     })
 
     it('wants to be told how fresh the state is to be', async () => {

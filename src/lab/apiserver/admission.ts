@@ -4,7 +4,7 @@ import { type Json, type JsonObject, objectAt, plainText, textAt, without } from
 import { checkMetadata, decodeMetadata, nameOf } from './metadata.ts'
 import { type StoredObject, withMeta } from './object.ts'
 import { groupVersion, type Resource, subjectOf } from './resource.ts'
-import { badRequest, type Cause, conflict, invalid } from './status.ts'
+import { ApiError, badRequest, type Cause, conflict, invalid } from './status.ts'
 import { timestamp } from './timestamp.ts'
 
 /** What became of an object on its way into the store. */
@@ -28,7 +28,8 @@ const SERVER_FIELDS = {
 export function admitCreate(resource: Resource, body: JsonObject, namespace: string | undefined): Admitted {
   decode(resource, body, namespace)
   if (textAt(body, 'metadata', 'resourceVersion') !== '') {
-    throw badRequest('resourceVersion should not be set on objects to be created')
+    // The real server takes this for a fault of its own, and so do its clients.
+    throw new ApiError(500, '', 'resourceVersion should not be set on objects to be created')
   }
   const stored = (resource.toStored ?? same)(without(body, 'apiVersion', 'kind'))
   const fresh = withMeta(resource.status === 'alone' ? without(stored, 'status') : stored, {
@@ -55,6 +56,11 @@ export function admitUpdate(
   const bodyName = textAt(body, 'metadata', 'name')
   if (bodyName !== '' && bodyName !== name) {
     throw badRequest(`the name of the object (${bodyName}) does not match the name on the URL (${name})`)
+  }
+  if (requiresVersion(resource) && textAt(body, 'metadata', 'resourceVersion') === '') {
+    const message = 'Invalid value: 0: must be specified for an update'
+    const cause = { reason: 'FieldValueInvalid', message, field: 'metadata.resourceVersion' }
+    throw invalid(subjectOf(resource, name), [cause])
   }
   checkPreconditions(resource, current, objectAt(body, 'metadata'))
   const stored = (resource.toStored ?? same)(without(body, 'apiVersion', 'kind'))
@@ -83,28 +89,37 @@ export function sameObject(a: JsonObject, b: JsonObject): boolean {
   return isDeepStrictEqual(withMeta(a, { resourceVersion: undefined }), withMeta(b, { resourceVersion: undefined }))
 }
 
+/** Custom resources and their definitions are replaced only by who knows what is replaced. */
+function requiresVersion(resource: Resource): boolean {
+  return resource.mergeKeys === undefined
+}
+
 function same(object: JsonObject): JsonObject {
   return object
 }
 
 function decode(resource: Resource, body: JsonObject, namespace: string | undefined): void {
-  const { kind, apiVersion } = body
-  // The real server's own kinds may come without their name; a custom resource may not.
-  if (resource.schema !== undefined && kind === undefined) throw badRequest("Object 'Kind' is missing")
-  if (kind !== undefined && kind !== resource.kind) {
-    throw badRequest(
-      `${plainText(kind)} in version ${JSON.stringify(apiVersion)} cannot be handled as a ${resource.kind}`,
-    )
-  }
-  if (apiVersion !== undefined && apiVersion !== groupVersion(resource)) {
-    const versions = `(${plainText(apiVersion)}) does not match the expected API version (${groupVersion(resource)})`
-    throw badRequest(`the API version in the data ${versions}`)
-  }
+  checkType(resource, body)
   decodeMetadata(resource, body)
   const given = textAt(body, 'metadata', 'namespace')
-  if (given !== '' && given !== (namespace ?? '')) {
+  if (given !== '' && resource.namespaced && given !== namespace) {
     throw badRequest('the namespace of the provided object does not match the namespace sent on the request')
   }
+}
+
+/** Kind and version as the path has them. The real server's own kinds may come without; a custom resource may not. */
+function checkType(resource: Resource, { kind, apiVersion }: JsonObject): void {
+  const own = resource.schema === undefined
+  if (kind === undefined && !own) throw badRequest("the object provided is unrecognized: Object 'Kind' is missing")
+  if (kind !== undefined && kind !== resource.kind) {
+    const given = plainText(kind)
+    if (own) throw badRequest(`${given} in version "${plainText(apiVersion)}" cannot be handled as a ${resource.kind}`)
+    const message = `Invalid value: ${JSON.stringify(kind)}: must be ${resource.kind}`
+    throw invalid({ group: resource.group, kind: given }, [{ reason: 'FieldValueInvalid', message, field: 'kind' }])
+  }
+  if (apiVersion === groupVersion(resource) || (own && apiVersion === undefined)) return
+  const versions = `(${plainText(apiVersion)}) does not match the expected API version (${groupVersion(resource)})`
+  throw badRequest(`the API version in the data ${versions}`)
 }
 
 /** The current object with what that write may change: all but status, or status, or status and metadata. */

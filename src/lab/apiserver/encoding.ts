@@ -1,4 +1,4 @@
-import { type JsonObject, without } from './json.ts'
+import type { JsonObject } from './json.ts'
 import type { StoredObject } from './object.ts'
 import { groupVersion, type Resource } from './resource.ts'
 
@@ -24,8 +24,7 @@ export function encodeItem(resource: Resource, object: StoredObject): string {
 /** JSON of the object's metadata alone, as PartialObjectMetadata. */
 export function encodePartial(object: StoredObject): string {
   return remembered(metadataOnly, object, () => {
-    const body = JSON.stringify({ metadata: without(object.metadata, 'managedFields') })
-    return typed('PartialObjectMetadata', 'meta.k8s.io/v1', body)
+    return typed('PartialObjectMetadata', 'meta.k8s.io/v1', JSON.stringify({ metadata: object.metadata }))
   })
 }
 

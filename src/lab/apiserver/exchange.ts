@@ -55,7 +55,7 @@ export class Exchange {
     return Buffer.concat(chunks).toString()
   }
 
-  async send(code: number, text: string, contentType: string): Promise<void> {
+  async send(code: number, text: string, contentType = 'application/json'): Promise<void> {
     const { response } = this
     if (response.headersSent || response.destroyed) return
     let body = Buffer.from(text)
@@ -69,7 +69,7 @@ export class Exchange {
   }
 
   async sendJson(code: number, value: JsonObject): Promise<void> {
-    await this.send(code, `${JSON.stringify(value)}\n`, 'application/json')
+    await this.send(code, `${JSON.stringify(value)}\n`)
   }
 
   async sendError(error: ApiError): Promise<void> {
@@ -85,9 +85,9 @@ export class Exchange {
     this.response.appendHeader('Warning', `299 - "${quoted}"`)
   }
 
-  /** Begins an answer of many lines. */
-  beginStream(contentType: string): void {
-    this.response.writeHead(200, { 'Content-Type': contentType, 'Cache-Control': 'no-cache, private' })
+  /** Begins an answer of many lines of JSON. */
+  beginStream(): void {
+    this.response.writeHead(200, { 'Content-Type': 'application/json', 'Cache-Control': 'no-cache, private' })
     this.response.flushHeaders()
     this.request.socket.setNoDelay(true)
   }

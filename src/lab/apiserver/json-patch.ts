@@ -29,7 +29,7 @@ function applyOperation(target: Json, operation: Json): Json {
       if (isDeepStrictEqual(read(target, path), newValue(operation))) return target
       throw unfit(`testing value /${path.join('/')} failed`)
     default:
-      throw badRequest(`error decoding patch: unknown operation ${JSON.stringify(textAt(operation, 'op'))}`)
+      throw unfit(`unknown operation ${JSON.stringify(textAt(operation, 'op'))}`)
   }
 }
 

@@ -33,16 +33,16 @@ export const NODES: Resource = builtin({
     column('Kernel-Version', node => orUnknown(textAt(node, 'status', 'nodeInfo', 'kernelVersion')), 1),
     column('Container-Runtime', node => orUnknown(textAt(node, 'status', 'nodeInfo', 'containerRuntimeVersion')), 1),
   ],
-  complete: fillPodCidrs,
+  toStored: fillPodCidrs,
   check: checkNode,
 })
 
-/** podCIDR is the first of podCIDRs: who gives one of the two gives both. */
+/** podCIDR is the first of podCIDRs, and wins where they differ: who gives one of the two gives both. */
 function fillPodCidrs(node: JsonObject): JsonObject {
   const cidr = textAt(node, 'spec', 'podCIDR')
   const cidrs = arrayAt(node, 'spec', 'podCIDRs')
   const spec = objectAt(node, 'spec')
-  if (cidr !== '' && cidrs.length === 0) return { ...node, spec: { ...spec, podCIDRs: [cidr] } }
+  if (cidr !== '' && cidrs[0] !== cidr) return { ...node, spec: { ...spec, podCIDRs: [cidr] } }
   if (cidr === '' && cidrs[0] !== undefined) return { ...node, spec: { ...spec, podCIDR: cidrs[0] } }
   return node
 }
@@ -77,10 +77,6 @@ function orUnknown(text: string): string {
 function checkNode(next: JsonObject, previous: JsonObject | undefined): readonly Cause[] {
   const causes: Cause[] = []
   const cidrs = arrayAt(next, 'spec', 'podCIDRs')
-  const cidr = textAt(next, 'spec', 'podCIDR')
-  if (cidr !== '' && cidrs.length > 0 && cidrs[0] !== cidr) {
-    causes.push(forbidden('spec.podCIDRs[0]', 'podCIDRs[0] has to be podCIDR', 'FieldValueInvalid'))
-  }
   const before = objectAt(previous, 'spec')
   if (arrayAt(before, 'podCIDRs').length > 0 && !isDeepStrictEqual(arrayAt(before, 'podCIDRs'), cidrs)) {
     causes.push(forbidden('spec.podCIDRs', 'node updates may not change podCIDR except from "" to valid'))
@@ -91,6 +87,6 @@ function checkNode(next: JsonObject, previous: JsonObject | undefined): readonly
   return causes
 }
 
-function forbidden(field: string, why: string, reason = 'FieldValueForbidden'): Cause {
-  return { reason, message: `${reason === 'FieldValueForbidden' ? 'Forbidden' : 'Invalid value'}: ${why}`, field }
+function forbidden(field: string, why: string): Cause {
+  return { reason: 'FieldValueForbidden', message: `Forbidden: ${why}`, field }
 }

@@ -4,7 +4,7 @@ import { wholeNumber } from './query.ts'
 import type { ListMeta } from './representation.ts'
 import type { Resource } from './resource.ts'
 import { everything, selectorOf } from './selectors.ts'
-import { badRequest, expired, invalid, tooLargeResourceVersion } from './status.ts'
+import { badRequest, expired, invalidOption, tooLargeResourceVersion } from './status.ts'
 import type { Store } from './store.ts'
 
 export interface Page {
@@ -31,7 +31,7 @@ export function listPage(
   namespace: string | undefined,
   query: URLSearchParams,
 ): Page {
-  const limit = wholeNumber(query, 'limit')
+  const limit = query.get('limit')?.startsWith('-') ? 0 : wholeNumber(query, 'limit')
   const continuation = decodeContinuation(query)
   const revision = revisionToList(store, query, limit, continuation)
   const all = store.listAt(resource.collection, revision)
@@ -58,8 +58,7 @@ export function listPage(
 }
 
 export function forbiddenOption(field: string, why: string): Error {
-  const cause = { reason: 'FieldValueForbidden', message: `Forbidden: ${why}`, field }
-  return invalid({ group: 'meta.k8s.io', kind: 'ListOptions', name: '' }, [cause])
+  return invalidOption('ListOptions', field, 'FieldValueForbidden', `Forbidden: ${why}`)
 }
 
 function revisionToList(
@@ -76,6 +75,9 @@ function revisionToList(
       'resourceVersionMatch',
       'resourceVersionMatch is forbidden unless resourceVersion is provided',
     )
+  }
+  if (match === 'Exact' && asked === 0) {
+    throw forbiddenOption('resourceVersionMatch', 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"')
   }
   if (continuation !== undefined) {
     if (asked > 0) throw badRequest('specifying resource version is not allowed when using continue')

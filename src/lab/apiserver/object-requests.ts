@@ -8,7 +8,7 @@ import { isTrue } from './query.ts'
 import { type Representation, representationFor } from './representation.ts'
 import type { Target } from './request-path.ts'
 import { groupVersion, type Resource } from './resource.ts'
-import { ApiError, badRequest, methodNotAllowed, success } from './status.ts'
+import { badRequest, invalidOption, methodNotAllowed, success } from './status.ts'
 import type { Store } from './store.ts'
 import type { IncludeObject } from './table.ts'
 import type { WatchRequests } from './watch-requests.ts'
@@ -19,7 +19,6 @@ export function verbOf(method: string, target: Target, query: URLSearchParams): 
   const collection = target.name === undefined
   switch (method) {
     case 'GET':
-    case 'HEAD':
       return collection ? (isTrue(query, 'watch') ? 'watch' : 'list') : 'get'
     case 'POST':
       return 'create'
@@ -68,7 +67,7 @@ export class ObjectRequests {
     switch (verb) {
       case 'list': {
         const { objects, meta } = listPage(this.#store, resource, namespace, query)
-        return exchange.send(200, representation.list(resource, objects, meta), representation.contentType)
+        return exchange.send(200, representation.list(resource, objects, meta))
       }
       case 'watch':
         return this.#watches.answer(exchange, resource, namespace, representation)
@@ -76,12 +75,12 @@ export class ObjectRequests {
         if (resource.namespaced && namespace === undefined) throw methodNotAllowed()
         const body = await readObject(exchange)
         const object = this.#writer.create(resource, namespace, body, writeOptions(exchange))
-        return exchange.send(201, representation.one(resource, object), representation.contentType)
+        return exchange.send(201, representation.one(resource, object))
       }
       case 'deletecollection': {
         const { objects, meta } = listPage(this.#store, resource, namespace, query)
-        for (const object of objects) this.#writer.delete(placeOf(resource, object), {}, isDryRun(query))
-        return exchange.send(200, representation.list(resource, objects, meta), representation.contentType)
+        for (const object of objects) this.#writer.delete(placeOf(resource, object), {}, isDryRun(exchange))
+        return exchange.send(200, representation.list(resource, objects, meta))
       }
       default:
         throw methodNotAllowed()
@@ -97,7 +96,7 @@ export class ObjectRequests {
   ): Promise<void> {
     const { resource } = place
     const send = (code: number, object: StoredObject): Promise<void> => {
-      return exchange.send(code, representation.one(resource, object), representation.contentType)
+      return exchange.send(code, representation.one(resource, object))
     }
     switch (verb) {
       case 'get':
@@ -143,9 +142,9 @@ export class ObjectRequests {
   async #delete(exchange: Exchange, place: Place, representation: Representation): Promise<void> {
     const { resource } = place
     const text = await exchange.body()
-    const { object, gone } = this.#writer.delete(place, deleteOptions(text), isDryRun(exchange.url.searchParams))
+    const { object, gone } = this.#writer.delete(place, deleteOptions(text), isDryRun(exchange))
     if (!gone || resource.kind === 'Pod') {
-      return exchange.send(200, representation.one(resource, object), representation.contentType)
+      return exchange.send(200, representation.one(resource, object))
     }
     const { name, uid } = object.metadata
     return exchange.sendJson(200, success({ group: resource.group, kind: resource.plural, name, uid }))
@@ -168,17 +167,20 @@ function deleteOptions(text: string): JsonObject {
   throw badRequest('the body of the request is not a DeleteOptions')
 }
 
-function isDryRun(query: URLSearchParams): boolean {
-  const values = query.getAll('dryRun')
-  if (values.some(value => value !== 'All')) throw badRequest('dryRun: Unsupported value: supported values: "All"')
-  return values.length > 0
+const OPTIONS: Readonly<Record<string, string>> = { POST: 'CreateOptions', PUT: 'UpdateOptions', PATCH: 'PatchOptions' }
+
+function isDryRun(exchange: Exchange): boolean {
+  const values = exchange.url.searchParams.getAll('dryRun')
+  if (values.every(value => value === 'All')) return values.length > 0
+  const message = `Unsupported value: ${JSON.stringify(values)}: supported values: "All"`
+  throw invalidOption(OPTIONS[exchange.method] ?? 'DeleteOptions', 'dryRun', 'FieldValueNotSupported', message)
 }
 
 function writeOptions(exchange: Exchange): WriteOptions {
-  const query = exchange.url.searchParams
-  const unknownFields = query.get('fieldValidation') || 'Warn'
+  const unknownFields = exchange.url.searchParams.get('fieldValidation') || 'Warn'
   if (unknownFields !== 'Ignore' && unknownFields !== 'Warn' && unknownFields !== 'Strict') {
-    throw new ApiError(422, 'Invalid', `fieldValidation: Unsupported value: "${unknownFields}"`)
+    const message = `Unsupported value: "${unknownFields}": supported values: "", "Ignore", "Strict", "Warn"`
+    throw invalidOption(OPTIONS[exchange.method] ?? '', 'fieldValidation', 'FieldValueNotSupported', message)
   }
-  return { unknownFields, dryRun: isDryRun(query), warn: text => exchange.warn(text) }
+  return { unknownFields, dryRun: isDryRun(exchange), warn: text => exchange.warn(text) }
 }

@@ -2,7 +2,7 @@ import { isObject, type Json, type JsonObject, objectAt, textAt, without } from 
 import { jsonPatch } from './json-patch.ts'
 import { mergePatch } from './merge-patch.ts'
 import type { Resource } from './resource.ts'
-import { ApiError, badRequest, unsupportedMediaType } from './status.ts'
+import { ApiError, badRequest, invalidOption, unsupportedMediaType } from './status.ts'
 import { strategicMergePatch } from './strategic-merge-patch.ts'
 
 const JSON_PATCH = 'application/json-patch+json'
@@ -42,16 +42,8 @@ export function appliedFields(patch: JsonObject): JsonObject {
 /** Throws 400 where an apply says whose it is nowhere, or names another object than the path. */
 export function checkApply(patch: Json, query: URLSearchParams, name: string): asserts patch is JsonObject {
   if (!query.get('fieldManager')) {
-    const cause = {
-      reason: 'FieldValueRequired',
-      message: 'Required value: is required for apply patch',
-      field: 'fieldManager',
-    }
-    throw new ApiError(422, 'Invalid', `PatchOptions.meta.k8s.io "" is invalid: fieldManager: ${cause.message}`, {
-      group: 'meta.k8s.io',
-      kind: 'PatchOptions',
-      causes: [cause],
-    })
+    const message = 'Required value: is required for apply patch'
+    throw invalidOption('PatchOptions', 'fieldManager', 'FieldValueRequired', message)
   }
   if (!isObject(patch)) throw badRequest('error decoding YAML: not an object')
   if (textAt(patch, 'kind') === '' || textAt(patch, 'apiVersion') === '') {

@@ -14,10 +14,9 @@ export interface ListMeta {
 
 /** The form in which a client wants objects: whole, their metadata alone, or rows of a table. */
 export interface Representation {
-  readonly contentType: string
   one(resource: Resource, object: StoredObject): string
   list(resource: Resource, objects: readonly StoredObject[], meta: ListMeta): string
-  /** The object of a BOOKMARK, which has nothing but metadata. */
+  /** The object of a BOOKMARK, which has nothing but metadata. Throws 406 where the form is one of lists, as `one` does. */
   bookmark(resource: Resource, metadata: JsonObject): string
 }
 
@@ -32,10 +31,9 @@ export function representationFor(accept: string, includeObject: IncludeObject):
     const { as, g, v } = Object.fromEntries(parameters.map(parameter => parameter.split('=')))
     if (as === undefined) return whole
     if (g !== META || v !== 'v1') continue
-    const contentType = `${JSON_TYPE};as=${as};g=${g};v=${v}`
-    if (as === 'Table') return table(contentType, includeObject)
-    if (as === 'PartialObjectMetadata') return partial(contentType)
-    if (as === 'PartialObjectMetadataList') return partialList(contentType)
+    if (as === 'Table') return table(includeObject)
+    if (as === 'PartialObjectMetadata') return partial
+    if (as === 'PartialObjectMetadataList') return partialList
   }
   throw notAcceptable([JSON_TYPE])
 }
@@ -45,7 +43,6 @@ function encodeList(kind: string, apiVersion: string, metadata: ListMeta, items:
 }
 
 const whole: Representation = {
-  contentType: JSON_TYPE,
   one: encodeObject,
   list: (resource, objects, meta) => {
     const items = objects.map(object => encodeItem(resource, object))
@@ -56,38 +53,30 @@ const whole: Representation = {
   },
 }
 
-function partial(contentType: string): Representation {
-  return {
-    contentType,
-    one: (_, object) => encodePartial(object),
-    list: resource => {
-      const why = `you requested PartialObjectMetadata, but the requested object is a list (${resource.listKind})`
-      throw new ApiError(406, 'NotAcceptable', why)
-    },
-    bookmark: (_, metadata) => {
-      return JSON.stringify({ kind: 'PartialObjectMetadata', apiVersion: `${META}/v1`, metadata })
-    },
-  }
-}
-
-function partialList(contentType: string): Representation {
-  const refuse = (resource: Resource): never => {
-    const why = `you requested PartialObjectMetadataList, but the requested object is not a list (${resource.kind})`
+const partial: Representation = {
+  one: (_, object) => encodePartial(object),
+  list: resource => {
+    const why = `you requested PartialObjectMetadata, but the requested object is a list (${resource.listKind})`
     throw new ApiError(406, 'NotAcceptable', why)
-  }
-  return {
-    contentType,
-    one: refuse,
-    list: (_, objects, meta) => {
-      return encodeList('PartialObjectMetadataList', `${META}/v1`, meta, objects.map(encodePartial))
-    },
-    bookmark: refuse,
-  }
+  },
+  bookmark: (_, metadata) => JSON.stringify({ kind: 'PartialObjectMetadata', apiVersion: `${META}/v1`, metadata }),
 }
 
-function table(contentType: string, include: IncludeObject): Representation {
+const partialList: Representation = {
+  one: notList,
+  list: (_, objects, meta) => {
+    return encodeList('PartialObjectMetadataList', `${META}/v1`, meta, objects.map(encodePartial))
+  },
+  bookmark: notList,
+}
+
+function notList(resource: Resource): never {
+  const why = `you requested PartialObjectMetadataList, but the requested object is not a list (${resource.kind})`
+  throw new ApiError(406, 'NotAcceptable', why)
+}
+
+function table(include: IncludeObject): Representation {
   return {
-    contentType,
     one: (resource, object) => {
       return encodeTable(resource, [object], { resourceVersion: object.metadata.resourceVersion }, include)
     },

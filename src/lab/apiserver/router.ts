@@ -14,7 +14,8 @@ import type { ObjectRequests } from './object-requests.ts'
 import { openapiDocument, openapiIndex, openapiV2 } from './openapi.ts'
 import type { Registry } from './registry.ts'
 import type { Target } from './request-path.ts'
-import { methodNotAllowed } from './status.ts'
+import { type Resource, subjectOf } from './resource.ts'
+import { ApiError, methodNotAllowed, notFound } from './status.ts'
 
 const HEALTH = /^\/(healthz|livez|readyz)(\/[\w-]+)?$/
 /** As the real server spells it: with the `@` that clients send for the second dot it would be no media type. */
@@ -44,7 +45,7 @@ export class Router {
     }
     if (HEALTH.test(pathname)) return exchange.send(200, 'ok', 'text/plain; charset=utf-8')
     const document = this.#document(pathname.replace(/(.)\/$/, '$1'), exchange.header('accept'))
-    if (document === undefined) return exchange.send(404, '404 page not found\n', 'text/plain; charset=utf-8')
+    if (document === undefined) return notServed(exchange, target, resource)
     if (exchange.method !== 'GET') throw methodNotAllowed()
     return exchange.send(200, document.text, document.type)
   }
@@ -81,7 +82,19 @@ export class Router {
   }
 }
 
-function isServed(target: Target, resource: { namespaced: boolean; status: string }): boolean {
+/** The real server answers for its own kinds with a Status; for groups of custom resources it does as for any path. */
+async function notServed(
+  exchange: Exchange,
+  target: Target | undefined,
+  resource: Resource | undefined,
+): Promise<void> {
+  if (target?.name !== undefined && resource?.schema !== undefined) throw notFound(subjectOf(resource, target.name))
+  const own = target !== undefined && (target.group === '' || resource !== undefined)
+  if (own) throw new ApiError(404, 'NotFound', 'the server could not find the requested resource')
+  await exchange.send(404, '404 page not found\n', 'text/plain; charset=utf-8')
+}
+
+function isServed(target: Target, resource: Resource): boolean {
   const { namespace, name, subresource } = target
   if (subresource !== undefined && (subresource !== 'status' || resource.status === 'none')) return false
   if (namespace !== undefined && !resource.namespaced) return false

@@ -58,7 +58,8 @@ function* checkText(value: string, schema: JsonObject, path: string): Generator<
     yield refused(path, value, `should match '${pattern}'`)
   }
   if (typeof format === 'string' && !formatMatches(format, value)) {
-    yield refused(path, value, `must be of type ${format}: ${JSON.stringify(value)}`)
+    const cause = refused(path, value, `must be of type ${format}: ${JSON.stringify(value)}`)
+    yield { ...cause, reason: 'FieldValueTypeInvalid' }
   }
 }
 

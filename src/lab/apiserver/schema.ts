@@ -56,6 +56,8 @@ function shapeObject(value: JsonObject, schema: JsonObject, path: string, unknow
   for (const [key, child] of Object.entries(value)) {
     const childPath = path === '' ? key : `${path}.${key}`
     const childSchema = Object.hasOwn(properties, key) ? properties[key] : others
+    // A null where null is not allowed counts as absent.
+    if (isObject(childSchema) && child === null && childSchema.nullable !== true) continue
     if (isObject(childSchema)) kept[key] = shapeValue(child, childSchema, childPath, unknown)
     else if (preserve) kept[key] = child
     else unknown.push(childPath)
@@ -67,10 +69,7 @@ function withDefaults(value: Record<string, Json>, properties: JsonObject): Json
   for (const [key, schema] of Object.entries(properties)) {
     const fallback = isObject(schema) ? schema.default : undefined
     if (fallback === undefined || !isObject(schema)) continue
-    // A null where null is not allowed counts as absent, if there is a default to put there.
-    if (value[key] === undefined || (value[key] === null && schema.nullable !== true)) {
-      value[key] = shapeValue(fallback, schema, key, [])
-    }
+    if (value[key] === undefined) value[key] = shapeValue(fallback, schema, key, [])
   }
   return value
 }

@@ -2,6 +2,7 @@ import { admitCreate, admitUpdate, sameObject } from './admission.ts'
 import { CUSTOM_RESOURCE_DEFINITIONS } from './custom-resources.ts'
 import { type JsonObject, textAt } from './json.ts'
 import { CORE_KINDS } from './kinds-core.ts'
+import { withMeta } from './object.ts'
 import type { Resource } from './resource.ts'
 import type { Store } from './store.ts'
 
@@ -24,6 +25,7 @@ function apply(store: Store, resource: Resource, body: JsonObject): void {
     return
   }
   if (resource !== CUSTOM_RESOURCE_DEFINITIONS) return
-  const { object } = admitUpdate(resource, current, body)
+  const { resourceVersion } = current.metadata
+  const { object } = admitUpdate(resource, current, withMeta(body, { resourceVersion }))
   if (!sameObject(object, current)) store.put(resource.collection, object)
 }

@@ -44,11 +44,16 @@ export class ApiError extends Error {
       metadata: this.resume === undefined ? {} : { continue: this.resume },
       status: 'Failure',
       message: this.message,
-      reason: this.reason,
-      ...(Object.keys(this.details).length > 0 && { details: this.details as unknown as JsonObject }),
+      ...(this.reason !== '' && { reason: this.reason }),
+      ...(Object.keys(this.details).length > 0 && { details: withoutEmpty(this.details) }),
       code: this.code,
     }
   }
+}
+
+/** As Go's `omitempty` has it. */
+function withoutEmpty(details: object): JsonObject {
+  return Object.fromEntries(Object.entries(details).filter(([, value]) => value !== ''))
 }
 
 function qualified(subject: Subject): string {
@@ -56,7 +61,7 @@ function qualified(subject: Subject): string {
 }
 
 export function success(details: Subject & { uid?: string }): JsonObject {
-  return { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success', details: { ...details } }
+  return { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success', details: withoutEmpty(details) }
 }
 
 export function badRequest(message: string): ApiError {
@@ -103,6 +108,11 @@ export function unsupportedMediaType(accepted: readonly string[]): ApiError {
   return new ApiError(415, 'UnsupportedMediaType', message)
 }
 
+/** An option in the query that cannot be; `kind` is the kind of options (`CreateOptions`). */
+export function invalidOption(kind: string, field: string, reason: string, message: string): ApiError {
+  return invalid({ group: 'meta.k8s.io', kind, name: '' }, [{ reason, message, field }])
+}
+
 /** `subject.kind` is the Kind here, as the real server has it. Call with one cause or more. */
 export function invalid(subject: Subject, causes: readonly Cause[]): ApiError {
   const texts = causes.map(cause => `${cause.field}: ${cause.message}`)
@@ -114,7 +124,7 @@ export function invalid(subject: Subject, causes: readonly Cause[]): ApiError {
 }
 
 export function tooLargeResourceVersion(asked: number, current: number): ApiError {
-  return new ApiError(504, 'Timeout', `Too large resource version: ${asked}, current: ${current}`, {
+  return new ApiError(504, 'Timeout', `Timeout: Too large resource version: ${asked}, current: ${current}`, {
     causes: [{ reason: 'ResourceVersionTooLarge', message: 'Too large resource version', field: '' }],
     retryAfterSeconds: 1,
   })

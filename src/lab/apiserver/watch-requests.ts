@@ -6,6 +6,7 @@ import { isTrue, wholeNumber } from './query.ts'
 import type { Representation } from './representation.ts'
 import type { Resource } from './resource.ts'
 import { type Selector, selectorOf } from './selectors.ts'
+import { tooLargeResourceVersion } from './status.ts'
 import type { Store } from './store.ts'
 import { Watch, type WatchOptions } from './watch.ts'
 import type { Watches } from './watches.ts'
@@ -43,7 +44,8 @@ export class WatchRequests {
     const options = this.#options(resource, namespace, representation, query)
     const timeoutS = wholeNumber(query, 'timeoutSeconds') || DEFAULT_TIMEOUT_S + randomInt(DEFAULT_TIMEOUT_S)
     const { request, response } = exchange
-    exchange.beginStream(`${representation.contentType};stream=watch`)
+    representation.bookmark(resource, {}) // throws, before the stream has begun, where the form is one of lists
+    exchange.beginStream()
     const watch = new Watch(this.#store, options, {
       write: (text, events) => exchange.writeStream(text, events),
       end: () => response.end(),
@@ -60,7 +62,10 @@ export class WatchRequests {
       clearTimeout(deadline)
       this.#watches.delete(watch)
     })
-    this.#watches.add(watch, () => request.socket.destroy())
+    const asked = wholeNumber(query, 'resourceVersion')
+    if (isTrue(query, 'sendInitialEvents') && asked > this.#store.revision) {
+      watch.fail(tooLargeResourceVersion(asked, this.#store.revision))
+    } else this.#watches.add(watch, () => request.socket.destroy())
   }
 
   #options(

@@ -75,10 +75,10 @@ export class Watch {
     this.#blocked = false
   }
 
-  /** Tells the client how far it has come, if it has come as far as the store. */
+  /** Tells the client how far it has come, if that is further than where it began: the real server says nothing else. */
   bookmark(): void {
     this.pump()
-    if (this.#blocked || this.#ended) return
+    if (this.#blocked || this.#ended || this.#cursor <= this.#options.from) return
     this.#sendBookmark({})
   }
 

@@ -3,7 +3,7 @@ import { CUSTOM_RESOURCE_DEFINITIONS } from './custom-resources.ts'
 import { arrayAt, at, type JsonObject, objectAt, textAt } from './json.ts'
 import { keyOf, type StoredObject, withMeta } from './object.ts'
 import { type Resource, subjectOf } from './resource.ts'
-import { alreadyExists, badRequest, invalid, notFound } from './status.ts'
+import { alreadyExists, badRequest, notFound } from './status.ts'
 import type { Store } from './store.ts'
 import { timestamp } from './timestamp.ts'
 
@@ -38,7 +38,7 @@ export class Writer {
 
   create(resource: Resource, namespace: string | undefined, body: JsonObject, options: WriteOptions): StoredObject {
     const admitted = admitCreate(resource, body, namespace)
-    report(admitted, options)
+    report(resource, admitted, options)
     if (namespace !== undefined && this.#store.get('namespaces', namespace) === undefined) {
       throw notFound({ group: '', kind: 'namespaces', name: namespace })
     }
@@ -50,15 +50,7 @@ export class Writer {
   }
 
   update(place: Place, body: JsonObject, subresource: string | undefined, options: WriteOptions): StoredObject {
-    const current = this.get(place)
-    const { resource, name } = place
-    const conditional = resource.schema !== undefined || resource === CUSTOM_RESOURCE_DEFINITIONS
-    if (conditional && textAt(body, 'metadata', 'resourceVersion') === '') {
-      const message = 'Invalid value: 0x0: must be specified for an update'
-      const cause = { reason: 'FieldValueInvalid', message, field: 'metadata.resourceVersion' }
-      throw invalid(subjectOf(resource, name), [cause])
-    }
-    return this.#replace(place, current, body, subresource, options)
+    return this.#replace(place, this.get(place), body, subresource, options)
   }
 
   /** Replaces the object by what the function makes of the current one, in the version that the client speaks. */
@@ -95,7 +87,7 @@ export class Writer {
   ): StoredObject {
     const { resource } = place
     const admitted = admitUpdate(resource, current, body, subresource)
-    report(admitted, options)
+    report(resource, admitted, options)
     const { object } = admitted
     if (sameObject(object, current)) return current
     if (options.dryRun) return withMeta(object, { resourceVersion: current.metadata.resourceVersion }) as StoredObject
@@ -126,9 +118,12 @@ function placeKey({ namespace, name }: Place): string {
   return namespace === undefined ? name : `${namespace}/${name}`
 }
 
-function report({ unknown }: Admitted, { unknownFields, warn }: WriteOptions): void {
+function report(resource: Resource, { unknown }: Admitted, { unknownFields, warn }: WriteOptions): void {
   if (unknown.length === 0 || unknownFields === 'Ignore') return
   const texts = unknown.map(path => `unknown field "${path}"`)
-  if (unknownFields === 'Strict') throw badRequest(`strict decoding error: ${texts.join(', ')}`)
+  if (unknownFields === 'Strict') {
+    const what = `${resource.kind} in version "${resource.version}" cannot be handled as a ${resource.kind}`
+    throw badRequest(`${what}: strict decoding error: ${texts.join(', ')}`)
+  }
   for (const text of texts) warn(text)
 }
