@@ -52,11 +52,17 @@ describeLab('the underlay watcher', { programs: ['tcpdump', 'wg'], userspaceWire
       const [one, two] = lab.nodes
       await lab.traffic.start({ rate: 200 })
       await waitFor(async () => (await lab.traffic.snapshot()).received > 0, 10_000, 'the first datagram')
-      const before = await lab.underlay.snapshot()
-      const underlay = `${two?.podCidrs[0]} via ${two?.addresses[0]} dev eth0`
-      await one?.exec(['sh', '-c', `ip route replace ${underlay}; ip route replace ${two?.podCidrs[0]} dev wg-hand`])
+      const clear = async () => clearPodFrames(await lab.underlay.snapshot())
+      const before = await clear()
+      const toPod = `ip route replace ${two?.podCidrs[0]}`
+      await one?.exec(['sh', '-c', `${toPod} via ${two?.addresses[0]} dev eth0`])
+      await waitFor(async () => (await clear()) > before, 10_000, 'the leak to be seen')
+      await one?.exec(['sh', '-c', `${toPod} dev wg-hand`])
+      const healed = await clear()
+      const { sent } = await lab.traffic.snapshot()
+      await waitFor(async () => (await lab.traffic.snapshot()).sent > sent + 100, 10_000, 'more traffic')
       await lab.traffic.stop()
-      expect(clearPodFrames(underlayDelta(before, await lab.underlay.snapshot()))).toBeGreaterThan(0)
+      expect(await clear()).toBe(healed)
     })
   })
 })
