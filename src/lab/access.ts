@@ -41,7 +41,7 @@ export async function startRelay(files: LabFiles): Promise<number> {
     recordFile: files.process('relay'),
     logFile: files.log('relay'),
   })
-  return waitUntil(() => relayPort(files), 10_000, `the relay to the API server (${files.log('relay')})`)
+  return waitUntil(() => relayPort(files), 60_000, `the relay to the API server (${files.log('relay')})`)
 }
 
 /** Kubeconfigs for the machine, by way of the relay, and for the agent of each node, by way of the underlay. */

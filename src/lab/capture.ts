@@ -31,6 +31,7 @@ export class UnderlayCapture implements AsyncDisposable {
   #frames = 0
   #readable = 0
   #stderr = ''
+  #closed = false
   #example: Buffer | undefined
 
   private constructor(child: ChildProcessByStdio<null, Readable, Readable>, file: WriteStream | undefined) {
@@ -39,6 +40,9 @@ export class UnderlayCapture implements AsyncDisposable {
     child.stdout.on('data', (chunk: Buffer) => {
       file?.write(chunk)
       for (const frame of this.#reader.push(chunk)) this.#look(frame)
+    })
+    child.on('close', () => {
+      this.#closed = true
     })
     child.stderr.on('data', (chunk: Buffer) => {
       this.#stderr += chunk.toString()
@@ -77,7 +81,7 @@ export class UnderlayCapture implements AsyncDisposable {
       file === undefined ? undefined : createWriteStream(file, { mode: 0o600 }),
     )
     const listens = await waitUntil(
-      () => (child.exitCode !== null ? 'ended' : capture.#stderr.includes('listening on') && 'listens'),
+      () => (capture.#closed ? 'ended' : capture.#stderr.includes('listening on') && 'listens'),
       10_000,
       'tcpdump to listen',
     )
@@ -96,7 +100,7 @@ export class UnderlayCapture implements AsyncDisposable {
   }
 
   async stop(): Promise<CaptureResult> {
-    if (this.#child.exitCode === null) {
+    if (!this.#closed) {
       this.#child.kill('SIGINT')
       await once(this.#child, 'close')
     }

@@ -4,7 +4,7 @@ import { demoTable, type PhaseResult, verdict } from './demo-verdict.ts'
 import { LabError } from './errors.ts'
 import { frameText } from './frame-text.ts'
 import { encryptionSpec, Lab, type LabNode, type LabOptions } from './lab.ts'
-import { Monitor, type Observation, observationLine } from './monitor.ts'
+import { Monitor, type Observation, observationLine, turnedLine } from './monitor.ts'
 import { reportLine } from './watch.ts'
 
 export interface DemoOptions {
@@ -19,6 +19,8 @@ export interface DemoOptions {
 
 /** How long all pairs may take to turn after the switch was thrown. */
 const SWITCH_LIMIT_S = 60
+/** Pairs turn within milliseconds of each other; this is what a person can still follow. */
+const TURN_INTERVAL_MS = 200
 
 /**
  * A lab from nothing to nothing: traffic in clear, encryption turned on and off under it, everything counted.
@@ -106,11 +108,23 @@ class Demo {
   }
 
   async #hold(seconds: number): Promise<void> {
-    for (let second = 0; second < seconds; second++) await this.#look()
+    for (let second = 0; second < seconds; second++) this.#demo.print(observationLine(await this.#look(1000)))
   }
 
+  /** Looks often, and says which pairs have turned as they do. */
   async #until(reached: (observation: Observation) => boolean, what: string): Promise<void> {
-    for (let second = 0; second < SWITCH_LIMIT_S; second++) if (reached(await this.#look())) return
+    const end = performance.now() + SWITCH_LIMIT_S * 1000
+    let printed = Number.NEGATIVE_INFINITY
+    while (performance.now() < end) {
+      const observation = await this.#look(TURN_INTERVAL_MS)
+      const turned = turnedLine(observation)
+      if (turned !== undefined || performance.now() - printed >= 1000) {
+        this.#demo.print(observationLine(observation))
+        if (turned !== undefined) this.#demo.print(turned)
+        printed = performance.now()
+      }
+      if (reached(observation)) return
+    }
     const logs = this.#lab.nodes.map(node => node.agent.logFile).join(' ')
     throw new LabError(
       'ERR_LAB_TIMEOUT',
@@ -118,11 +132,9 @@ class Demo {
     )
   }
 
-  async #look(): Promise<Observation> {
-    await delay(1000, undefined, { signal: this.#demo.signal })
-    const observation = await this.#monitor.observe()
-    this.#demo.print(observationLine(observation))
-    return observation
+  async #look(afterMs: number): Promise<Observation> {
+    await delay(afterMs, undefined, { signal: this.#demo.signal })
+    return this.#monitor.observe()
   }
 
   /** As an operator does it. */

@@ -12,7 +12,8 @@ import { waitUntil } from './wait.ts'
 
 const PROGRAM = fileURLToPath(new URL('./apiserver/main.ts', import.meta.url))
 const CRDS = fileURLToPath(new URL('../../manifests/crds', import.meta.url))
-const START_LIMIT_MS = 20_000
+/** Emulated machines are slow; a server that has ended is noticed at once. */
+const START_LIMIT_MS = 60_000
 
 /** Podveil's own API server, which serves just what a mesh needs. */
 export class EmbeddedControlPlane implements ControlPlane {

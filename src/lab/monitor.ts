@@ -1,4 +1,5 @@
 import type { Lab } from './lab.ts'
+import type { Steering } from './steering.ts'
 import type { TrafficSnapshot } from './traffic.ts'
 import { clearPodFrames, type UnderlaySnapshot, underlayDelta, wireguardFrames } from './underlay-watch.ts'
 
@@ -10,12 +11,15 @@ export interface Observation {
   readonly since: UnderlaySnapshot
   readonly encryptedPairs: number
   readonly pairs: number
+  /** Pairs that are encrypted now and were not before, or the other way round. */
+  readonly turned: readonly Steering[]
 }
 
 /** Looks at loss, leaks and steering together, again and again. */
 export class Monitor {
   readonly #lab: Lab
   #before: UnderlaySnapshot | undefined
+  #encrypted = new Set<string>()
 
   constructor(lab: Lab) {
     this.#lab = lab
@@ -28,12 +32,15 @@ export class Monitor {
     const traffic = await this.#lab.traffic.snapshot()
     const since = underlayDelta(this.#before ?? underlay, underlay)
     this.#before = underlay
+    const turned = steering.filter(pair => pair.encrypted !== this.#encrypted.has(pairText(pair)))
+    this.#encrypted = new Set(steering.filter(pair => pair.encrypted).map(pairText))
     return {
       traffic,
       underlay,
       since,
       encryptedPairs: steering.filter(pair => pair.encrypted).length,
       pairs: steering.length,
+      turned,
     }
   }
 }
@@ -50,3 +57,16 @@ export function observationLine({ traffic, since, encryptedPairs, pairs }: Obser
     `tunnelled ${wireguardFrames(since)}`,
   ].join('   ')
 }
+
+/** How many pairs one line names. */
+const NAMED = 6
+
+/** What has turned since the observation before, in one line; undefined when nothing has. */
+export function turnedLine({ turned }: Observation): string | undefined {
+  if (turned.length === 0) return undefined
+  const names = turned.slice(0, NAMED).map(pairText)
+  if (turned.length > NAMED) names.push(`and ${turned.length - NAMED} more`)
+  return `           ${turned[0]?.encrypted ? 'now encrypted' : 'now in clear'}: ${names.join(', ')}`
+}
+
+const pairText = ({ source, destination, family }: Steering): string => `${source} → ${destination} (IPv${family})`

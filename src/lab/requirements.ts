@@ -14,6 +14,7 @@ const PACKAGES: Readonly<Record<string, string>> = {
   tcpdump: 'tcpdump',
   ping: 'iputils-ping',
   openssl: 'openssl',
+  kubectl: 'kubectl',
 }
 
 const SEARCH_PATH = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin']

@@ -11,7 +11,7 @@ export interface RunResult {
 export interface RunOptions {
   /** Written to the program's standard input, which is then closed. */
   readonly input?: string
-  /** Ends the program with SIGKILL after so many milliseconds. Default 30,000. */
+  /** Ends the program with SIGKILL after so many milliseconds. Default 60,000. */
   readonly timeoutMs?: number
 }
 
@@ -30,7 +30,7 @@ export function run(argv: readonly string[], options: RunOptions = {}): Promise<
   return new Promise((resolve, reject) => {
     const child = spawn(file, args, {
       stdio: ['pipe', 'pipe', 'pipe'],
-      timeout: options.timeoutMs ?? 30_000,
+      timeout: options.timeoutMs ?? 60_000,
       killSignal: 'SIGKILL',
     })
     const stdout: Buffer[] = []

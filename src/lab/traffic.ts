@@ -201,7 +201,7 @@ export class Traffic {
       })
     const client = await waitUntil(
       async () => (liveProcess(recordFile) ? JsonLinesClient.connect(socket, `probe of ${node.podName}`) : 'ended'),
-      15_000,
+      60_000,
       `the probe of ${node.podName}`,
     )
     if (client === 'ended')

@@ -13,6 +13,7 @@ const seen = (elapsedMs: number, packets: Partial<Record<FrameClass, number>>): 
   since: frames({}),
   encryptedPairs: 0,
   pairs: 6,
+  turned: [],
 })
 
 const report: TrafficReport = {
