@@ -54,15 +54,21 @@ export class AttributeWriter {
   }
 
   u8(type: number, value: number): this {
-    return this.binary(type, Uint8Array.of(value))
+    const start = this.#integer(type, 1)
+    this.#view.setUint8(start, value)
+    return this
   }
 
   u16(type: number, value: number): this {
-    return this.binary(type, Uint8Array.of(value & 0xff, value >>> 8))
+    const start = this.#integer(type, 2)
+    this.#view.setUint16(start, value, true)
+    return this
   }
 
   u32(type: number, value: number): this {
-    return this.binary(type, Uint8Array.of(value & 0xff, (value >>> 8) & 0xff, (value >>> 16) & 0xff, value >>> 24))
+    const start = this.#integer(type, 4)
+    this.#view.setUint32(start, value, true)
+    return this
   }
 
   /** NUL-terminated, as names are. */
@@ -100,6 +106,17 @@ export class AttributeWriter {
   /** Takes back everything after `length`, an earlier value of `this.length`. */
   truncate(length: number): void {
     this.#length = length
+  }
+
+  /** Makes an attribute of up to four zero bytes, and says where they are. */
+  #integer(type: number, length: number): number {
+    this.#reserve(HEADER + 4)
+    const start = this.#length + HEADER
+    this.#view.setUint16(this.#length, HEADER + length, true)
+    this.#view.setUint16(this.#length + 2, type, true)
+    this.#view.setUint32(start, 0)
+    this.#length = start + 4
+    return start
   }
 
   #pad(length: number): void {
