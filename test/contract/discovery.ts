@@ -30,8 +30,8 @@ export function discoveryContract(context: () => ContractContext): void {
 
     it('names the custom resources of a group', async () => {
       const { body } = await context().client.get('/apis/crd.projectcalico.org/v1')
-      const [felixConfigurations] = body.resources
-      expect(felixConfigurations).toMatchObject({ name: 'felixconfigurations', kind: 'FelixConfiguration' })
+      const felixConfigurations = body.resources.find(({ name }: { name: string }) => name === 'felixconfigurations')
+      expect(felixConfigurations).toMatchObject({ kind: 'FelixConfiguration', namespaced: false })
       expect(felixConfigurations.verbs).toEqual(expect.arrayContaining(['get', 'list', 'patch', 'watch']))
     })
 

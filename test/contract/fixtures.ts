@@ -1,5 +1,7 @@
 import { randomBytes } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { parse } from 'yaml'
 import type { ApiClient, ApiObject } from './api-client.ts'
 
@@ -25,16 +27,16 @@ export function podveil(name: string, spec: object): ApiObject {
   return { apiVersion: 'podveil.io/v1alpha1', kind: 'PodveilConfiguration', metadata: { name }, spec }
 }
 
-/** Makes the server serve the kinds of manifests/crds, and waits until it does. */
+/** Makes the server serve every kind of manifests/crds, and waits until it does. */
 export async function installDefinitions(client: ApiClient): Promise<void> {
-  const kinds = [
-    ['calico/felixconfigurations', FELIX],
-    ['podveil/podveilconfigurations', PODVEIL],
-  ] as const
-  for (const [file, path] of kinds) {
-    const definition = parse(readFileSync(new URL(`../../manifests/crds/${file}.yaml`, import.meta.url), 'utf8'))
+  const directory = fileURLToPath(new URL('../../manifests/crds', import.meta.url))
+  const files = readdirSync(directory, { recursive: true, encoding: 'utf8' }).filter(file => file.endsWith('.yaml'))
+  for (const file of files) {
+    const definition = parse(readFileSync(join(directory, file), 'utf8'))
     const { status, text } = await client.post(DEFINITIONS, definition)
     if (status !== 201 && status !== 409) throw new Error(`the server refuses ${file}: ${status} ${text}`)
+    const { group, versions, names } = definition.spec
+    const path = `/apis/${group}/${versions[0].name}/${names.plural}`
     await eventually(`${path} is served`, async () => (await client.get(path)).status === 200)
   }
 }

@@ -138,4 +138,38 @@ export function schemaContract(context: () => ContractContext): void {
       expect(body.message).toContain('unknown field "spec.gaurd"')
     })
   })
+
+  describe('Calico’s IPAM', () => {
+    const BLOCKS = '/apis/crd.projectcalico.org/v1/ipamblocks'
+
+    it('keeps a block with free and borrowed addresses', async () => {
+      const { client, leftovers } = context()
+      const spec = {
+        cidr: '10.65.0.0/30',
+        affinity: 'host:node-a',
+        allocations: [0, 1, null, null],
+        attributes: [
+          { handle_id: 'a', secondary: { node: 'node-a', pod: 'one' } },
+          { handle_id: 'b', secondary: { node: 'node-b', pod: 'two' } },
+        ],
+        unallocated: [2, 3],
+        strictAffinity: false,
+      }
+      const block = { apiVersion: 'crd.projectcalico.org/v1', kind: 'IPAMBlock', metadata: { name: fresh('b') }, spec }
+      const { status, body, text } = await client.post(BLOCKS, block)
+      expect(status, text).toBe(201)
+      leftovers.add(`${BLOCKS}/${body.metadata.name}`)
+      expect(body.spec).toEqual({ ...spec, sequenceNumber: 0 })
+    })
+
+    it('keeps a pool', async () => {
+      const { client, leftovers } = context()
+      const path = '/apis/crd.projectcalico.org/v1/ippools'
+      const pool = { apiVersion: 'crd.projectcalico.org/v1', kind: 'IPPool', metadata: { name: fresh('p') } }
+      expect((await client.post(path, { ...pool, spec: {} })).status).toBe(422)
+      const { status, body, text } = await client.post(path, { ...pool, spec: { cidr: '10.65.0.0/16', blockSize: 26 } })
+      expect(status, text).toBe(201)
+      leftovers.add(`${path}/${body.metadata.name}`)
+    })
+  })
 }
