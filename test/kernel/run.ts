@@ -1,6 +1,7 @@
 // run [options] [--] COMMAND [ARGUMENT...]: runs a command as root on another kernel, in a throw-away VM, in the current directory.
 // Its output comes as it is written, and its status is returned. Nothing that it writes stays.
 import { accessSync, constants, readFileSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
 import { runTool, Skip } from '../tools/skip.ts'
 import { fetchedKernel, KERNELS, kernelCache } from './kernels.ts'
@@ -130,6 +131,8 @@ function commandScript(command: readonly string[], release: string, names: reado
   const exports = [...passed, ['PODVEIL_TIER', 'kernel'], ['PODVEIL_VM_KERNEL', release]]
   return [
     ...exports.map(([name, value]) => `export ${name}=${quote(value ?? '')}`),
+    // `node` in the guest is the one that runs this, whatever the machine has.
+    `export PATH=${quote(dirname(process.execPath))}:$PATH`,
     `cd ${quote(process.cwd())} || exit ${VM_FAILED}`,
     `exec ${command.map(quote).join(' ')}`,
     '',
