@@ -1,0 +1,59 @@
+# Two commands do everything on a fresh Debian or Ubuntu machine with Node.js: `make lab` and `make test`.
+
+NODE := node_modules/.bin/node
+TIERS := $(NODE) test/tools/run-tiers.ts
+
+.PHONY: help
+help: ## what there is to make
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+.PHONY: setup
+setup: ## what the agent and the lab need: Node packages, the native addon, programs
+	@scripts/setup lab
+
+.PHONY: lab
+lab: ## a three-node cluster on this machine: encryption on and off under traffic, loss and clear text counted
+	@scripts/setup lab
+	@bin/podveil lab demo
+
+.PHONY: test
+test: ## every tier that this machine can run, short profile, within 45 minutes
+	@scripts/setup lab kernel cluster
+	@$(TIERS) unit lab kernel kernel-6.1 kernel-newest cluster
+
+.PHONY: test-long
+test-long: export PODVEIL_LONG = 1
+test-long: test ## the same with the full counts and durations
+
+.PHONY: test-unit
+test-unit: ## unit and property tests; no root, under a minute
+	@scripts/setup
+	@$(TIERS) unit
+
+.PHONY: test-lab
+test-lab: ## agents in network namespaces, wireguard-go, the embedded API server
+	@scripts/setup lab
+	@$(TIERS) lab
+
+.PHONY: test-kernel
+test-kernel: ## the same cases on the kernel's own WireGuard, in a small VM
+	@scripts/setup lab kernel
+	@$(TIERS) kernel kernel-6.1 kernel-newest
+
+.PHONY: test-cluster
+test-cluster: ## the same cases against a real kube-apiserver and etcd
+	@scripts/setup lab cluster
+	@$(TIERS) cluster
+
+.PHONY: check
+check: ## format, lint, types, direction of dependencies
+	@scripts/setup
+	@npm run --silent check
+
+.PHONY: format
+format:
+	@npm run --silent format
+
+.PHONY: clean
+clean: ## what was built; not what was downloaded
+	rm -rf dist wg/native/build prebuilds

@@ -1,0 +1,42 @@
+/** What vitest's JSON report amounts to. */
+export interface Count {
+  readonly passed: number
+  readonly failed: number
+  readonly skipped: number
+  /** How many were skipped for each reason that a test gave. */
+  readonly reasons: ReadonlyMap<string, number>
+}
+
+export const NOTHING: Count = { passed: 0, failed: 0, skipped: 0, reasons: new Map() }
+
+export const plus = (a: Count, b: Count): Count => ({
+  passed: a.passed + b.passed,
+  failed: a.failed + b.failed,
+  skipped: a.skipped + b.skipped,
+  reasons: new Map([...a.reasons, ...b.reasons]),
+})
+
+interface Report {
+  readonly numPassedTests: number
+  readonly numFailedTests: number
+  readonly numFailedTestSuites: number
+  readonly testResults: readonly { readonly assertionResults: readonly { readonly status: string; readonly meta?: object }[] }[]
+}
+
+/** A suite that fails as a whole, at import or in a hook, has no failed test of its own: it counts as one. */
+export function countReport(report: Report): Count {
+  const results = report.testResults.flatMap(file => file.assertionResults)
+  const skipped = results.filter(({ status }) => status === 'skipped' || status === 'pending' || status === 'todo')
+  const reasons = new Map<string, number>()
+  for (const { meta } of skipped) {
+    const reason = reasonOf(meta)
+    reasons.set(reason, (reasons.get(reason) ?? 0) + 1)
+  }
+  const failed = report.numFailedTests > 0 || report.numFailedTestSuites === 0 ? report.numFailedTests : 1
+  return { passed: report.numPassedTests, failed, skipped: skipped.length, reasons }
+}
+
+function reasonOf(meta: object | undefined): string {
+  const reason = meta !== undefined && 'skipped' in meta ? meta.skipped : undefined
+  return typeof reason === 'string' ? reason : 'the reason is in the output above'
+}
