@@ -110,7 +110,7 @@ describe('WG_CMD_SET_DEVICE', () => {
       fc.asyncProperty(deviceChange({ maxPeers: 2_000, maxPrefixes: 4 }), async change => {
         expect((await applied({}, change)).picture()).toEqual(new ModelDevice().apply(change).picture())
       }),
-      { numRuns: 3 },
+      { numRuns: 3, endOnFailure: true },
     )
   }, 60_000)
 

@@ -46,7 +46,7 @@ describe('a dump of WG_CMD_GET_DEVICE', () => {
         const device = new ModelDevice().apply(change)
         expect(picture(parseDevice(dump(device, 3_500)))).toEqual(device.picture())
       }),
-      { numRuns: 3 },
+      { numRuns: 3, endOnFailure: true },
     )
   }, 60_000)
 
