@@ -17,6 +17,9 @@ const BODY_LIMIT = 3 * 1024 * 1024
 /** The real server compresses from here on, for a client that accepts it. */
 const GZIP_FROM = 128 * 1024
 
+/** Never asked for: a URL has to have a host. */
+const BASE = 'https://lab.invalid'
+
 const compress = promisify(gzip)
 
 /** One request and its answer. */
@@ -30,7 +33,8 @@ export class Exchange {
   constructor(request: IncomingMessage, response: ServerResponse) {
     this.request = request
     this.response = response
-    this.url = new URL(request.url ?? '/', 'https://lab.invalid')
+    // What is no path (`//`) is nowhere, and answered so.
+    this.url = URL.parse(request.url ?? '/', BASE) ?? new URL('/no-such-path', BASE)
   }
 
   get method(): string {

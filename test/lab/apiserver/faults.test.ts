@@ -34,6 +34,15 @@ describe('an API server that fails to order', () => {
     return Promise.race([settled, late]).finally(() => clearTimeout(timer))
   }
 
+  it('outlives a request that makes no sense', async () => {
+    const answer = await new Promise<number | undefined>((resolve, reject) => {
+      const options = { ca: server.ca, path: '//', headers: { Authorization: `Bearer ${TOKEN}` }, agent: false }
+      get(new URL(server.url), options, response => resolve(response.resume().statusCode)).once('error', reject)
+    })
+    expect(answer).toBe(404)
+    expect((await client.get(NODES)).status).toBe(200)
+  })
+
   it.each([
     [500, 'InternalError'],
     [503, 'ServiceUnavailable'],
