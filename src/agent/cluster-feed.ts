@@ -11,8 +11,15 @@ import {
 import { member, objectOf, textOf } from '#src/cluster/hostile.ts'
 import type { Logger } from '#src/cluster/logger.ts'
 import { projectNode } from '#src/cluster/node-record.ts'
+import {
+  type PodveilLayer,
+  projectPodveilConfiguration,
+  type ResolvedPodveilSettings,
+  resolvePodveilSettings,
+} from '#src/cluster/podveil-configuration.ts'
 import type { ObservedNode } from '#src/cluster/publisher.ts'
 import { Reflector, type ReflectorState } from '#src/cluster/reflector.ts'
+import type { PodveilSettings } from '#src/mesh/guard.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import type { FelixSettings } from '#src/mesh/settings.ts'
 
@@ -31,9 +38,12 @@ export class ClusterFeed {
   readonly #environment: SettingsLayer
   readonly #nodeReflector: Reflector<SeenNode>
   readonly #felixReflector: Reflector<SettingsLayer>
+  readonly #podveilReflector: Reflector<PodveilLayer>
   readonly #configurations = new Map<string, SettingsLayer>()
+  readonly #podveilConfigurations = new Map<string, PodveilLayer>()
   #ownWritten: ObservedNode | undefined
   #resolved: ResolvedSettings
+  #resolvedPodveil: ResolvedPodveilSettings = resolvePodveilSettings([])
   #told = ''
 
   /** @param changed called after every change, and when both sources have synced */
@@ -72,32 +82,22 @@ export class ClusterFeed {
         },
       },
     })
-    this.#felixReflector = new Reflector({
+    this.#felixReflector = this.#follow(
       client,
-      path: '/apis/crd.projectcalico.org/v1/felixconfigurations',
-      project: projectFelixConfiguration,
-      optional: true,
-      logger: log,
-      handler: {
-        replaced: items => {
-          this.#configurations.clear()
-          for (const [name, layer] of items) this.#configurations.set(name, layer)
-          this.#resolve()
-        },
-        upserted: (layer, name) => {
-          this.#configurations.set(name, layer)
-          this.#resolve()
-        },
-        deleted: name => {
-          this.#configurations.delete(name)
-          this.#resolve()
-        },
-      },
-    })
+      '/apis/crd.projectcalico.org/v1/felixconfigurations',
+      projectFelixConfiguration,
+      this.#configurations,
+    )
+    this.#podveilReflector = this.#follow(
+      client,
+      '/apis/podveil.io/v1alpha1/podveilconfigurations',
+      projectPodveilConfiguration,
+      this.#podveilConfigurations,
+    )
   }
 
   start(): void {
-    for (const reflector of [this.#nodeReflector, this.#felixReflector]) {
+    for (const reflector of this.#reflectors) {
       reflector.start()
       // Stopping before the first list is complete is no failure.
       reflector.synced.then(this.#changed, () => {})
@@ -105,16 +105,20 @@ export class ClusterFeed {
   }
 
   async stop(): Promise<void> {
-    await Promise.all([this.#nodeReflector.stop(), this.#felixReflector.stop()])
+    await Promise.all(this.#reflectors.map(reflector => reflector.stop()))
   }
 
   /** Every source has been read whole at least once: what is not there does not exist. */
   get synced(): boolean {
-    return this.#nodeReflector.state.synced && this.#felixReflector.state.synced
+    return this.#reflectors.every(({ state }) => state.synced)
   }
 
   get settings(): FelixSettings {
     return this.#resolved.settings
+  }
+
+  get podveil(): PodveilSettings {
+    return this.#resolvedPodveil.settings
   }
 
   get own(): NodeRecord | undefined {
@@ -126,8 +130,47 @@ export class ClusterFeed {
     return this.#ownWritten
   }
 
-  get reflectors(): Readonly<Record<'nodes' | 'felixconfigurations', ReflectorState>> {
-    return { nodes: this.#nodeReflector.state, felixconfigurations: this.#felixReflector.state }
+  get reflectors(): Readonly<Record<'nodes' | 'felixconfigurations' | 'podveilconfigurations', ReflectorState>> {
+    return {
+      nodes: this.#nodeReflector.state,
+      felixconfigurations: this.#felixReflector.state,
+      podveilconfigurations: this.#podveilReflector.state,
+    }
+  }
+
+  get #reflectors(): readonly Pick<Reflector<unknown>, 'start' | 'stop' | 'synced' | 'state'>[] {
+    return [this.#nodeReflector, this.#felixReflector, this.#podveilReflector]
+  }
+
+  /** A configuration's resource, whose every change makes the settings anew; one that is not installed is empty. */
+  #follow<T>(
+    client: ApiClient,
+    path: string,
+    project: (raw: unknown) => T | undefined,
+    into: Map<string, T>,
+  ): Reflector<T> {
+    return new Reflector({
+      client,
+      path,
+      project,
+      optional: true,
+      logger: this.#log,
+      handler: {
+        replaced: items => {
+          into.clear()
+          for (const [name, layer] of items) into.set(name, layer)
+          this.#resolve()
+        },
+        upserted: (layer, name) => {
+          into.set(name, layer)
+          this.#resolve()
+        },
+        deleted: name => {
+          into.delete(name)
+          this.#resolve()
+        },
+      },
+    })
   }
 
   #projectNode(raw: unknown): SeenNode | undefined {
@@ -146,7 +189,12 @@ export class ClusterFeed {
 
   #resolve(): void {
     this.#resolved = resolveSettings(layersOf(this.#self, this.#configurations, this.#environment), this.#resolved)
-    const faults = this.#resolved.faults.map(describeFault)
+    const own = [this.#podveilConfigurations.get('default'), this.#podveilConfigurations.get(`node.${this.#self}`)]
+    this.#resolvedPodveil = resolvePodveilSettings(
+      own.filter(layer => layer !== undefined),
+      this.#resolvedPodveil.settings,
+    )
+    const faults = [...this.#resolved.faults.map(describeFault), ...this.#resolvedPodveil.faults]
     if (faults.join('\n') !== this.#told) for (const fault of faults) this.#log.warn({}, fault)
     this.#told = faults.join('\n')
     this.#changed()

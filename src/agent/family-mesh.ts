@@ -4,6 +4,7 @@ import type { Logger } from '#src/cluster/logger.ts'
 import { adoptPeers } from '#src/mesh/adopt.ts'
 import { type CidrSource, podCidrSource } from '#src/mesh/claims.ts'
 import type { FamilyConfig, FamilyView } from '#src/mesh/family-view.ts'
+import type { HeardHello } from '#src/mesh/hello-content.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import type { PeerState, PeerStates } from '#src/mesh/peer-machine.ts'
 import { type FamilyPlan, hellosOf, planFamily } from '#src/mesh/plan.ts'
@@ -49,6 +50,11 @@ export class FamilyMesh {
 
   get plan(): FamilyPlan | undefined {
     return this.#plan
+  }
+
+  /** What peers last said. */
+  get heard(): ReadonlyMap<NodeName, HeardHello> {
+    return this.#hello.heard()
   }
 
   get kernel(): FamilyKernel {

@@ -5,6 +5,7 @@ import { Publisher } from '#src/cluster/publisher.ts'
 import { HELLO_PORT } from '#src/hello/message.ts'
 import { familyConfig } from '#src/mesh/family-config.ts'
 import { desiredFirewall } from '#src/mesh/firewall.ts'
+import { decideGuard, type GuardDecision, guardRules, supernetsKnown } from '#src/mesh/guard.ts'
 import { wireguardMark } from '#src/mesh/marks.ts'
 import type { Announcement, NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import { DeviceError } from '#wg/device/device.ts'
@@ -43,6 +44,8 @@ export class MeshAgent {
   #dataplane: Dataplane | undefined
   #keyring: Keyring | undefined
   #announced = ''
+  #refused = ''
+  readonly #armed: Record<Family, Set<NodeName>> = { 4: new Set(), 6: new Set() }
   #auditAt = Number.POSITIVE_INFINITY
 
   constructor(options: MeshAgentOptions) {
@@ -95,7 +98,8 @@ export class MeshAgent {
   async #work(now: number): Promise<number> {
     const own = this.#ownNode()
     if (!own) return now + 30_000
-    const enabled = this.#enabled()
+    const guard = this.#decideGuard(own)
+    const enabled = this.#enabled(guard)
     const keys = await this.#keys(own, enabled[4] || enabled[6])
     // Without a key there never was a device of ours: a node that never encrypted opens nothing.
     if (!keys[4] && !keys[6]) return Number.POSITIVE_INFINITY
@@ -103,23 +107,61 @@ export class MeshAgent {
     this.#audit(dataplane, now)
     const due = [this.#auditAt]
     const announced: Record<Family, Announcement | undefined> = { 4: undefined, 6: undefined }
-    await this.#filter(dataplane)
+    await this.#filter(dataplane, guard)
     for (const family of FAMILIES) {
       due.push(await this.#passFamily(dataplane, family, keys, enabled[family], now))
       announced[family] = dataplane.meshes[family].plan?.announce
       this.#judge(family, enabled[family], own, announced[family])
     }
-    await this.#filter(dataplane)
+    this.#arm(dataplane, guard, enabled)
+    await this.#filter(dataplane, guard)
     this.#announce(announced)
     return Math.min(...due)
   }
 
   /** Before a pass for what the cluster has changed, and after it for what the pass has: nothing is steered without. */
-  async #filter(dataplane: Dataplane): Promise<void> {
-    const { 4: v4, 6: v6 } = dataplane.meshes
-    const mark = wireguardMark(this.#feed.settings.markMask)
-    const plans = { 4: v4.plan, 6: v6.plan }
-    await dataplane.filter(desiredFirewall(this.#options.nodeName, this.#feed.nodes, plans, mark, HELLO_PORT))
+  async #filter(dataplane: Dataplane, { mode }: GuardDecision): Promise<void> {
+    const { wireguard, markMask } = this.#feed.settings
+    const { nodeName: self } = this.#options
+    const { nodes, podveil } = this.#feed
+    const present = FAMILIES.map(family => dataplane.meshes[family].plan?.desired.device).filter(device => device)
+    if (present.length === 0 && mode !== 'enforce') return dataplane.filter(undefined)
+    const ports = FAMILIES.map(family => wireguard[family].listeningPort)
+    await dataplane.filter(
+      desiredFirewall({
+        self,
+        nodes,
+        devices: FAMILIES.map(family => wireguard[family].interfaceName),
+        deviceAddresses: present.flatMap(device => [...(device?.addresses ?? [])]),
+        mark: wireguardMark(markMask),
+        helloPort: HELLO_PORT,
+        guard: mode === 'off' ? undefined : guardRules(mode, self, nodes, podveil, this.#armed, ports),
+      }),
+    )
+  }
+
+  #decideGuard(own: NodeRecord): GuardDecision {
+    const { podveil, nodes } = this.#feed
+    const running = { 4: own.announced[4] !== undefined, 6: own.announced[6] !== undefined }
+    const decision = decideGuard(podveil, this.#switches(), running, supernetsKnown(podveil, nodes.values()))
+    const refusals = decision.refusals.join('; ')
+    if (refusals !== this.#refused && refusals !== '') this.#log.warn({ guard: podveil.guard }, refusals)
+    this.#refused = refusals
+    return decision
+  }
+
+  /** A peer that says that it steers to us is held to it; under enforce nothing but its leaving the cluster ends that. */
+  #arm(dataplane: Dataplane, { mode }: GuardDecision, enabled: Readonly<Record<Family, boolean>>): void {
+    for (const family of FAMILIES) {
+      const { plan, heard } = dataplane.meshes[family]
+      for (const [node, { steers }] of heard) if (steers) this.#armed[family].add(node)
+      for (const node of this.#feed.nodes.keys()) {
+        const phase = plan?.peers.get(node)?.phase ?? 'absent'
+        if (mode !== 'enforce' && phase !== 'encrypting' && phase !== 'accepting') this.#armed[family].delete(node)
+        // What this node does not encrypt at all has no time of transition in which clear text would be right.
+        if (mode === 'enforce' && !enabled[family]) this.#armed[family].add(node)
+      }
+    }
   }
 
   #ownNode(): NodeRecord | undefined {
@@ -134,9 +176,15 @@ export class MeshAgent {
     return own
   }
 
-  #enabled(): Record<Family, boolean> {
+  /** What the operator's switches say. */
+  #switches(): Record<Family, boolean> {
     const { wireguard, ipv6Support } = this.#feed.settings
     return { 4: wireguard[4].enabled, 6: wireguard[6].enabled && ipv6Support }
+  }
+
+  #enabled({ keepsOn }: GuardDecision): Record<Family, boolean> {
+    const switches = this.#switches()
+    return { 4: switches[4] || keepsOn.includes(4), 6: switches[6] || keepsOn.includes(6) }
   }
 
   async #keys(own: NodeRecord, create: boolean): Promise<FamilyKeys> {

@@ -1,31 +1,33 @@
-import { type Cidr, FAMILIES, type Family, familyOf, hostCidr } from '#wg/ip.ts'
-import type { DesiredFirewall } from '#wg/nftables/ruleset.ts'
+import { type Cidr, FAMILIES, type Family, familyOf, hostCidr, type IpAddress } from '#wg/ip.ts'
+import type { DesiredFirewall, GuardRules } from '#wg/nftables/ruleset.ts'
 import type { NodeName, NodeRecord } from './node-record.ts'
-import type { FamilyPlan } from './plan.ts'
 
-/**
- * What the packet filter must do while the mesh is there, or is being left.
- * @returns undefined when neither family has a device
- */
-export function desiredFirewall(
-  self: NodeName,
-  nodes: ReadonlyMap<NodeName, NodeRecord>,
-  plans: Readonly<Record<Family, FamilyPlan | undefined>>,
-  mark: number,
-  helloPort: number,
-): DesiredFirewall | undefined {
-  const devices = FAMILIES.map(family => plans[family]?.desired.device).filter(device => device !== undefined)
-  if (devices.length === 0) return undefined
+/** What the firewall must know of this node. */
+export interface FirewallFacts {
+  readonly self: NodeName
+  readonly nodes: ReadonlyMap<NodeName, NodeRecord>
+  /** Names of the WireGuard devices, there or not. */
+  readonly devices: readonly string[]
+  /** Addresses that those devices have. */
+  readonly deviceAddresses: readonly IpAddress[]
+  readonly mark: number
+  readonly helloPort: number
+  readonly guard: GuardRules | undefined
+}
+
+/** What the packet filter must do while the mesh is there, or is being left. */
+export function desiredFirewall(facts: FirewallFacts): DesiredFirewall {
+  const { self, nodes, devices, deviceAddresses, mark, helloPort, guard } = facts
   const localPods = noPrefixes()
   const remotes = noPrefixes()
-  const deviceAddresses = noPrefixes()
+  const own = noPrefixes()
   for (const { name, podCidrs, addresses } of nodes.values()) {
     for (const cidr of podCidrs) (name === self ? localPods : remotes)[familyOf(cidr)].add(cidr)
     if (name !== self) for (const address of addresses) remotes[familyOf(address)].add(hostCidr(address))
   }
-  for (const { addresses } of devices)
-    for (const address of addresses) deviceAddresses[familyOf(address)].add(hostCidr(address))
-  return { mark, devices: devices.map(({ name }) => name), helloPort, localPods, remotes, deviceAddresses }
+  for (const address of deviceAddresses) own[familyOf(address)].add(hostCidr(address))
+  return { mark, devices, helloPort, localPods, remotes, deviceAddresses: own, guard }
 }
 
-const noPrefixes = (): Record<Family, Set<Cidr>> => ({ 4: new Set(), 6: new Set() })
+const noPrefixes = (): Record<Family, Set<Cidr>> =>
+  Object.fromEntries(FAMILIES.map(family => [family, new Set<Cidr>()])) as Record<Family, Set<Cidr>>

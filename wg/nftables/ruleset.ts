@@ -21,10 +21,43 @@ export interface DesiredFirewall {
   readonly remotes: Prefixes
   /** Addresses of our own WireGuard devices. */
   readonly deviceAddresses: Prefixes
+  readonly guard: GuardRules | undefined
 }
 
-/** The sets whose elements change while the rules stay. */
-const SETS = { local: 'localPods', remote: 'remotes', device: 'deviceAddresses' } as const
+/** What keeps pod packets off the underlay, or counts those that are on it. */
+export interface GuardRules {
+  readonly mode: 'audit' | 'enforce'
+  /** All that pods may have as an address; closed but for what is local or listed. */
+  readonly supernets: Prefixes
+  /** Other nodes' addresses. */
+  readonly nodeAddresses: Prefixes
+  /** Pods and addresses of nodes that may speak in clear. */
+  readonly clear: Prefixes
+  /** Pods and addresses of nodes that have not said yet that they steer to us: let in in clear, and counted. */
+  readonly unarmed: Prefixes
+  /** Where WireGuard packets may come from. */
+  readonly pinned: Prefixes
+  readonly wireguardPorts: readonly number[]
+}
+
+const NONE: Prefixes = { 4: new Set(), 6: new Set() }
+
+/** The sets, whose elements change while the rules stay. */
+const setsOf = ({
+  localPods,
+  remotes,
+  deviceAddresses,
+  guard,
+}: DesiredFirewall): Readonly<Record<string, Prefixes>> => ({
+  local: localPods,
+  remote: remotes,
+  device: deviceAddresses,
+  supernet: guard?.supernets ?? NONE,
+  node: guard?.nodeAddresses ?? NONE,
+  clear: guard?.clear ?? NONE,
+  unarmed: guard?.unarmed ?? NONE,
+  pinned: guard?.pinned ?? NONE,
+})
 
 const IP = { 4: 'ip', 6: 'ip6' } as const
 
@@ -36,10 +69,10 @@ export function ruleset(desired: DesiredFirewall, current: string | undefined): 
   const rules = chains(desired)
   const fingerprint = fingerprintOf(rules)
   const contents = FAMILIES.flatMap(family =>
-    Object.entries(SETS).map(([name, field]) => fill(`${name}${family}`, desired[field][family])),
+    Object.entries(setsOf(desired)).map(([name, prefixes]) => fill(`${name}${family}`, prefixes[family])),
   )
   if (current === fingerprint) return contents.map(({ flush, add }) => flush + add).join('')
-  const sets = FAMILIES.flatMap(family => Object.keys(SETS).map(name => declare(`${name}${family}`, family)))
+  const sets = FAMILIES.flatMap(family => Object.keys(setsOf(desired)).map(name => declare(`${name}${family}`, family)))
   return [
     // Declared first, so that the deletion finds something.
     `table inet ${TABLE} {}\ndelete table inet ${TABLE}\n`,
@@ -68,7 +101,7 @@ function fill(name: string, prefixes: ReadonlySet<Cidr>): { flush: string; add: 
   }
 }
 
-function chains({ mark, devices, helloPort }: DesiredFirewall): string {
+function chains({ mark, devices, helloPort, guard }: DesiredFirewall): string {
   const bit = `0x${mark.toString(16)}`
   const others = `0x${(~mark >>> 0).toString(16)}`
   const tunnels = `{ ${devices.map(name => JSON.stringify(name)).join(', ')} }`
@@ -95,5 +128,59 @@ ${each(family => `${IP[family]} daddr @local${family} return`)}    meta mark set
     udp dport ${helloPort} counter drop
 ${each(family => `${IP[family]} saddr @device${family} counter drop`)}    tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu
   }
+${guard ? guardChains(guard, tunnels) : ''}`
+}
+
+/**
+ * Judged after NAT with the original source in mind, as a masqueraded pod is a pod; on the way in before anything else,
+ * as what is let in may be answered.
+ */
+function guardChains({ mode, wireguardPorts }: GuardRules, tunnels: string): string {
+  const verdict = (counter: GuardCounter): string => `counter name ${counter} ${mode === 'enforce' ? 'drop' : 'accept'}`
+  const each = (rules: (ip: string, family: Family) => readonly string[]): string =>
+    FAMILIES.flatMap(family => rules(IP[family], family).map(rule => `    ${rule}\n`)).join('')
+  const counters = GUARD_COUNTERS.map(name => `  counter ${name} {}\n`).join('')
+  return `
+${counters}  chain guard_out {
+    type filter hook postrouting priority 150; policy accept;
+    oifname ${tunnels} accept
+    oifname lo accept
+${each((ip, f) => [
+  `${ip} daddr @local${f} accept`,
+  `${ip} daddr @clear${f} accept`,
+  `${ip} daddr @supernet${f} ${verdict('out_to_pod')}`,
+  `${ip} daddr @node${f} ${ip} saddr @local${f} ${verdict('out_to_node')}`,
+  `${ip} daddr @node${f} ct original ${ip} saddr @local${f} ${verdict('out_to_node')}`,
+  `${ip} daddr @node${f} ct reply ${ip} saddr @local${f} ${verdict('out_to_node')}`,
+])}  }
+  chain guard_in {
+    type filter hook prerouting priority -310; policy accept;
+    iifname ${tunnels} accept
+    iifname lo accept
+${each((ip, f) => [
+  `${ip} saddr @local${f} accept`,
+  `${ip} saddr @clear${f} accept`,
+  `${ip} saddr @unarmed${f} ${ip} daddr @supernet${f} counter name in_unarmed accept`,
+  `${ip} saddr @unarmed${f} accept`,
+  `${ip} saddr @supernet${f} ${verdict('in_from_pod')}`,
+  `${ip} saddr @node${f} ${ip} daddr @local${f} ${verdict('in_from_node')}`,
+])}  }
+  # Whoever authenticates moves the endpoint to where he is: only the nodes' own addresses may try.
+  chain guard_wireguard {
+    type filter hook input priority -10; policy accept;
+    udp dport != { ${wireguardPorts.join(', ')} } accept
+${each((ip, f) => [`${ip} saddr @pinned${f} accept`])}    ${verdict('in_strange_endpoint')}
+  }
 `
 }
+
+/** What the guard counts. */
+export const GUARD_COUNTERS = [
+  'out_to_pod',
+  'out_to_node',
+  'in_from_pod',
+  'in_from_node',
+  'in_unarmed',
+  'in_strange_endpoint',
+] as const
+export type GuardCounter = (typeof GUARD_COUNTERS)[number]

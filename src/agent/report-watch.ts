@@ -1,0 +1,82 @@
+import type { PublicKey } from '#keys/public-key.ts'
+import type { NodeName } from '#src/mesh/node-record.ts'
+import type { PeerState, PeerStates } from '#src/mesh/peer-machine.ts'
+import type { PeerStatus } from '#wg/device/device.ts'
+
+/** Milliseconds that a peer may take to prove itself before somebody should hear of it. */
+export const PATIENCE = 30_000
+
+/**
+ * Data is answered within 10 s, be it by a keepalive, and initiations of 148 bytes follow every 5 s where it is not
+ * (WireGuard's KEEPALIVE_TIMEOUT, REKEY_TIMEOUT). A lone keepalive of 32 bytes needs no answer.
+ */
+const SILENCE = 20_000
+const SILENCE_BYTES = 2n * 148n
+
+/** A pair of nodes as people ask about it: the planner's state, and what only time tells. */
+export interface WatchedPeer {
+  readonly state: PeerState
+  /** When the phase began, milliseconds of the agent's clock; of an absent peer, when it was first seen so. */
+  readonly since: number
+  /** It should encrypt, and has not proven that it can for longer than patience lasts. */
+  readonly unproven: boolean
+  /** Since when what is sent is not answered; undefined while it is. */
+  readonly silentSince: number | undefined
+  readonly traffic: Traffic | undefined
+}
+
+interface Traffic {
+  readonly key: PublicKey
+  readonly rxBytes: bigint
+  readonly txBytes: bigint
+  /** The first thing sent since something last came: when, and how many bytes had been sent before it. */
+  readonly unanswered: { readonly since: number; readonly txBefore: bigint } | undefined
+}
+
+export type Watch = ReadonlyMap<NodeName, WatchedPeer>
+
+/**
+ * What time makes of the states. Pure: `before` is what it gave the last time.
+ * @param kernel peers of the device, as last read
+ * @param now milliseconds of the agent's clock
+ */
+export function watchPeers(
+  before: Watch,
+  states: PeerStates,
+  kernel: ReadonlyMap<PublicKey, PeerStatus>,
+  now: number,
+): Map<NodeName, WatchedPeer> {
+  const watch = new Map<NodeName, WatchedPeer>()
+  for (const [name, state] of states) watch.set(name, watchPeer(before.get(name), state, kernel, now))
+  return watch
+}
+
+function watchPeer(
+  before: WatchedPeer | undefined,
+  state: PeerState,
+  kernel: ReadonlyMap<PublicKey, PeerStatus>,
+  now: number,
+): WatchedPeer {
+  const since = sinceOf(before, state, now)
+  const unproven = state.phase === 'accepting' && now - since > PATIENCE
+  const peer = state.phase === 'encrypting' ? kernel.get(state.key) : undefined
+  const traffic = peer && watchTraffic(before?.traffic, peer, now)
+  const silentSince = traffic && isSilent(traffic, now) ? traffic.unanswered?.since : undefined
+  return { state, since, unproven, silentSince, traffic }
+}
+
+function sinceOf(before: WatchedPeer | undefined, state: PeerState, now: number): number {
+  if (state.phase !== 'absent') return state.since
+  return before?.state.phase === 'absent' ? before.since : now
+}
+
+function watchTraffic(before: Traffic | undefined, peer: PeerStatus, now: number): Traffic {
+  const { publicKey: key, rxBytes, txBytes } = peer
+  if (before?.key !== key || rxBytes !== before.rxBytes || txBytes < before.txBytes)
+    return { key, rxBytes, txBytes, unanswered: undefined }
+  if (txBytes === before.txBytes) return before
+  return { ...before, txBytes, unanswered: before.unanswered ?? { since: now, txBefore: before.txBytes } }
+}
+
+const isSilent = ({ txBytes, unanswered }: Traffic, now: number): boolean =>
+  unanswered !== undefined && now - unanswered.since >= SILENCE && txBytes - unanswered.txBefore >= SILENCE_BYTES

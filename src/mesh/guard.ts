@@ -1,0 +1,111 @@
+import { type Cidr, FAMILIES, type Family, familyOf, hostCidr } from '#wg/ip.ts'
+import type { GuardRules, Prefixes } from '#wg/nftables/ruleset.ts'
+import type { NodeName, NodeRecord } from './node-record.ts'
+
+/** Whether pod packets may cross the underlay in clear: nobody looks, they are counted, they are dropped. */
+export type GuardMode = 'off' | 'audit' | 'enforce'
+
+/** PodveilConfiguration as it applies to this node. */
+export interface PodveilSettings {
+  readonly guard: GuardMode
+  /** Nodes that the operator lets speak in clear. */
+  readonly clearTextNodes: ReadonlySet<NodeName>
+  /** What all pods of the cluster lie in, as far as the operator says. */
+  readonly podSupernets: readonly Cidr[]
+  /** Where WireGuard packets may come from beside the nodes' own addresses. */
+  readonly natExceptions: readonly Cidr[]
+}
+
+export const PODVEIL_DEFAULTS: PodveilSettings = {
+  guard: 'audit',
+  clearTextNodes: new Set(),
+  podSupernets: [],
+  natExceptions: [],
+}
+
+/** What the guard does, and what of the operator's wish it cannot do. */
+export interface GuardDecision {
+  readonly mode: GuardMode
+  /** Families that stay encrypted although the switch says off. */
+  readonly keepsOn: readonly Family[]
+  /** Sentences for the operator. */
+  readonly refusals: readonly string[]
+}
+
+/**
+ * `enforce` is the operator's word that nothing may go in clear: while it stands a family that encrypts is not turned
+ * off. Where nothing encrypts, or no pod supernet is known, it would only cut the cluster apart, and counts instead.
+ * @param running families that this node encrypts now
+ */
+export function decideGuard(
+  { guard }: PodveilSettings,
+  enabled: Readonly<Record<Family, boolean>>,
+  running: Readonly<Record<Family, boolean>>,
+  supernetsKnown: boolean,
+): GuardDecision {
+  if (guard !== 'enforce') return { mode: guard, keepsOn: [], refusals: [] }
+  const keepsOn = FAMILIES.filter(family => running[family] && !enabled[family])
+  const refusals = keepsOn.map(
+    family =>
+      `IPv${family} encryption stays on: the guard is on enforce. Set guard to audit or off in PodveilConfiguration first, then turn encryption off`,
+  )
+  const encrypts = FAMILIES.some(family => enabled[family] || running[family])
+  if (!encrypts)
+    return {
+      mode: 'audit',
+      keepsOn,
+      refusals: [...refusals, 'guard enforce needs encryption on: it only counts until then'],
+    }
+  if (!supernetsKnown)
+    return {
+      mode: 'audit',
+      keepsOn,
+      refusals: [
+        ...refusals,
+        'guard enforce needs pod supernets: set podSupernets in PodveilConfiguration; it only counts until then',
+      ],
+    }
+  return { mode: 'enforce', keepsOn, refusals }
+}
+
+/** Nodes that have said that they steer to us: what still comes from them in clear is not theirs, or a leak. */
+export type Armed = Readonly<Record<Family, ReadonlySet<NodeName>>>
+
+/** The prefixes that the guard's rules look at. */
+export function guardRules(
+  mode: 'audit' | 'enforce',
+  self: NodeName,
+  nodes: ReadonlyMap<NodeName, NodeRecord>,
+  settings: PodveilSettings,
+  armed: Armed,
+  wireguardPorts: readonly number[],
+): GuardRules {
+  const supernets = noPrefixes()
+  const nodeAddresses = noPrefixes()
+  const clear = noPrefixes()
+  const unarmed = noPrefixes()
+  for (const cidr of settings.podSupernets) supernets[familyOf(cidr)].add(cidr)
+  const pinned = noPrefixes()
+  for (const cidr of settings.natExceptions) pinned[familyOf(cidr)].add(cidr)
+  for (const { name, podCidrs, addresses } of nodes.values()) {
+    for (const cidr of podCidrs) supernets[familyOf(cidr)].add(cidr)
+    if (name === self) continue
+    const own = [...podCidrs, ...addresses.map(hostCidr)]
+    for (const cidr of own) {
+      const family = familyOf(cidr)
+      if (settings.clearTextNodes.has(name)) clear[family].add(cidr)
+      else if (!armed[family].has(name)) unarmed[family].add(cidr)
+    }
+    for (const address of addresses) {
+      nodeAddresses[familyOf(address)].add(hostCidr(address))
+      pinned[familyOf(address)].add(hostCidr(address))
+    }
+  }
+  return { mode, supernets, nodeAddresses, clear, unarmed, pinned, wireguardPorts }
+}
+
+/** Whether there is anything that the guard can hold closed. */
+export const supernetsKnown = (settings: PodveilSettings, nodes: Iterable<NodeRecord>): boolean =>
+  settings.podSupernets.length > 0 || [...nodes].some(({ podCidrs }) => podCidrs.length > 0)
+
+const noPrefixes = (): Record<Family, Set<Cidr>> & Prefixes => ({ 4: new Set(), 6: new Set() })
