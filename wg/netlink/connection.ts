@@ -120,12 +120,13 @@ export class Connection implements Disposable {
 
   /**
    * Sends many requests, some 200 at a time, with the event loop let in between. One that fails does not stop the others.
+   * @param requests taken one chunk at a time, so that a generator spreads the encoding as well
    * @param operation for all of them, or the words for the one at an index
    * @returns the error of each request, undefined where it was done
    * @throws the signal's reason
    */
   async batch(
-    requests: readonly NetlinkRequest[],
+    requests: Iterable<NetlinkRequest>,
     operation: Operation,
     signal?: AbortSignal,
   ): Promise<(NetlinkError | undefined)[]> {
@@ -203,7 +204,7 @@ export class Connection implements Disposable {
   }
 }
 
-function* chunks(requests: readonly NetlinkRequest[]): Generator<NetlinkRequest[]> {
+function* chunks(requests: Iterable<NetlinkRequest>): Generator<NetlinkRequest[]> {
   let chunk: NetlinkRequest[] = []
   let bytes = 0
   for (const request of requests) {

@@ -156,7 +156,7 @@ export class RouteNetlink implements Disposable {
       const operation = operations[index]
       return operation === undefined ? 'apply routes' : `${operation.op} route ${describeRoute(operation.route)}`
     }
-    return this.#connection.batch(operations.map(encodeRouteOperation), words, signal)
+    return this.#connection.batch(encodeRouteOperations(operations), words, signal)
   }
 
   async rules(family: Family): Promise<Rule[]> {
@@ -216,7 +216,10 @@ export class RouteNetlink implements Disposable {
   }
 }
 
-const encodeRouteOperation = ({ op, route }: RouteOperation): NetlinkRequest =>
-  op === 'replace'
-    ? { type: RTM_NEWROUTE, flags: NLM_F_CREATE | NLM_F_REPLACE, payload: encodeRoute(route) }
-    : { type: RTM_DELROUTE, flags: 0, payload: encodeRoute(route) }
+function* encodeRouteOperations(operations: readonly RouteOperation[]): Generator<NetlinkRequest> {
+  for (const { op, route } of operations) {
+    const payload = encodeRoute(route)
+    if (op === 'replace') yield { type: RTM_NEWROUTE, flags: NLM_F_CREATE | NLM_F_REPLACE, payload }
+    else yield { type: RTM_DELROUTE, flags: 0, payload }
+  }
+}

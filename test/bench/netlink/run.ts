@@ -97,19 +97,20 @@ async function timed(step: () => unknown): Promise<number> {
 async function podveil(netlink: RouteNetlink, device: number): Promise<Timings> {
   const route = (n: number): Route =>
     makeRoute({ table: TABLE, destination: parseCidr(destination(n)), type: 'unicast', device, protocol: PROTOCOL })
-  const apply = async (op: RouteOperation['op']): Promise<void> => {
-    const operations = Array.from({ length: count }, (_, n): RouteOperation => ({ op, route: route(n) }))
-    const errors = await netlink.applyRoutes(operations)
-    for (const error of errors) if (error !== undefined) throw error
+  const operations = (op: RouteOperation['op']): RouteOperation[] =>
+    Array.from({ length: count }, (_, n) => ({ op, route: route(n) }))
+  const apply = async (all: readonly RouteOperation[]): Promise<void> => {
+    for (const error of await netlink.applyRoutes(all)) if (error !== undefined) throw error
   }
+  const [replacing, deleting] = [operations('replace'), operations('delete')]
   const delay = monitorEventLoopDelay({ resolution: 1 })
   delay.enable()
-  const add = await timed(() => apply('replace'))
+  const add = await timed(() => apply(replacing))
   const list = await timed(async () => {
     const { length } = await netlink.routes({ family: 4, table: TABLE })
     if (length !== count) throw new Error(`${length} of ${count} routes`)
   })
-  const timings = { add, list, delete: await timed(() => apply('delete')) }
+  const timings = { add, list, delete: await timed(() => apply(deleting)) }
   delay.disable()
   longestHold = Math.max(longestHold, delay.max / 1e6)
   return timings
