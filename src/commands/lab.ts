@@ -51,9 +51,9 @@ export function registerLab(program: Command): void {
     .option('--seconds <n>', 'how long; until Ctrl-C by default', atLeastOne)
     .action(async ({ name, rate, seconds }: NameFlag & { rate: number; seconds?: number }) => {
       const { Lab } = await import('#src/lab/lab.ts')
-      const { watchLab, reportLine } = await import('#src/lab/watch.ts')
+      const { watchLab, reportText } = await import('#src/lab/watch.ts')
       const report = await watchLab(Lab.open(name), { rate, seconds, signal: interruption(), print })
-      print(reportLine(report))
+      print(reportText(report))
       process.exit(report.lost === 0 ? 0 : 1)
     })
 

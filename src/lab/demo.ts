@@ -5,7 +5,7 @@ import { LabError } from './errors.ts'
 import { frameText } from './frame-text.ts'
 import { encryptionSpec, Lab, type LabNode, type LabOptions } from './lab.ts'
 import { Monitor, type Observation, observationLine, turnedLine } from './monitor.ts'
-import { reportLine } from './watch.ts'
+import { reportText } from './watch.ts'
 
 export interface DemoOptions {
   readonly options: LabOptions
@@ -78,6 +78,7 @@ class Demo {
     await this.#showNode()
 
     heading(print, 'Turning encryption off')
+    await traffic.noteQueues()
     await this.#patch(false)
     await this.#phase('turning off', () => this.#until(pairs => pairs.encryptedPairs === 0, 'in clear'))
     await this.#phase('off again', () => this.#hold(seconds))
@@ -86,7 +87,7 @@ class Demo {
     heading(print, 'Summary')
     const run = { phases: this.#phases, report, readableOff: sniffed.readable, readableOn: tunnelled.readable }
     print(demoTable(run))
-    print(reportLine(report))
+    print(reportText(report))
     const { held, why } = verdict(run)
     print(held ? good(why) : bad(why))
     return held

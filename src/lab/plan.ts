@@ -100,3 +100,9 @@ export function checkLabName(name: string): void {
 /** Whether a network namespace belongs to the lab of this name, and to no other one whose name starts alike. */
 export const isNamespaceOf = (lab: string, namespace: string): boolean =>
   namespace.startsWith(`podveil-${lab}-`) && /^(switch|(node|pod)-\d+)$/.test(namespace.slice(`podveil-${lab}-`.length))
+
+/** All network namespaces of a lab. */
+export const namespacesOf = (plan: LabPlan): string[] => [
+  plan.switchNamespace,
+  ...plan.nodes.flatMap(node => [node.namespace, node.podNamespace]),
+]

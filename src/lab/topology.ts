@@ -1,7 +1,7 @@
 import PQueue from 'p-queue'
 import { cidrAddress, familyOf, hostCidr, type IpAddress, prefixLength } from '#wg/ip.ts'
 import { addNamespaces, ipBatch, setSysctls } from './namespaces.ts'
-import { type LabPlan, type NodePlan, UNDERLAY } from './plan.ts'
+import { type LabPlan, type NodePlan, namespacesOf, UNDERLAY } from './plan.ts'
 
 /** Reverse-path filtering of the underlay: 0 off, 1 strict, 2 loose (ip-sysctl.rst). */
 export type RpFilter = 0 | 1 | 2
@@ -23,7 +23,7 @@ const NODE_MAC_BASE = 10
 
 /** Makes namespaces, links, addresses and routes. What exists after an error is for the caller to remove. @throws LabError */
 export async function buildTopology(plan: LabPlan, rpFilter: RpFilter): Promise<void> {
-  await addNamespaces([plan.switchNamespace, ...plan.nodes.flatMap(node => [node.namespace, node.podNamespace])])
+  await addNamespaces(namespacesOf(plan))
   // Before any link is made: new interfaces take `default`, so no address waits for duplicate detection.
   await each(plan.nodes, async node => {
     await setSysctls(node.namespace, nodeSysctls(rpFilter))

@@ -9,12 +9,14 @@ import { nodeProgram } from './node-program.ts'
 import type { LabPlan, NodePlan } from './plan.ts'
 import {
   type FlowTarget,
+  type Pause,
   type ProbeReport,
   type ProbeRequest,
   type ProbeSnapshot,
   parseFlowKey,
 } from './probe/protocol.ts'
 import { liveProcess, startDetached } from './processes.ts'
+import { type QueueDrop, QueueDrops } from './queue-drops.ts'
 import type { LabFiles } from './state.ts'
 import { waitUntil } from './wait.ts'
 
@@ -87,6 +89,10 @@ export interface TrafficReport {
   readonly streamFaults: number
   /** Datagrams that reached a pod and found no room in its socket: when not 0, the meter was too slow, and `lost` is too high by as much. */
   readonly overflowed: number
+  /** The longest that a probe did not run and so sent nothing, in all: when it is much, this machine is too slow for the rate. */
+  readonly pausedMs: number
+  /** Where this machine's queues were full meanwhile: a hint where a loss comes from. */
+  readonly queueDrops: readonly QueueDrop[]
 }
 
 const PROBE = fileURLToPath(new URL('./probe/main.ts', import.meta.url))
@@ -110,6 +116,7 @@ export class Traffic {
   readonly #files: LabFiles
   #probes: Probe[] = []
   #history: SentAt[] = []
+  #queues: QueueDrops
   #settled: Readonly<Record<string, number>> = {}
   #startedAt = 0
   #rate = 0
@@ -118,6 +125,7 @@ export class Traffic {
   constructor(plan: LabPlan, files: LabFiles) {
     this.#plan = plan
     this.#files = files
+    this.#queues = new QueueDrops(plan)
   }
 
   get running(): boolean {
@@ -131,6 +139,8 @@ export class Traffic {
     this.#history = []
     this.#settled = {}
     this.#rate = options.rate ?? 100
+    this.#queues = new QueueDrops(this.#plan)
+    await this.#queues.sample()
     const run = randomInt(2 ** 32)
     await this.#ask(({ node }) => ({ op: 'listen', run, pod: node.index, addresses: node.podAddresses }))
     this.#startedAt = Date.now()
@@ -173,7 +183,13 @@ export class Traffic {
     const elapsedMs = Date.now() - this.#startedAt
     const reports = await this.#drain(drainMs)
     await this.#ask(() => ({ op: 'close' }))
+    await this.#queues.sample()
     return this.#account(reports, elapsedMs)
+  }
+
+  /** Takes note of what queues have dropped, before interfaces are removed with their counters. */
+  noteQueues(): Promise<void> {
+    return this.#queues.sample()
   }
 
   /** Starts the probes ahead of the first traffic. */
@@ -254,7 +270,7 @@ export class Traffic {
           longestDelayMs: round(flow?.longestDelayMs ?? 0),
           gaps: gaps.map(gap => ({
             ...gap,
-            atMs: round(sender.startedAt - firstStart + (gap.first * 1000) / this.#rate),
+            atMs: round(sender.startedAt - firstStart + dueMs(gap.first, this.#rate, sender.pauses)),
           })),
           stream: stream && { ...stream, longestStallMs: round(stream.longestStallMs) },
         }
@@ -271,9 +287,15 @@ export class Traffic {
       reordered: sum(pairs.map(pair => pair.reordered)),
       streamFaults: sum(pairs.map(pair => (pair.stream?.resets.length ?? 0) + (pair.stream?.garbled ?? 0))),
       overflowed: sum(reports.map(report => report.overflowed)),
+      pausedMs: round(Math.max(...reports.map(report => sum(report.pauses.map(pause => pause.lengthMs))))),
+      queueDrops: this.#queues.total(),
     }
   }
 }
+
+/** When a number was due, in milliseconds after the sender's first. */
+const dueMs = (sequence: number, rate: number, pauses: readonly Pause[]): number =>
+  (sequence * 1000) / rate + sum(pauses.filter(pause => pause.sequence <= sequence).map(pause => pause.lengthMs))
 
 const probeRole = (node: NodePlan): string => `probe-${node.podName}`
 

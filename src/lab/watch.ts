@@ -29,8 +29,21 @@ export async function watchLab(lab: Lab, options: WatchOptions): Promise<Traffic
   return lab.traffic.stop()
 }
 
-export const reportLine = (report: TrafficReport): string =>
-  `sent ${report.sent}, lost ${report.lost}, twice ${report.duplicates}, out of order ${report.reordered}` +
-  (report.overflowed > 0
-    ? `; ${report.overflowed} found no room in a socket: this machine is too slow for the rate`
-    : '')
+const PAUSE_WORTH_SAYING_MS = 500
+
+/** The account in one line, or more where something was lost: then it says where queues of this machine were full. */
+export function reportText(report: TrafficReport): string {
+  const lines = [
+    `sent ${report.sent}, lost ${report.lost}, twice ${report.duplicates}, out of order ${report.reordered}`,
+    ...(report.pausedMs > PAUSE_WORTH_SAYING_MS
+      ? [
+          `a probe did not run for ${(report.pausedMs / 1000).toFixed(1)} s in all, and sent nothing then: this machine is busy`,
+        ]
+      : []),
+    ...(report.overflowed > 0 ? [`${report.overflowed} found no room in a pod's socket: the meter was too slow`] : []),
+    ...(report.lost > 0
+      ? report.queueDrops.map(({ place, packets }) => `${packets} dropped by a queue: ${place}`)
+      : []),
+  ]
+  return lines.join('\n')
+}

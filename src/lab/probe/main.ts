@@ -44,7 +44,8 @@ class Probe {
           throw new RangeError(`a datagram has ${MIN_DATAGRAM} to ${MAX_DATAGRAM} bytes, not ${request.size}`)
         this.#sender?.stop()
         this.#sender = await Sender.start({ ...request, run: this.#run, pod: this.#pod })
-        if (request.streams) this.#streams = request.targets.map(target => new Stream(this.#pod, target))
+        if (request.streams)
+          this.#streams = request.targets.map(target => new Stream(this.#pod, target, request.targets.length))
         return undefined
       }
       case 'stop-sending':
@@ -71,6 +72,7 @@ class Probe {
     return {
       startedAt: this.#sender?.startedAt ?? 0,
       sent: this.#sender?.sent() ?? [],
+      pauses: this.#sender?.pauses ?? [],
       received: this.#receiver?.received(below) ?? [],
       streams: this.#streams.map(stream => stream.state()),
       overflowed: this.#receiver?.overflowed() ?? 0,
@@ -92,10 +94,8 @@ class Probe {
 const path = process.argv[2]
 if (path === undefined) throw new TypeError('usage: main.ts SOCKET')
 
-try {
-  // What measures must not be what waits; where that is not permitted, it measures as well as it can.
-  setPriority(-10)
-} catch {}
+// What is measured comes first: a probe that has to wait sends later, or reads from a large buffer, and loses nothing.
+setPriority(5)
 
 const probe = new Probe()
 rmSync(path, { force: true })

@@ -43,6 +43,13 @@ export interface SentFlow {
   readonly refused: number
 }
 
+/** A time in which the sending process did not run, and nothing was sent. */
+export interface Pause {
+  /** The number that was due then. */
+  readonly sequence: number
+  readonly lengthMs: number
+}
+
 export interface ReceivedFlow {
   readonly key: string
   readonly received: number
@@ -71,6 +78,7 @@ export interface ProbeSnapshot {
   /** CLOCK_MONOTONIC in milliseconds at the first datagram; 0 before it. */
   readonly startedAt: number
   readonly sent: readonly SentFlow[]
+  readonly pauses: readonly Pause[]
   readonly received: readonly ReceivedFlow[]
   readonly streams: readonly StreamState[]
   /** Datagrams that this pod's sockets had no room for (RcvbufErrors): the meter's own loss, not the network's. */

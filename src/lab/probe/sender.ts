@@ -1,12 +1,15 @@
 import { createSocket, type Socket } from 'node:dgram'
 import { once } from 'node:events'
 import { monotonicMs, writeDatagram } from './datagram.ts'
-import { type FlowTarget, flowKey, PROBE_PORT, type SentFlow } from './protocol.ts'
+import { type FlowTarget, flowKey, type Pause, PROBE_PORT, type SentFlow } from './protocol.ts'
 
 /**
- * After a pause of the machine no more than so many datagrams go out in a millisecond, so that catching up does not
- * itself overrun a queue (the kernel's backlog holds 1,000).
+ * What was due while this process itself did not run is made up for when that was a moment, and left out when it was
+ * longer: sent in one go it would overrun queues (the kernel's backlog holds 1,000, a tun device 500), and tell nothing
+ * of the time in which nothing was sent.
  */
+const LONGEST_BACKLOG_MS = 50
+/** Datagrams in a millisecond while a backlog is made up for. */
 const CATCH_UP_PER_TICK = 32
 
 interface OutgoingFlow {
@@ -37,6 +40,9 @@ export class Sender {
   readonly #options: SenderOptions
   readonly #flows: OutgoingFlow[]
   #startedAt = 0
+  /** Milliseconds that have been left out. */
+  #paused = 0
+  readonly #pauses: Pause[] = []
   #timer: NodeJS.Timeout | undefined
 
   private constructor(options: SenderOptions, flows: OutgoingFlow[]) {
@@ -56,6 +62,10 @@ export class Sender {
     return this.#startedAt
   }
 
+  get pauses(): readonly Pause[] {
+    return this.#pauses
+  }
+
   sent(): SentFlow[] {
     return this.#flows.map(({ key, sent, refused }) => ({ key, sent, refused }))
   }
@@ -72,7 +82,7 @@ export class Sender {
   }
 
   #tick(): void {
-    const elapsed = ((monotonicMs() - this.#startedAt) * this.#options.rate) / 1000
+    const elapsed = (this.#runningMs() * this.#options.rate) / 1000
     let room = CATCH_UP_PER_TICK
     for (let progress = true; progress && room > 0; ) {
       progress = false
@@ -84,6 +94,20 @@ export class Sender {
       }
     }
     this.#timer = setTimeout(() => this.#tick(), 1)
+  }
+
+  /** Time for which datagrams are due. */
+  #runningMs(): number {
+    const running = monotonicMs() - this.#startedAt - this.#paused
+    // All flows are sent in turn, so the first tells how far all are.
+    const sent = this.#flows[0]?.sent ?? 0
+    const backlog = running - (sent * 1000) / this.#options.rate
+    const interval = 1000 / this.#options.rate
+    if (backlog <= LONGEST_BACKLOG_MS + interval) return running
+    const lengthMs = backlog - interval
+    this.#paused += lengthMs
+    this.#pauses.push({ sequence: sent, lengthMs })
+    return running - lengthMs
   }
 
   #sendNext(flow: OutgoingFlow): void {

@@ -2,8 +2,10 @@ import { connect, createServer, type Server, type Socket } from 'node:net'
 import { monotonicMs } from './datagram.ts'
 import { type FlowTarget, flowKey, STREAM_PORT, type StreamState } from './protocol.ts'
 
-/** A number of 32 bits goes out every so many milliseconds. */
-const INTERVAL_MS = 20
+/** Words that all streams of a pod say in a second: in a larger mesh each says less, or the streams would be the load. */
+const WORDS_PER_SECOND = 100
+/** A stream need not say more often how it fares. */
+const SHORTEST_INTERVAL_MS = 20
 const RECONNECT_MS = 200
 
 /** Echoes what long-lived connections from other pods say. */
@@ -28,6 +30,7 @@ export async function listenForStreams(addresses: readonly string[]): Promise<Se
 export class Stream {
   readonly #key: string
   readonly #target: FlowTarget
+  readonly #intervalMs: number
   readonly #resets: string[] = []
   #socket: Socket | undefined
   #timer: NodeJS.Timeout | undefined
@@ -41,7 +44,9 @@ export class Stream {
   #partial = Buffer.alloc(0)
   #stopped = false
 
-  constructor(pod: number, target: FlowTarget) {
+  /** @param among how many streams this pod holds */
+  constructor(pod: number, target: FlowTarget, among: number) {
+    this.#intervalMs = Math.max(SHORTEST_INTERVAL_MS, (1000 * among) / WORDS_PER_SECOND)
     this.#key = flowKey({ source: pod, destination: target.pod, family: target.family })
     this.#target = target
     this.#connect()
@@ -73,7 +78,7 @@ export class Stream {
     const socket = connect({ host: this.#target.address, port: STREAM_PORT, noDelay: true })
     this.#socket = socket
     socket.on('connect', () => {
-      this.#timer = setInterval(() => this.#say(socket), INTERVAL_MS)
+      this.#timer = setInterval(() => this.#say(socket), this.#intervalMs)
     })
     socket.on('data', (bytes: Buffer) => this.#hear(bytes))
     let why = 'closed by the other side'

@@ -27,6 +27,8 @@ const report: TrafficReport = {
   reordered: 0,
   streamFaults: 0,
   overflowed: 0,
+  pausedMs: 0,
+  queueDrops: [],
 }
 
 const good: DemoRun = {
