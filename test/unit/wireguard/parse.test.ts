@@ -50,6 +50,42 @@ describe('a dump of WG_CMD_GET_DEVICE', () => {
     )
   }, 60_000)
 
+  it('gives the device of this one, which Linux 6.12 sent', () => {
+    const captured = [
+      '00010000 06000600 6cca0000 08000700 00002000 08000100 02000000 08000200 77673000',
+      `24000300 50${'51'.repeat(31)}`,
+      '24000400 ad908a8a708aca07588cda7c4ed3e44d4966a80a9abb2f1e4bbac53c67414e34',
+      'e8000880 e4000080 24000100 8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a',
+      `24000200 ${'00'.repeat(32)}`,
+      `14000600 ${'00'.repeat(16)} 06000500 19000000`,
+      `0c000800 ${'00'.repeat(8)} 0c000700 ${'00'.repeat(8)} 08000a00 01000000`,
+      '14000400 0200ca6c ac100002 0000000000000000 48000980',
+      '1c000080 05000300 18000000 06000100 02000000 08000200 0af40200',
+      '28000080 05000300 40000000 06000100 0a000000 14000200 fd000002000000000000000000000000',
+    ]
+    const payload = Buffer.from(captured.join('').replaceAll(' ', ''), 'hex')
+    const privateKey = PrivateKey.fromBytes(Buffer.alloc(32, 0x51))
+    const device = parseDevice([{ payload }])
+    expect(device).toMatchObject({
+      name: 'wg0',
+      publicKey: privateKey.publicKey(),
+      listenPort: 51820,
+      fwmark: 0x200000,
+    })
+    expect(device.privateKey?.equals(privateKey)).toBe(true)
+    expect([...device.peers.values()]).toEqual([
+      {
+        publicKey: 'hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=',
+        endpoint: { address: '172.16.0.2', port: 51820 },
+        allowedIps: new Set(['10.244.2.0/24', 'fd00:2::/64']),
+        persistentKeepalive: 25,
+        latestHandshake: 0n,
+        rxBytes: 0n,
+        txBytes: 0n,
+      },
+    ])
+  })
+
   it('gives the public key that belongs to the private one', () => {
     const privateKey = PrivateKey.generate()
     const device = parseDevice(dump(new ModelDevice().apply({ privateKey }), 4_000))
