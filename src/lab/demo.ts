@@ -5,6 +5,7 @@ import { LabError } from './errors.ts'
 import { frameText } from './frame-text.ts'
 import { encryptionSpec, Lab, type LabNode, type LabOptions } from './lab.ts'
 import { Monitor, type Observation, observationLine, turnedLine } from './monitor.ts'
+import { missingRequirement } from './requirements.ts'
 import { reportText } from './watch.ts'
 
 export interface DemoOptions {
@@ -28,6 +29,8 @@ const TURN_INTERVAL_MS = 200
  */
 export async function runDemo(demo: DemoOptions): Promise<boolean> {
   const { signal, print } = demo
+  const missing = missingRequirement(['tcpdump'])
+  if (missing) throw missing
   try {
     heading(print, `A cluster of ${demo.options.nodes ?? 3} nodes in network namespaces`)
     const started = performance.now()

@@ -109,6 +109,8 @@ export class Lab implements AsyncDisposable {
 
   /** Removes whatever there is of a lab, complete or not, also when its files are damaged or gone. */
   static async remove(name: string): Promise<void> {
+    const missing = missingRequirement()
+    if (missing) throw missing
     const files = new LabFiles(name)
     await stopProcess(files.process('relay'))
     const namespaces = (await listNamespaces()).filter(namespace => isNamespaceOf(name, namespace))

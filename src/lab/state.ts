@@ -98,6 +98,8 @@ export class LabFiles {
     try {
       text = readFileSync(this.spec, 'utf8')
     } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code === 'EACCES')
+        throw new LabError('ERR_LAB_NOT_ROOT', `lab ${name} belongs to root: run it with sudo`, { cause })
       throw new LabError('ERR_LAB_NOT_FOUND', `there is no lab ${name}: \`podveil lab up --name ${name}\` makes it`, {
         cause,
       })
