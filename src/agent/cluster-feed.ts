@@ -27,6 +27,8 @@ import type { FelixSettings } from '#src/mesh/settings.ts'
 interface SeenNode {
   readonly record: NodeRecord
   readonly written: ObservedNode | undefined
+  /** status.conditions, only of our own. */
+  readonly conditions: unknown
 }
 
 /** Keeps what the agent needs of the cluster: all Nodes, and the settings that apply to this one. */
@@ -42,6 +44,7 @@ export class ClusterFeed {
   readonly #configurations = new Map<string, SettingsLayer>()
   readonly #podveilConfigurations = new Map<string, PodveilLayer>()
   #ownWritten: ObservedNode | undefined
+  #ownConditions: unknown
   #resolved: ResolvedSettings
   #resolvedPodveil: ResolvedPodveilSettings = resolvePodveilSettings([])
   #told = ''
@@ -130,6 +133,16 @@ export class ClusterFeed {
     return this.#ownWritten
   }
 
+  /** Our own Node's conditions as the API server has them. */
+  get ownConditions(): unknown {
+    return this.#ownConditions
+  }
+
+  /** What of the configuration was refused, a sentence each. */
+  get faults(): readonly string[] {
+    return [...this.#resolved.faults.map(describeFault), ...this.#resolvedPodveil.faults]
+  }
+
   get reflectors(): Readonly<Record<'nodes' | 'felixconfigurations' | 'podveilconfigurations', ReflectorState>> {
     return {
       nodes: this.#nodeReflector.state,
@@ -176,13 +189,18 @@ export class ClusterFeed {
   #projectNode(raw: unknown): SeenNode | undefined {
     const record = projectNode(raw)
     if (!record) return undefined
-    return { record, written: record.name === this.#self ? written(raw) : undefined }
+    const isOwn = record.name === this.#self
+    const conditions = isOwn ? member(objectOf(member(objectOf(raw), 'status')), 'conditions') : undefined
+    return { record, written: isOwn ? written(raw) : undefined, conditions }
   }
 
-  #takeNode({ record, written }: SeenNode): void {
+  #takeNode({ record, written, conditions }: SeenNode): void {
     const before = this.nodes.get(record.name)
     this.nodes.set(record.name, record)
-    if (record.name === this.#self) this.#ownWritten = written
+    if (record.name === this.#self) {
+      this.#ownWritten = written
+      this.#ownConditions = conditions
+    }
     const news = record.faults.filter(fault => !before?.faults.includes(fault))
     for (const fault of news) this.#log.warn({ node: record.name }, `Node ${record.name}: ${fault}`)
   }
@@ -194,7 +212,7 @@ export class ClusterFeed {
       own.filter(layer => layer !== undefined),
       this.#resolvedPodveil.settings,
     )
-    const faults = [...this.#resolved.faults.map(describeFault), ...this.#resolvedPodveil.faults]
+    const { faults } = this
     if (faults.join('\n') !== this.#told) for (const fault of faults) this.#log.warn({}, fault)
     this.#told = faults.join('\n')
     this.#changed()

@@ -7,18 +7,21 @@ import { FAMILIES, type Family } from '#wg/ip.ts'
 import { Connection } from '#wg/netlink/connection.ts'
 import { NETLINK_GENERIC } from '#wg/netlink/socket.ts'
 import { Firewall } from '#wg/nftables/firewall.ts'
-import type { DesiredFirewall } from '#wg/nftables/ruleset.ts'
+import { TableMonitor } from '#wg/nftables/monitor.ts'
+import { type DesiredFirewall, TABLE } from '#wg/nftables/ruleset.ts'
 import { FamilyKernel } from '#wg/reconcile/family-kernel.ts'
 import type { Link } from '#wg/rtnetlink/link.ts'
 import { type RouteEvent, RouteMonitor } from '#wg/rtnetlink/monitor.ts'
 import { RouteNetlink } from '#wg/rtnetlink/route-netlink.ts'
 import { readSysctl, writeSysctl } from '#wg/sysctl.ts'
 import { FamilyMesh } from './family-mesh.ts'
+import { Repairs } from './report-repairs.ts'
 
 /** Everything of this node's kernel that the agent works on, open. */
 export class Dataplane implements Disposable {
   readonly meshes: Readonly<Record<Family, FamilyMesh>>
   readonly kind: DeviceKind
+  readonly repairs = new Repairs()
   readonly #net: RouteNetlink
   readonly #generic: Connection
   readonly #monitor: RouteMonitor
@@ -26,6 +29,7 @@ export class Dataplane implements Disposable {
   readonly #wake: () => void
   readonly #links = new Map<number, Link>()
   readonly #firewall = new Firewall()
+  readonly #tableMonitor: TableMonitor
   #firewallFault: string | undefined
 
   /**
@@ -76,6 +80,10 @@ export class Dataplane implements Disposable {
     }
     const mesh = (family: Family) => new FamilyMesh(family, self, new FamilyKernel(devices, net, notes), log, wake)
     this.meshes = { 4: mesh(4), 6: mesh(6) }
+    this.#tableMonitor = new TableMonitor(TABLE, () => {
+      this.#firewall.suspect()
+      wake()
+    })
     monitor.on('event', event => this.#noteEvent(event))
     monitor.on('malformed', error => log.warn({}, `passed over an event of the kernel: ${error.message}`))
     monitor.on('overrun', () => {
@@ -99,11 +107,12 @@ export class Dataplane implements Disposable {
    */
   async filter(desired: DesiredFirewall | undefined): Promise<void> {
     try {
-      await this.#firewall.reconcile(desired)
+      if ((await this.#firewall.reconcile(desired)) === 'repaired')
+        this.#log.warn({}, `somebody else changed the nftables table ${TABLE}: repaired it`)
       if (desired && (await this.#hasStrictFilter())) await writeSysctl('net/ipv4/conf/all/src_valid_mark', '1')
       this.#firewallFault = undefined
     } catch (error) {
-      this.#firewall.distrust()
+      this.#firewall.suspect()
       const fault = error instanceof Error ? error.message : String(error)
       if (fault !== this.#firewallFault) this.#log.warn({}, `packet filter: ${fault}`)
       this.#firewallFault = fault
@@ -113,12 +122,13 @@ export class Dataplane implements Disposable {
   /** The next pass reads the kernel anew, and repairs what differs. */
   distrust(): void {
     for (const family of FAMILIES) this.meshes[family].distrust()
-    this.#firewall.distrust()
+    this.#firewall.suspect()
     this.#readLinks().then(this.#wake, error => this.#log.warn({}, `cannot list links: ${String(error)}`))
   }
 
   [Symbol.dispose](): void {
     for (const family of FAMILIES) this.meshes[family].close()
+    this.#tableMonitor[Symbol.dispose]()
     for (const open of [this.#monitor, this.#net, this.#generic]) open.close()
   }
 
@@ -145,6 +155,7 @@ export class Dataplane implements Disposable {
     for (const family of FAMILIES) {
       const foreign = this.meshes[family].kernel.noteEvent(event)
       if (foreign === undefined) continue
+      this.repairs.note(family, foreign)
       this.#log.warn({ family }, `somebody else ${foreign}: repairing it`)
       this.#wake()
     }

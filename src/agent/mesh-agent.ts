@@ -18,6 +18,7 @@ import { Dataplane } from './dataplane.ts'
 import { Health } from './health.ts'
 import { type FamilyKeys, Keyring } from './keyring.ts'
 import { Loop } from './loop.ts'
+import { Report } from './report.ts'
 import { Retry } from './retry.ts'
 
 export interface MeshAgentOptions {
@@ -43,8 +44,10 @@ export class MeshAgent {
   readonly #retries: Readonly<Record<'agent' | Family, Retry>>
   #dataplane: Dataplane | undefined
   #keyring: Keyring | undefined
+  readonly #report: Report
   #announced = ''
   #refused = ''
+  #guard: GuardDecision | undefined
   readonly #armed: Record<Family, Set<NodeName>> = { 4: new Set(), 6: new Set() }
   #auditAt = Number.POSITIVE_INFINITY
 
@@ -56,6 +59,7 @@ export class MeshAgent {
     this.#feed = new ClusterFeed(client, nodeName, environment, log, () => this.#changed())
     this.#publisher = new Publisher({ client, nodeName, logger: log })
     this.health = new Health(() => this.#loop.idleFor)
+    this.#report = new Report({ client, nodeName, stateDir: options.stateDir, log })
     this.metrics = new AgentMetrics(nodeName, this.#feed, () => this.#dataplane)
     this.#retries = { agent: new Retry(log), 4: new Retry(log), 6: new Retry(log) }
   }
@@ -70,6 +74,7 @@ export class MeshAgent {
     await this.#feed.stop()
     await this.#publisher.stop()
     await this.#loop.stop()
+    await this.#report.stop()
     this.#dataplane?.[Symbol.dispose]()
   }
 
@@ -92,13 +97,23 @@ export class MeshAgent {
       return started + this.#retries.agent.failed(describe(error))
     } finally {
       this.metrics.reconcileSeconds.observe((performance.now() - started) / 1000)
+      this.#tell()
     }
+  }
+
+  /** What the pass has left, for those who ask. */
+  #tell(): void {
+    const guard = this.#guard
+    if (!guard) return
+    const { health } = this
+    this.#report.after({ feed: this.#feed, dataplane: this.#dataplane, enabled: this.#enabled(guard), guard, health })
   }
 
   async #work(now: number): Promise<number> {
     const own = this.#ownNode()
     if (!own) return now + 30_000
     const guard = this.#decideGuard(own)
+    this.#guard = guard
     const enabled = this.#enabled(guard)
     const keys = await this.#keys(own, enabled[4] || enabled[6])
     // Without a key there never was a device of ours: a node that never encrypted opens nothing.

@@ -1,0 +1,97 @@
+import type { NodeEvent } from '#src/cluster/node-events.ts'
+import type { NodeName } from '#src/mesh/node-record.ts'
+import type { Family } from '#wg/ip.ts'
+import type { RepairNote } from './report-repairs.ts'
+import { PATIENCE, type Watch, type WatchedPeer } from './report-watch.ts'
+
+/** What a node may want to be heard of, apart from its peers. */
+export interface Circumstances {
+  /** Whether encryption is on; undefined before the configuration was read for the first time. */
+  readonly enabled: Readonly<Record<Family, boolean>> | undefined
+  /** Claims of other nodes that were refused, and values of theirs that cannot be used, a sentence each. */
+  readonly refusedClaims: ReadonlySet<string>
+  /** Values of FelixConfiguration that were refused, a sentence each. */
+  readonly refusedSettings: ReadonlySet<string>
+  readonly quarrel: RepairNote | undefined
+}
+
+/** More of one kind at once are told in one Event: a node that is cut off loses all of its peers. */
+const MOST_EACH = 3
+
+/** What became of the pairs of one family between two looks. */
+export function peerEvents(family: Family, before: Watch, after: Watch): NodeEvent[] {
+  const found = { unproven: [] as Told[], proven: [] as Told[], silent: [] as Told[], heard: [] as Told[] }
+  for (const [name, peer] of after) {
+    const last = before.get(name)
+    if (last === peer || !last) continue
+    if (peer.unproven && !last.unproven) found.unproven.push([name, peer])
+    if (last.unproven && peer.state.phase === 'encrypting') found.proven.push([name, peer])
+    if (peer.silentSince !== undefined && last.silentSince === undefined) found.silent.push([name, peer])
+    if (last.silentSince !== undefined && peer.silentSince === undefined && peer.state.phase === 'encrypting')
+      found.heard.push([name, peer])
+  }
+  const patience = PATIENCE / 1000
+  return [
+    ...told(
+      found.unproven,
+      'Warning',
+      'PeerUnproven',
+      (who, reason) =>
+        `${who} (IPv${family}) has not proven within ${patience} s that it accepts encrypted traffic: ${reason}`,
+    ),
+    ...told(found.proven, 'Normal', 'PeerRecovered', who => `traffic to ${who} (IPv${family}) is encrypted now`),
+    ...told(
+      found.silent,
+      'Warning',
+      'PeerSilent',
+      who =>
+        `${who} (IPv${family}) answers nothing that is sent through the tunnel: is UDP to its WireGuard port blocked? Traffic to it stays encrypted`,
+    ),
+    ...told(found.heard, 'Normal', 'PeerRecovered', who => `${who} (IPv${family}) answers through the tunnel again`),
+  ]
+}
+
+type Told = readonly [NodeName, WatchedPeer]
+
+function told(
+  peers: readonly Told[],
+  type: NodeEvent['type'],
+  reason: string,
+  words: (who: string, why: string) => string,
+): NodeEvent[] {
+  const [first] = peers
+  if (!first) return []
+  if (peers.length <= MOST_EACH)
+    return peers.map(([name, { state }]) => ({ type, reason, message: words(name, state.reason) }))
+  const who = `${peers.length} nodes, ${first[0]} among them,`
+  return [{ type, reason, message: words(who, first[1].state.reason) }]
+}
+
+/** What became of everything else. */
+export function circumstanceEvents(before: Circumstances, after: Circumstances): NodeEvent[] {
+  const events: NodeEvent[] = []
+  if (before.enabled && after.enabled)
+    for (const family of [4, 6] as const)
+      if (before.enabled[family] !== after.enabled[family]) events.push(switched(family, after.enabled[family]))
+  for (const claim of after.refusedClaims)
+    if (!before.refusedClaims.has(claim))
+      events.push({ type: 'Warning', reason: /\bkey\b/i.test(claim) ? 'KeyRefused' : 'ClaimRefused', message: claim })
+  for (const setting of after.refusedSettings)
+    if (!before.refusedSettings.has(setting))
+      events.push({ type: 'Warning', reason: 'ConfigurationRefused', message: setting })
+  if (after.quarrel && !before.quarrel)
+    events.push({
+      type: 'Warning',
+      reason: 'ForeignChanges',
+      message: `something else is changing Podveil's device, routes or rules on this node: five repairs within a minute, the last after it ${after.quarrel.what} (IPv${after.quarrel.family}); end what does it`,
+    })
+  return events
+}
+
+const switched = (family: Family, on: boolean): NodeEvent => ({
+  type: 'Normal',
+  reason: on ? 'EncryptionEnabled' : 'EncryptionDisabled',
+  message: on
+    ? `encryption of IPv${family} pod traffic is on: each pair turns when it has proven itself`
+    : `encryption of IPv${family} pod traffic is off: each pair returns to clear text when both sides have stopped`,
+})

@@ -1,0 +1,147 @@
+import type { ApiClient } from '#src/cluster/api-client.ts'
+import type { Logger } from '#src/cluster/logger.ts'
+import { type ConditionContent, ConditionPublisher } from '#src/cluster/node-condition.ts'
+import { NodeEvents } from '#src/cluster/node-events.ts'
+import type { GuardDecision } from '#src/mesh/guard.ts'
+import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
+import { type PairFact, tallyOf } from '#src/status/tally.ts'
+import { VERSION } from '#src/version.ts'
+import { FAMILIES, type Family, familyOf } from '#wg/ip.ts'
+import type { ClusterFeed } from './cluster-feed.ts'
+import type { Dataplane } from './dataplane.ts'
+import type { Health } from './health.ts'
+import { conditionOf, isDue } from './report-condition.ts'
+import { type Circumstances, circumstanceEvents, peerEvents } from './report-events.ts'
+import { PATIENCE, type Watch, type WatchedPeer, watchPeers } from './report-watch.ts'
+import { takeSnapshot } from './snapshot.ts'
+import { SnapshotFile } from './snapshot-file.ts'
+
+export interface ReportOptions {
+  readonly client: ApiClient
+  readonly nodeName: NodeName
+  readonly stateDir: string
+  readonly log: Logger
+}
+
+/** What a pass has left. */
+export interface PassOutcome {
+  readonly feed: ClusterFeed
+  readonly dataplane: Dataplane | undefined
+  readonly enabled: Readonly<Record<Family, boolean>>
+  readonly guard: GuardDecision
+  readonly health: Pick<Health, 'ready' | 'readyz'>
+}
+
+/**
+ * Tells others what the agent knows, after every pass: the snapshot in the state directory, the Node condition, Events.
+ * Nothing that goes wrong here disturbs a pass.
+ */
+export class Report {
+  readonly #nodeName: NodeName
+  readonly #condition: ConditionPublisher
+  readonly #events: NodeEvents
+  readonly #file: SnapshotFile
+  #watches: Record<Family, Watch> = { 4: new Map(), 6: new Map() }
+  #circumstances: Circumstances = {
+    enabled: undefined,
+    refusedClaims: new Set(),
+    refusedSettings: new Set(),
+    quarrel: undefined,
+  }
+  #written: { readonly content: ConditionContent; readonly at: number } | undefined
+
+  constructor({ client, nodeName, stateDir, log }: ReportOptions) {
+    this.#nodeName = nodeName
+    this.#condition = new ConditionPublisher({ client, nodeName, logger: log })
+    this.#events = new NodeEvents({ client, nodeName, logger: log })
+    this.#file = new SnapshotFile(stateDir, log)
+  }
+
+  after(outcome: PassOutcome): void {
+    const { feed, dataplane, enabled, guard, health } = outcome
+    const troubles = health.ready ? [] : health.readyz().body.trimEnd().split('\n')
+    // Before that everything would look as if it had been turned off.
+    if (!feed.synced || !feed.own) return
+    const now = performance.now()
+    const refusedSettings = new Set(feed.faults)
+    this.#tellPeers(dataplane, now)
+    this.#tellCircumstances({
+      enabled,
+      refusedClaims: refusedClaims(feed.nodes, dataplane),
+      refusedSettings,
+      quarrel: dataplane?.repairs.quarrel(),
+    })
+    this.#tellCondition(outcome, troubles[0], now)
+    const { nodes, settings } = feed
+    const watches = this.#watches
+    const self = this.#nodeName
+    const input = { self, nodes, settings, enabled, guard, refusedSettings, troubles, dataplane, watches }
+    this.#file.offer(() => takeSnapshot(input))
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all([this.#condition.stop(), this.#events.stop(), this.#file.stop()])
+  }
+
+  #tellPeers(dataplane: Dataplane | undefined, now: number): void {
+    const before = this.#watches
+    const look = (family: Family): Watch => {
+      const mesh = dataplane?.meshes[family]
+      return watchPeers(before[family], mesh?.plan?.peers ?? new Map(), mesh?.kernel.device?.peers ?? new Map(), now)
+    }
+    this.#watches = { 4: look(4), 6: look(6) }
+    for (const family of FAMILIES)
+      for (const event of peerEvents(family, before[family], this.#watches[family])) this.#events.emit(event)
+  }
+
+  #tellCircumstances(after: Circumstances): void {
+    for (const event of circumstanceEvents(this.#circumstances, after)) this.#events.emit(event)
+    this.#circumstances = after
+  }
+
+  #tellCondition({ feed, enabled, guard }: PassOutcome, trouble: string | undefined, now: number): void {
+    this.#condition.observed(feed.ownConditions)
+    const tally = tallyOf(this.#facts(feed, enabled, now))
+    const by = { guard: guard.mode, version: VERSION }
+    const content = conditionOf({ enabled: enabled[4] || enabled[6], trouble, tally, by }, this.#written?.content)
+    if (!isDue(content, this.#written, tally.peers, now)) return
+    this.#written = { content, at: now }
+    this.#condition.set(content)
+  }
+
+  *#facts(feed: ClusterFeed, enabled: PassOutcome['enabled'], now: number): Generator<PairFact> {
+    for (const family of FAMILIES) {
+      if (!enabled[family]) continue
+      for (const [name, node] of feed.nodes) {
+        if (name === this.#nodeName || !hasFamily(node, family)) continue
+        yield factOf(name, family, this.#watches[family].get(name), now)
+      }
+    }
+  }
+}
+
+/** To a node without addresses of a family nothing of that family goes. */
+const hasFamily = ({ addresses, podCidrs }: NodeRecord, family: Family): boolean =>
+  [...addresses, ...podCidrs].some(value => familyOf(value) === family)
+
+function factOf(node: NodeName, family: Family, watched: WatchedPeer | undefined, now: number): PairFact {
+  const { state, since, silentSince } = watched ?? {}
+  return {
+    node,
+    family,
+    phase: state?.phase ?? 'absent',
+    reason: state?.reason ?? 'not looked at yet',
+    overdue: since !== undefined && now - since > PATIENCE,
+    silent: silentSince !== undefined,
+  }
+}
+
+function refusedClaims(nodes: ReadonlyMap<NodeName, NodeRecord>, dataplane: Dataplane | undefined): Set<string> {
+  const refused = new Set<string>()
+  for (const family of FAMILIES)
+    for (const [node, claims] of dataplane?.meshes[family].plan?.refused ?? [])
+      for (const claim of claims) refused.add(`Node ${node}: ${claim}`)
+  for (const { name, faults } of nodes.values())
+    for (const fault of faults) if (fault.startsWith('annotation ')) refused.add(`Node ${name}: ${fault}`)
+  return refused
+}

@@ -1,0 +1,96 @@
+import { mkdir, open, rename, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Logger } from '#src/cluster/logger.ts'
+import { type NodeSnapshot, SNAPSHOT_FILE } from '#src/status/snapshot.ts'
+
+/** Milliseconds between two writes, and after which a snapshot is written though nothing has changed. */
+const GAP = 1_000
+const HEARTBEAT = 30_000
+
+/** A write that takes long, because the mesh is large, takes at most this part of the time. */
+const SHARE = 1 / 50
+
+/**
+ * Keeps the snapshot in the state directory, 0600, replaced as a whole: whoever reads it sees one moment. A failure to
+ * write it is logged once, and is nobody else's trouble.
+ */
+export class SnapshotFile {
+  readonly #directory: string
+  readonly #log: Logger
+  #latest: (() => NodeSnapshot) | undefined
+  #written: { readonly text: string; readonly at: number } | undefined
+  #timer: NodeJS.Timeout | undefined
+  #writing: Promise<void> | undefined
+  #builtAt = Number.NEGATIVE_INFINITY
+  #gap = GAP
+  #fault: string | undefined
+
+  constructor(directory: string, log: Logger) {
+    this.#directory = directory
+    this.#log = log
+  }
+
+  /** @param build makes the snapshot when its time has come; later offers take the place of this one */
+  offer(build: () => NodeSnapshot): void {
+    this.#latest = build
+    if (this.#timer || this.#writing) return
+    const wait = Math.max(0, this.#builtAt + this.#gap - performance.now())
+    this.#timer = setTimeout(() => this.#start(), wait)
+    this.#timer.unref()
+  }
+
+  /** Writes what was offered last. */
+  async stop(): Promise<void> {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    await this.#writing
+    if (this.#latest) await this.#write(this.#latest)
+  }
+
+  #start(): void {
+    this.#timer = undefined
+    const build = this.#latest
+    this.#latest = undefined
+    if (!build) return
+    this.#writing = this.#write(build).finally(() => {
+      this.#writing = undefined
+      if (this.#latest) this.offer(this.#latest)
+    })
+  }
+
+  async #write(build: () => NodeSnapshot): Promise<void> {
+    const started = performance.now()
+    this.#builtAt = started
+    try {
+      const snapshot = build()
+      // The time alone is no news.
+      const text = JSON.stringify({ ...snapshot, time: '' })
+      const fresh = this.#written !== undefined && started - this.#written.at < HEARTBEAT
+      if (fresh && text === this.#written?.text) return
+      await this.#replace(`${JSON.stringify(snapshot, undefined, 1)}\n`)
+      this.#written = { text, at: started }
+      this.#gap = Math.max(GAP, (performance.now() - started) / SHARE)
+      this.#fault = undefined
+    } catch (error) {
+      const fault = error instanceof Error ? error.message : String(error)
+      if (fault !== this.#fault)
+        this.#log.warn({}, `cannot write ${SNAPSHOT_FILE} for \`podveil status --node\`: ${fault}`)
+      this.#fault = fault
+    }
+  }
+
+  async #replace(text: string): Promise<void> {
+    await mkdir(this.#directory, { recursive: true, mode: 0o700 })
+    const path = join(this.#directory, SNAPSHOT_FILE)
+    const temporary = `${path}.tmp`
+    // Whatever is in its place, be it a link, is not written through.
+    await rm(temporary, { force: true })
+    const handle = await open(temporary, 'wx', 0o600)
+    try {
+      await handle.writeFile(text)
+    } finally {
+      await handle.close()
+    }
+    await rename(temporary, path)
+  }
+}

@@ -1,0 +1,127 @@
+import { familyConfig } from '#src/mesh/family-config.ts'
+import type { GuardDecision } from '#src/mesh/guard.ts'
+import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
+import type { FelixSettings } from '#src/mesh/settings.ts'
+import type { DeviceSnapshot, FamilySnapshot, NodeSnapshot, PeerSnapshot } from '#src/status/snapshot.ts'
+import { VERSION } from '#src/version.ts'
+import type { PeerStatus } from '#wg/device/device.ts'
+import { type Cidr, FAMILIES, type Family, familyOf, formatEndpoint } from '#wg/ip.ts'
+import type { Dataplane } from './dataplane.ts'
+import type { Watch, WatchedPeer } from './report-watch.ts'
+
+export interface SnapshotInput {
+  readonly self: NodeName
+  readonly nodes: ReadonlyMap<NodeName, NodeRecord>
+  readonly settings: FelixSettings
+  readonly enabled: Readonly<Record<Family, boolean>>
+  readonly guard: GuardDecision
+  readonly refusedSettings: Iterable<string>
+  readonly troubles: readonly string[]
+  readonly dataplane: Dataplane | undefined
+  readonly watches: Readonly<Record<Family, Watch>>
+}
+
+/** All that the agent knows and that somebody on the node may ask for; no private key is in it. */
+export function takeSnapshot(input: SnapshotInput): NodeSnapshot {
+  const { self, nodes, settings, guard, refusedSettings, troubles, dataplane } = input
+  const own = nodes.get(self)
+  return {
+    format: 1,
+    podveil: VERSION,
+    node: self,
+    time: new Date().toISOString(),
+    addresses: own?.addresses ?? [],
+    podCidrs: own?.podCidrs ?? [],
+    dataplane: dataplane?.kind ?? null,
+    settings: {
+      wireguardEnabled: settings.wireguard[4].enabled,
+      wireguardEnabledV6: settings.wireguard[6].enabled,
+      wireguardRoutingRulePriority: settings.routingRulePriority,
+      routeSource: settings.routeSource,
+    },
+    guard: { mode: guard.mode, refusals: guard.refusals },
+    troubles,
+    refusedSettings: [...refusedSettings],
+    families: FAMILIES.flatMap(family => familySnapshot(family, input) ?? []),
+    repairs: {
+      total: dataplane?.repairs.total ?? 0,
+      recent: (dataplane?.repairs.recent ?? []).map(({ at, family, what }) => ({
+        time: new Date(at).toISOString(),
+        family,
+        what,
+      })),
+    },
+  }
+}
+
+function familySnapshot(family: Family, input: SnapshotInput): FamilySnapshot | undefined {
+  const { nodes, settings, enabled, dataplane, watches } = input
+  const mesh = dataplane?.meshes[family]
+  const plan = mesh?.plan
+  const config = configOf(family, input)
+  if (!config) return undefined
+  const kernelPeers = mesh?.kernel.device?.peers ?? new Map<never, PeerStatus>()
+  const steered = mesh?.kernel.steered([config.tables.mesh, config.tables.nodes]) ?? new Set<Cidr>()
+  return {
+    family,
+    enabled: enabled[family],
+    device: deviceSnapshot(family, dataplane, config.mtu),
+    rulePriority: settings.routingRulePriority,
+    mark: config.mark,
+    tables: config.tables,
+    peers: [...watches[family]].map(([name, watched]) =>
+      peerSnapshot(family, name, nodes.get(name), watched, kernelPeers, steered),
+    ),
+    refused: [...(plan?.refused ?? [])].flatMap(([node, claims]) => claims.map(claim => ({ node, claim }))),
+  }
+}
+
+/** Marks and tables that cannot be had are among the troubles already. */
+function configOf(family: Family, { settings, dataplane }: SnapshotInput) {
+  try {
+    return familyConfig(family, settings, dataplane?.links ?? [])
+  } catch {
+    return undefined
+  }
+}
+
+function deviceSnapshot(family: Family, dataplane: Dataplane | undefined, mtu: number): DeviceSnapshot | null {
+  const mesh = dataplane?.meshes[family]
+  const device = mesh?.kernel.device
+  if (device?.publicKey === undefined) return null
+  const [address = null] = mesh?.plan?.desired.device?.addresses ?? []
+  return { name: device.name, publicKey: device.publicKey, port: device.listenPort, address, mtu }
+}
+
+function peerSnapshot(
+  family: Family,
+  node: NodeName,
+  record: NodeRecord | undefined,
+  { state, since, silentSince }: WatchedPeer,
+  kernelPeers: ReadonlyMap<string, PeerStatus>,
+  steered: ReadonlySet<Cidr>,
+): PeerSnapshot {
+  const publicKey = state.phase === 'absent' ? null : state.key
+  const peer = publicKey === null ? undefined : kernelPeers.get(publicKey)
+  const allowedIps = [...(peer?.allowedIps ?? [])]
+  return {
+    node,
+    phase: state.phase,
+    since: wallClock(since),
+    reason: state.reason,
+    publicKey,
+    candidate: ('candidate' in state && state.candidate) || null,
+    addresses: record?.addresses.filter(address => familyOf(address) === family) ?? [],
+    podCidrs: record?.podCidrs.filter(cidr => familyOf(cidr) === family) ?? [],
+    endpoint: peer?.endpoint ? formatEndpoint(peer.endpoint) : null,
+    latestHandshake: peer?.latestHandshake ? new Date(Number(peer.latestHandshake / 1_000_000n)).toISOString() : null,
+    rxBytes: Number(peer?.rxBytes ?? 0n),
+    txBytes: Number(peer?.txBytes ?? 0n),
+    allowedIps,
+    steered: allowedIps.filter(cidr => steered.has(cidr)),
+    silentSince: silentSince === undefined ? null : wallClock(silentSince),
+  }
+}
+
+/** The same text whenever it is asked, so that time alone changes nothing. @param at milliseconds of performance.now() */
+const wallClock = (at: number): string => new Date(performance.timeOrigin + at).toISOString()
