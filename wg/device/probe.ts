@@ -13,7 +13,7 @@ export type DevicePreference = DeviceKind | 'auto'
 export interface DeviceAccess {
   readonly links: Links
   /** To NETLINK_GENERIC, in the network namespace of `links`. */
-  readonly generic: Connection
+  readonly generic: Pick<Connection, 'get' | 'request' | 'dump'>
   readonly userspace?: UserspaceProcessOptions
   /**
    * Names of the devices that will be asked for. With `auto`, one that is running in user space keeps everything there: a

@@ -16,7 +16,7 @@ import { deviceConformance, realDeviceConformance } from './conformance.ts'
 import { NamespaceBench } from './namespace-bench.ts'
 
 /** This process stays in the machine's own namespace; what it starts is put into the bench's. */
-const enter = (namespace: Namespace): string[] => ['ip', 'netns', 'exec', namespace.name]
+const enter = (namespace: Namespace): [string, ...string[]] => ['ip', 'netns', 'exec', namespace.name]
 
 const open = (options: UserspaceProcessOptions = {}) =>
   NamespaceBench.make(async (namespace, links) => ({
@@ -71,7 +71,7 @@ describe.skipIf(!isInstalled)(isInstalled ? name : `${name} (wireguard-go is not
         const devices = new UserspaceDevices(RouteNetlink.open())
         await devices.create(process.argv.at(-1))
         process.kill(-process.pid, 'SIGKILL')`
-      const [command = '', ...args] = [
+      const [command, ...args]: [string, ...string[]] = [
         ...enter(bench.namespace),
         'setsid',
         process.execPath,

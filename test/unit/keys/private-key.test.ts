@@ -142,7 +142,7 @@ describe('nothing but reveal() shows a private key', () => {
   })
 
   it('says PrivateKey(hidden) instead', () => {
-    expect([String(key), JSON.stringify(key), inspect(key), `${key}`]).toEqual([
+    expect([String(key), JSON.stringify(key), inspect(key), `${key as unknown as string}`]).toEqual([
       'PrivateKey(hidden)',
       '"PrivateKey(hidden)"',
       'PrivateKey(hidden)',
