@@ -15,14 +15,26 @@ export async function applyRuleset(ruleset: string): Promise<void> {
   await nft(['-f', '-'], ruleset)
 }
 
-/** The rules of a table of family inet as nft writes them, without set elements; undefined where there is no such table. @throws NftError */
+/** A table of family inet as nft writes it; undefined where there is no such table. @throws NftError */
 export async function listTable(name: string): Promise<string | undefined> {
   try {
-    return await nft(['--terse', 'list', 'table', 'inet', name], '')
+    return await nft(['list', 'table', 'inet', name], '')
   } catch (error) {
     if (error instanceof NftError && error.message.includes('No such file')) return undefined
     throw error
   }
+}
+
+/** Packets of each named counter of a table of family inet. @throws NftError */
+export async function readCounters(table: string): Promise<ReadonlyMap<string, number>> {
+  const listed: unknown = JSON.parse(await nft(['-j', 'list', 'counters', 'table', 'inet', table], ''))
+  const counters = new Map<string, number>()
+  const objects = listed !== null && typeof listed === 'object' && 'nftables' in listed ? listed.nftables : []
+  for (const object of Array.isArray(objects) ? objects : []) {
+    const { name, packets } = (object as { counter?: { name?: unknown; packets?: unknown } }).counter ?? {}
+    if (typeof name === 'string' && typeof packets === 'number') counters.set(name, packets)
+  }
+  return counters
 }
 
 function nft(argv: readonly string[], input: string): Promise<string> {

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import { type Cidr, FAMILIES, type Family } from '../ip.ts'
 
 /** Name of our table, of family inet. */
@@ -61,44 +60,32 @@ const setsOf = ({
 
 const IP = { 4: 'ip', 6: 'ip6' } as const
 
-/**
- * A transaction that makes the table what it must be, whatever it was. The rules are replaced only where they differ,
- * because that resets counters; `current` is the fingerprint of those that are there.
- */
-export function ruleset(desired: DesiredFirewall, current: string | undefined): string {
-  const rules = chains(desired)
-  const fingerprint = fingerprintOf(rules)
-  const contents = FAMILIES.flatMap(family =>
-    Object.entries(setsOf(desired)).map(([name, prefixes]) => fill(`${name}${family}`, prefixes[family])),
-  )
-  if (current === fingerprint) return contents.map(({ flush, add }) => flush + add).join('')
-  const sets = FAMILIES.flatMap(family => Object.keys(setsOf(desired)).map(name => declare(`${name}${family}`, family)))
-  return [
-    // Declared first, so that the deletion finds something.
-    `table inet ${TABLE} {}\ndelete table inet ${TABLE}\n`,
-    `table inet ${TABLE} {\n  comment "podveil ${fingerprint}"\n${sets.join('')}${rules}}\n`,
-    ...contents.map(({ add }) => add),
-  ].join('')
+/** Sets and rules, as text; another text is another set of rules. */
+export function structure(desired: DesiredFirewall): string {
+  const names = Object.keys(setsOf(desired))
+  const sets = FAMILIES.flatMap(family => names.map(name => declare(`${name}${family}`, family)))
+  return `table inet ${TABLE} {\n${sets.join('')}${chains(desired)}}\n`
 }
 
+/** A transaction that gives the sets their elements, whatever they had. */
+export const contents = (desired: DesiredFirewall): string =>
+  FAMILIES.flatMap(family =>
+    Object.entries(setsOf(desired)).map(([name, prefixes]) => fill(`${name}${family}`, prefixes[family])),
+  ).join('')
+
+/** A transaction that makes the table anew, whatever there was. Declared first, so that the deletion finds something. */
+export const replacement = (sets: string, elements: string): string => `${removal}${sets}${elements}`
+
 export const removal = `table inet ${TABLE} {}\ndelete table inet ${TABLE}\n`
-
-/** The fingerprint that a listed table carries. @param listed as listTable() returns it */
-export const listedFingerprint = (listed: string | undefined): string | undefined =>
-  listed === undefined ? undefined : /^\tcomment "podveil ([0-9a-f]{16})"$/m.exec(listed)?.[1]
-
-const fingerprintOf = (rules: string): string => createHash('sha256').update(rules).digest('hex').slice(0, 16)
 
 function declare(name: string, family: Family): string {
   return `  set ${name} { type ipv${family}_addr; flags interval; auto-merge; }\n`
 }
 
-function fill(name: string, prefixes: ReadonlySet<Cidr>): { flush: string; add: string } {
+function fill(name: string, prefixes: ReadonlySet<Cidr>): string {
   const elements = [...prefixes].join(', ')
-  return {
-    flush: `flush set inet ${TABLE} ${name}\n`,
-    add: elements === '' ? '' : `add element inet ${TABLE} ${name} { ${elements} }\n`,
-  }
+  const add = elements === '' ? '' : `add element inet ${TABLE} ${name} { ${elements} }\n`
+  return `flush set inet ${TABLE} ${name}\n${add}`
 }
 
 function chains({ mark, devices, helloPort, guard }: DesiredFirewall): string {
@@ -168,6 +155,8 @@ ${each((ip, f) => [
   # Whoever authenticates moves the endpoint to where he is: only the nodes' own addresses may try.
   chain guard_wireguard {
     type filter hook input priority -10; policy accept;
+    # A comparison of ports matches UDP alone, also when it is negated.
+    meta l4proto != udp accept
     udp dport != { ${wireguardPorts.join(', ')} } accept
 ${each((ip, f) => [`${ip} saddr @pinned${f} accept`])}    ${verdict('in_strange_endpoint')}
   }
