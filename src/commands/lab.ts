@@ -47,9 +47,9 @@ export function registerLab(program: Command): void {
   )
 
   named(lab.command('watch').description('traffic between all pods; loss and clear text on the underlay, each second'))
-    .addOption(rate(100))
+    .addOption(rateOption())
     .option('--seconds <n>', 'how long; until Ctrl-C by default', atLeastOne)
-    .action(async ({ name, rate, seconds }: NameFlag & { rate: number; seconds?: number }) => {
+    .action(async ({ name, rate, seconds }: NameFlag & { rate?: number; seconds?: number }) => {
       const { Lab } = await import('#src/lab/lab.ts')
       const { watchLab, reportText } = await import('#src/lab/watch.ts')
       const report = await watchLab(Lab.open(name), { rate, seconds, signal: interruption(), print })
@@ -66,9 +66,9 @@ export function registerLab(program: Command): void {
     lab.command('demo').description('make a lab, turn encryption on and off under traffic, count, remove it'),
     'demo',
   )
-    .addOption(rate(200))
+    .addOption(rateOption())
     .option('--seconds <n>', 'length of each phase', atLeastOne, 5)
-    .action(async ({ rate, seconds, ...options }: UpFlags & { rate: number; seconds: number }) => {
+    .action(async ({ rate, seconds, ...options }: UpFlags & { rate?: number; seconds: number }) => {
       const { runDemo } = await import('#src/lab/demo.ts')
       const signal = interruption()
       const held = await runDemo({ options, rate, seconds, signal, print })
@@ -96,10 +96,11 @@ const withTopology = (command: Command, name?: string): Command =>
     .addOption(new Option('--api <kind>', 'API server').choices(['embedded', 'real']).default('embedded'))
     .option('--no-agents', 'nodes without agents')
 
-const rate = (fallback: number): Option =>
-  new Option('--rate <n>', 'datagrams a second for each pair of pods and family')
-    .default(fallback)
-    .argParser(atLeastOne)
+const rateOption = (): Option =>
+  new Option(
+    '--rate <n>',
+    'datagrams a second for each pair of pods and family; by default what two cores can carry, 200 at most',
+  ).argParser(atLeastOne)
 
 function atLeastOne(text: string): number {
   if (!/^[1-9]\d{0,8}$/.test(text)) throw new InvalidArgumentError('a whole number from 1.')

@@ -10,8 +10,8 @@ import { reportText } from './watch.ts'
 
 export interface DemoOptions {
   readonly options: LabOptions
-  /** Datagrams a second for each pair of pods and family. */
-  readonly rate: number
+  /** Datagrams a second for each pair of pods and family; undefined is what a small machine can carry. */
+  readonly rate: number | undefined
   /** Length of each phase in which nothing changes. */
   readonly seconds: number
   readonly signal: AbortSignal
@@ -64,7 +64,7 @@ class Demo {
     await traffic.prepare()
     const sniffed = await this.#sniffed(async () => {
       await traffic.start({ rate, streams: true })
-      heading(print, `Off: ${rate} datagrams a second between each pair of pods, in each family`)
+      heading(print, `Off: ${traffic.rate} datagrams a second between each pair of pods, in each family`)
       await this.#phase('off', () => this.#hold(seconds))
     })
     print(

@@ -4,8 +4,8 @@ import { Monitor, observationLine } from './monitor.ts'
 import type { TrafficReport } from './traffic.ts'
 
 export interface WatchOptions {
-  /** Datagrams a second for each pair of pods and family. */
-  readonly rate: number
+  /** Datagrams a second for each pair of pods and family; undefined is what a small machine can carry. */
+  readonly rate: number | undefined
   /** How long; until interrupted when undefined. */
   readonly seconds: number | undefined
   readonly signal: AbortSignal
