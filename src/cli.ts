@@ -3,6 +3,8 @@ import { registerAgent } from './commands/agent.ts'
 import { registerCleanup } from './commands/cleanup.ts'
 import { fail } from './commands/fail.ts'
 import { registerLab } from './commands/lab.ts'
+import { registerShow } from './commands/show.ts'
+import { registerStatus } from './commands/status.ts'
 import { VERSION } from './version.ts'
 
 const program = new Command('podveil')
@@ -13,6 +15,8 @@ const program = new Command('podveil')
 
 registerAgent(program)
 registerLab(program)
+registerStatus(program)
+registerShow(program)
 registerCleanup(program)
 
 try {

@@ -65,6 +65,7 @@ function familySnapshot(family: Family, input: SnapshotInput): FamilySnapshot | 
   return {
     family,
     enabled: enabled[family],
+    interfaceName: config.interfaceName,
     device: deviceSnapshot(family, dataplane, config.mtu),
     rulePriority: settings.routingRulePriority,
     mark: config.mark,

@@ -46,6 +46,7 @@ export interface Repair {
 export interface FamilySnapshot {
   readonly family: Family
   readonly enabled: boolean
+  readonly interfaceName: string
   /** Null where nothing of this family is in the kernel. */
   readonly device: DeviceSnapshot | null
   readonly rulePriority: number
@@ -145,6 +146,7 @@ function parseFamily(raw: JsonObject): FamilySnapshot {
   return {
     family: family(raw),
     enabled: member(raw, 'enabled') === true,
+    interfaceName: text(raw, 'interfaceName'),
     device: isObject(device) ? parseDevice(device) : null,
     rulePriority: number(raw, 'rulePriority'),
     mark: number(raw, 'mark'),

@@ -1,0 +1,108 @@
+import { fingerprint } from '#keys/public-key.ts'
+import { listOf, member, objectOf, textOf } from '#src/cluster/hostile.ts'
+import { CONDITION_TYPE } from '#src/cluster/node-condition.ts'
+import { projectNode } from '#src/cluster/node-record.ts'
+import { type ConditionText, readConditionText } from './condition-text.ts'
+
+/** How a node is doing, by what it publishes; the worst first. */
+export const MESH_STATES = ['in clear', 'no agent', 'not answering', 'turning', 'calico', 'encrypted', 'off'] as const
+export type MeshState = (typeof MESH_STATES)[number]
+
+/** One node, as the cluster sees it. */
+export interface MeshNode {
+  readonly name: string
+  readonly address: string | null
+  /** Fingerprint of its first public key. */
+  readonly key: string | null
+  readonly state: MeshState
+  /** RFC 3339. */
+  readonly since: string | null
+  readonly encryptedPeers: number | null
+  readonly peers: number | null
+  readonly guard: string | null
+  readonly version: string | null
+  /** What is wrong, in words; empty when nothing is known to be. */
+  readonly why: string
+}
+
+/** The mesh, as the cluster sees it: `podveil status --json`. */
+export interface MeshStatus {
+  /** `off`: nothing should be encrypted. */
+  readonly verdict: 'encrypted' | 'turning' | 'not-encrypted' | 'off'
+  /** The worst first. */
+  readonly nodes: readonly MeshNode[]
+}
+
+/** @param objects Nodes, as the API has them; what is none is passed over */
+export function meshStatus(objects: Iterable<unknown>): MeshStatus {
+  const seen = [...objects].flatMap(raw => meshNode(raw) ?? [])
+  const anyOn = seen.some(({ state }) => state !== 'off' && state !== 'no agent')
+  const nodes = seen.map(node => (anyOn && node.state === 'off' ? turnedOff(node) : node)).sort(worstFirst)
+  return { verdict: anyOn ? verdictOf(nodes) : 'off', nodes }
+}
+
+/** Whether nothing goes in clear that should not. */
+export const isAsItShould = ({ verdict }: Pick<MeshStatus, 'verdict'>): boolean =>
+  verdict === 'encrypted' || verdict === 'off'
+
+function verdictOf(nodes: readonly MeshNode[]): MeshStatus['verdict'] {
+  const has = (...states: MeshState[]) => nodes.some(({ state }) => states.includes(state))
+  if (has('in clear', 'no agent', 'not answering')) return 'not-encrypted'
+  return has('turning') ? 'turning' : 'encrypted'
+}
+
+const turnedOff = (node: MeshNode): MeshNode => ({
+  ...node,
+  state: 'in clear',
+  why: 'encryption is off on this node, and on in the cluster',
+})
+
+const worstFirst = (a: MeshNode, b: MeshNode): number =>
+  MESH_STATES.indexOf(a.state) - MESH_STATES.indexOf(b.state) || a.name.localeCompare(b.name, 'en', { numeric: true })
+
+function meshNode(raw: unknown): MeshNode | undefined {
+  const record = projectNode(raw)
+  if (!record) return undefined
+  const announced = record.announced[4] ?? record.announced[6]
+  const conditions = listOf(member(objectOf(member(objectOf(raw), 'status')), 'conditions')).map(objectOf)
+  const find = (type: string) => conditions.find(condition => member(condition, 'type') === type)
+  const condition = find(CONDITION_TYPE)
+  const said = readConditionText(textOf(member(condition ?? {}, 'message'), 2_000) ?? '')
+  const ready = member(find('Ready') ?? {}, 'status')
+  const { state, why } = judge(said, condition, announced !== undefined, announced?.hello !== undefined)
+  const notReady = ready !== undefined && ready !== 'True' ? 'the node is not ready: this may be old' : ''
+  return {
+    name: record.name,
+    address: record.addresses[0] ?? null,
+    key: announced ? fingerprint(announced.publicKey) : null,
+    state,
+    since: said ? (textOf(member(condition ?? {}, 'lastTransitionTime'), 64) ?? null) : null,
+    encryptedPeers: said && state !== 'off' ? said.encrypted : null,
+    peers: said && state !== 'off' ? said.peers : null,
+    guard: said?.guard ?? null,
+    version: said?.version ?? null,
+    why: [why, notReady, ...record.faults].filter(text => text !== '').join('; '),
+  }
+}
+
+function judge(
+  said: ConditionText | undefined,
+  condition: object | undefined,
+  hasKey: boolean,
+  speaksHello: boolean,
+): { readonly state: MeshState; readonly why: string } {
+  if (!said || !condition) {
+    if (!hasKey) return { state: 'no agent', why: 'no agent has reported from this node' }
+    if (!speaksHello) return { state: 'calico', why: 'its key is of Calico, which tells nothing more' }
+    return { state: 'turning', why: 'its agent has not reported yet' }
+  }
+  const status = member(objectOf(condition), 'status')
+  const reason = member(objectOf(condition), 'reason')
+  if (reason === 'EncryptionOff') return { state: 'off', why: '' }
+  if (!hasKey && status === 'True')
+    return { state: 'in clear', why: 'its Node carries no key any more: others send to it in clear' }
+  if (status === 'False') return { state: 'in clear', why: said.trouble }
+  if (reason === 'PeersNotAnswering') return { state: 'not answering', why: said.trouble }
+  if (status !== 'True' || said.encrypted < said.peers) return { state: 'turning', why: said.trouble }
+  return { state: 'encrypted', why: said.trouble }
+}

@@ -1,0 +1,50 @@
+import { count, type Paint, since, type Tone, table, UNKNOWN } from './format.ts'
+import type { MeshNode, MeshState, MeshStatus } from './mesh-status.ts'
+
+const TONES: Readonly<Record<MeshState, Tone>> = {
+  'in clear': 'bad',
+  'no agent': 'bad',
+  'not answering': 'bad',
+  turning: 'warn',
+  calico: 'warn',
+  encrypted: 'good',
+  off: 'faint',
+}
+
+const HEAD = ['NODE', 'ADDRESS', 'KEY', 'STATE', 'SINCE', 'PEERS', 'GUARD', 'VERSION', 'WHY']
+
+/** The mesh for a person: the verdict, then the nodes, the worst first. @param now Unix time in milliseconds */
+export function meshView(status: MeshStatus, now: number, paint: Paint): string {
+  const rows = status.nodes.map(node => [
+    node.name,
+    node.address ?? UNKNOWN,
+    node.key ?? UNKNOWN,
+    paint(TONES[node.state], node.state),
+    since(node.since, now),
+    node.peers === null ? UNKNOWN : `${node.encryptedPeers}/${node.peers}`,
+    node.guard ?? UNKNOWN,
+    node.version ?? UNKNOWN,
+    node.why || UNKNOWN,
+  ])
+  return `${verdict(status, paint)}\n\n${table(HEAD, rows)}`
+}
+
+function verdict({ verdict, nodes }: MeshStatus, paint: Paint): string {
+  const all = count(nodes.length, 'node')
+  const bad = nodes.filter(({ state }) => TONES[state] === 'bad')
+  switch (verdict) {
+    case 'off':
+      return paint(
+        'faint',
+        `off: encryption is off on all of ${all}; wireguardEnabled of FelixConfiguration turns it on`,
+      )
+    case 'encrypted':
+      return paint('good', `encrypted: pod traffic between all of ${all}`)
+    case 'turning':
+      return paint('warn', `turning: ${turning(nodes)} of ${all} still prove that their peers accept`)
+    case 'not-encrypted':
+      return paint('bad', `NOT ENCRYPTED as it should be: ${bad.length} of ${all}`)
+  }
+}
+
+const turning = (nodes: readonly MeshNode[]): number => nodes.filter(({ state }) => state === 'turning').length

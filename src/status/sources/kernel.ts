@@ -1,0 +1,69 @@
+import { environmentLayer, resolveSettings } from '#src/cluster/felix-configuration.ts'
+import { DeviceError, type WireGuardDevices } from '#wg/device/device.ts'
+import { openDevices } from '#wg/device/probe.ts'
+import type { Family } from '#wg/ip.ts'
+import { Connection } from '#wg/netlink/connection.ts'
+import { NETLINK_GENERIC } from '#wg/netlink/socket.ts'
+import type { Route } from '#wg/rtnetlink/route.ts'
+import { RouteNetlink } from '#wg/rtnetlink/route-netlink.ts'
+import type { KernelFamily, NodeKernel } from '../node-kernel.ts'
+import type { NodeSnapshot } from '../snapshot.ts'
+
+/** Names of the devices: as the agent has them, else as the environment and the defaults say. */
+export function deviceNames(snapshot: NodeSnapshot | undefined): Record<Family, string> {
+  const { wireguard } = resolveSettings([environmentLayer(process.env)]).settings
+  const name = (family: Family) =>
+    snapshot?.families.find(one => one.family === family)?.interfaceName ?? wireguard[family].interfaceName
+  return { 4: name(4), 6: name(6) }
+}
+
+/**
+ * Reads what the kernel of this network namespace holds, and changes nothing.
+ * @throws SocketError, NetlinkError, DeviceError; without CAP_NET_ADMIN a device cannot be read
+ */
+export async function readNodeKernel(names: Readonly<Record<Family, string>>): Promise<NodeKernel> {
+  using net = RouteNetlink.open()
+  using generic = Connection.open(NETLINK_GENERIC)
+  const devices = await devicesHere(net, generic, Object.values(names))
+  const links = await net.links()
+  const read = async (family: Family): Promise<KernelFamily> => {
+    const link = links.find(({ name }) => name === names[family])
+    const device = link && (await devices?.read(link.name))
+    const rules = await net.rules(family)
+    const routes = new Map<number, readonly Route[]>()
+    for (const { action, table } of rules)
+      if (action === 'lookup' && !routes.has(table)) routes.set(table, await net.routes({ family, table }))
+    const addresses = link ? await net.addresses({ family, ifindex: link.index }) : []
+    return {
+      family,
+      link,
+      device: device && withoutKey(device),
+      addresses: addresses.map(({ address }) => address),
+      rules,
+      routes,
+    }
+  }
+  return {
+    kind: devices?.kind,
+    links: new Map(links.map(({ index, name }) => [index, name])),
+    families: { 4: await read(4), 6: await read(6) },
+  }
+}
+
+async function devicesHere(
+  links: RouteNetlink,
+  generic: Connection,
+  names: readonly string[],
+): Promise<WireGuardDevices | undefined> {
+  try {
+    return await openDevices('auto', { links, generic, names })
+  } catch (error) {
+    if (error instanceof DeviceError && error.reason === 'unsupported') return undefined
+    throw error
+  }
+}
+
+/** The key goes no further than it must. */
+function withoutKey({ privateKey: _, ...device }: Awaited<ReturnType<WireGuardDevices['read']>> & object) {
+  return device
+}
