@@ -63,6 +63,7 @@ const saysNothing = ({ endpoint, persistentKeepalive, addAllowedIps = [] }: SetP
 export class PrefixRemover {
   readonly #write: (device: string, change: DeviceChange) => Promise<void>
   readonly #isUnsupported: (error: unknown) => boolean
+  /** Undefined before the first removal. */
   #byFlag: boolean | undefined
 
   /**
@@ -75,11 +76,6 @@ export class PrefixRemover {
   ) {
     this.#write = write
     this.#isUnsupported = isUnsupported
-  }
-
-  /** Whether single prefixes are removed by flag; undefined before the first removal. */
-  get byFlag(): boolean | undefined {
-    return this.#byFlag
   }
 
   /** After `main` was written. */

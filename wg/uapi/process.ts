@@ -91,7 +91,7 @@ export class UserspaceProcesses {
   }
 
   async #launch(name: string): Promise<{ status: number | string; report: string }> {
-    const [program = this.#binary, ...args] = [...this.#prefix, this.#binary, name]
+    const [program, ...args] = [...this.#prefix, this.#binary, name]
     const child = spawn(program, args, {
       cwd: '/',
       // A session of its own, so that no signal meant for the agent's reaches it.
