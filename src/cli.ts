@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander'
 import { registerAgent } from './commands/agent.ts'
+import { registerBreakGlass } from './commands/break-glass.ts'
 import { registerCleanup } from './commands/cleanup.ts'
 import { fail } from './commands/fail.ts'
 import { registerLab } from './commands/lab.ts'
@@ -18,6 +19,7 @@ registerLab(program)
 registerStatus(program)
 registerShow(program)
 registerCleanup(program)
+registerBreakGlass(program)
 
 try {
   await program.parseAsync()

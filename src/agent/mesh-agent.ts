@@ -2,11 +2,8 @@ import { KeyFileError } from '#keys/errors.ts'
 import type { ApiClient } from '#src/cluster/api-client.ts'
 import type { Logger } from '#src/cluster/logger.ts'
 import { Publisher } from '#src/cluster/publisher.ts'
-import { HELLO_PORT } from '#src/hello/message.ts'
 import { familyConfig } from '#src/mesh/family-config.ts'
-import { desiredFirewall } from '#src/mesh/firewall.ts'
-import { decideGuard, type GuardDecision, guardRules, supernetsKnown } from '#src/mesh/guard.ts'
-import { wireguardMark } from '#src/mesh/marks.ts'
+import type { GuardDecision } from '#src/mesh/guard.ts'
 import type { Announcement, NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import { DeviceError } from '#wg/device/device.ts'
 import type { DevicePreference } from '#wg/device/probe.ts'
@@ -15,6 +12,7 @@ import { AgentMetrics } from './agent-metrics.ts'
 import { announcementAnnotations } from './announce.ts'
 import { ClusterFeed } from './cluster-feed.ts'
 import { Dataplane } from './dataplane.ts'
+import { GuardKeeper } from './guard-keeper.ts'
 import { Health } from './health.ts'
 import { type FamilyKeys, Keyring } from './keyring.ts'
 import { Loop } from './loop.ts'
@@ -46,9 +44,8 @@ export class MeshAgent {
   #keyring: Keyring | undefined
   readonly #report: Report
   #announced = ''
-  #refused = ''
+  readonly #guardKeeper: GuardKeeper
   #guard: GuardDecision | undefined
-  readonly #armed: Record<Family, Set<NodeName>> = { 4: new Set(), 6: new Set() }
   #auditAt = Number.POSITIVE_INFINITY
 
   constructor(options: MeshAgentOptions) {
@@ -57,6 +54,7 @@ export class MeshAgent {
     this.#log = log
     this.#loop = new Loop(() => this.#pass())
     this.#feed = new ClusterFeed(client, nodeName, environment, log, () => this.#changed())
+    this.#guardKeeper = new GuardKeeper(nodeName, this.#feed, options.stateDir, log)
     this.#publisher = new Publisher({ client, nodeName, logger: log })
     this.health = new Health(() => this.#loop.idleFor)
     this.#report = new Report({ client, nodeName, stateDir: options.stateDir, log })
@@ -106,15 +104,21 @@ export class MeshAgent {
     const guard = this.#guard
     if (!guard) return
     const { health } = this
-    this.#report.after({ feed: this.#feed, dataplane: this.#dataplane, enabled: this.#enabled(guard), guard, health })
+    this.#report.after({
+      feed: this.#feed,
+      dataplane: this.#dataplane,
+      enabled: this.#guardKeeper.enabled(guard),
+      guard,
+      health,
+    })
   }
 
   async #work(now: number): Promise<number> {
     const own = this.#ownNode()
     if (!own) return now + 30_000
-    const guard = this.#decideGuard(own)
+    const guard = await this.#guardKeeper.decide(own)
     this.#guard = guard
-    const enabled = this.#enabled(guard)
+    const enabled = this.#guardKeeper.enabled(guard)
     const keys = await this.#keys(own, enabled[4] || enabled[6])
     // Without a key there never was a device of ours: a node that never encrypted opens nothing.
     if (!keys[4] && !keys[6]) return Number.POSITIVE_INFINITY
@@ -122,61 +126,16 @@ export class MeshAgent {
     this.#audit(dataplane, now)
     const due = [this.#auditAt]
     const announced: Record<Family, Announcement | undefined> = { 4: undefined, 6: undefined }
-    await this.#filter(dataplane, guard)
+    await this.#guardKeeper.filter(dataplane, guard)
     for (const family of FAMILIES) {
       due.push(await this.#passFamily(dataplane, family, keys, enabled[family], now))
       announced[family] = dataplane.meshes[family].plan?.announce
       this.#judge(family, enabled[family], own, announced[family])
     }
-    this.#arm(dataplane, guard, enabled)
-    await this.#filter(dataplane, guard)
+    await this.#guardKeeper.arm(dataplane, guard, enabled)
+    await this.#guardKeeper.filter(dataplane, guard)
     this.#announce(announced)
     return Math.min(...due)
-  }
-
-  /** Before a pass for what the cluster has changed, and after it for what the pass has: nothing is steered without. */
-  async #filter(dataplane: Dataplane, { mode }: GuardDecision): Promise<void> {
-    const { wireguard, markMask } = this.#feed.settings
-    const { nodeName: self } = this.#options
-    const { nodes, podveil } = this.#feed
-    const present = FAMILIES.map(family => dataplane.meshes[family].plan?.desired.device).filter(device => device)
-    if (present.length === 0 && mode !== 'enforce') return dataplane.filter(undefined)
-    const ports = FAMILIES.map(family => wireguard[family].listeningPort)
-    await dataplane.filter(
-      desiredFirewall({
-        self,
-        nodes,
-        devices: FAMILIES.map(family => wireguard[family].interfaceName),
-        deviceAddresses: present.flatMap(device => [...(device?.addresses ?? [])]),
-        mark: wireguardMark(markMask),
-        helloPort: HELLO_PORT,
-        guard: mode === 'off' ? undefined : guardRules(mode, self, nodes, podveil, this.#armed, ports),
-      }),
-    )
-  }
-
-  #decideGuard(own: NodeRecord): GuardDecision {
-    const { podveil, nodes } = this.#feed
-    const running = { 4: own.announced[4] !== undefined, 6: own.announced[6] !== undefined }
-    const decision = decideGuard(podveil, this.#switches(), running, supernetsKnown(podveil, nodes.values()))
-    const refusals = decision.refusals.join('; ')
-    if (refusals !== this.#refused && refusals !== '') this.#log.warn({ guard: podveil.guard }, refusals)
-    this.#refused = refusals
-    return decision
-  }
-
-  /** A peer that says that it steers to us is held to it; under enforce nothing but its leaving the cluster ends that. */
-  #arm(dataplane: Dataplane, { mode }: GuardDecision, enabled: Readonly<Record<Family, boolean>>): void {
-    for (const family of FAMILIES) {
-      const { plan, heard } = dataplane.meshes[family]
-      for (const [node, { steers }] of heard) if (steers) this.#armed[family].add(node)
-      for (const node of this.#feed.nodes.keys()) {
-        const phase = plan?.peers.get(node)?.phase ?? 'absent'
-        if (mode !== 'enforce' && phase !== 'encrypting' && phase !== 'accepting') this.#armed[family].delete(node)
-        // What this node does not encrypt at all has no time of transition in which clear text would be right.
-        if (mode === 'enforce' && !enabled[family]) this.#armed[family].add(node)
-      }
-    }
   }
 
   #ownNode(): NodeRecord | undefined {
@@ -189,17 +148,6 @@ export class MeshAgent {
     this.health.set('cluster', own ? undefined : missing)
     if (!own) this.#log.warn({}, missing)
     return own
-  }
-
-  /** What the operator's switches say. */
-  #switches(): Record<Family, boolean> {
-    const { wireguard, ipv6Support } = this.#feed.settings
-    return { 4: wireguard[4].enabled, 6: wireguard[6].enabled && ipv6Support }
-  }
-
-  #enabled({ keepsOn }: GuardDecision): Record<Family, boolean> {
-    const switches = this.#switches()
-    return { 4: switches[4] || keepsOn.includes(4), 6: switches[6] || keepsOn.includes(6) }
   }
 
   async #keys(own: NodeRecord, create: boolean): Promise<FamilyKeys> {

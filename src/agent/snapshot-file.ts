@@ -1,7 +1,7 @@
-import { mkdir, open, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Logger } from '#src/cluster/logger.ts'
 import { type NodeSnapshot, SNAPSHOT_FILE } from '#src/status/snapshot.ts'
+import { replaceStateFile } from './state-file.ts'
 
 /** Milliseconds between two writes, and after which a snapshot is written though nothing has changed. */
 const GAP = 1_000
@@ -67,7 +67,7 @@ export class SnapshotFile {
       const text = JSON.stringify({ ...snapshot, time: '' })
       const fresh = this.#written !== undefined && started - this.#written.at < HEARTBEAT
       if (fresh && text === this.#written?.text) return
-      await this.#replace(`${JSON.stringify(snapshot, undefined, 1)}\n`)
+      await replaceStateFile(join(this.#directory, SNAPSHOT_FILE), `${JSON.stringify(snapshot, undefined, 1)}\n`)
       this.#written = { text, at: started }
       this.#gap = Math.max(GAP, (performance.now() - started) / SHARE)
       this.#fault = undefined
@@ -77,20 +77,5 @@ export class SnapshotFile {
         this.#log.warn({}, `cannot write ${SNAPSHOT_FILE} for \`podveil status --node\`: ${fault}`)
       this.#fault = fault
     }
-  }
-
-  async #replace(text: string): Promise<void> {
-    await mkdir(this.#directory, { recursive: true, mode: 0o700 })
-    const path = join(this.#directory, SNAPSHOT_FILE)
-    const temporary = `${path}.tmp`
-    // Whatever is in its place, be it a link, is not written through.
-    await rm(temporary, { force: true })
-    const handle = await open(temporary, 'wx', 0o600)
-    try {
-      await handle.writeFile(text)
-    } finally {
-      await handle.close()
-    }
-    await rename(temporary, path)
   }
 }

@@ -1,0 +1,116 @@
+import type { Logger } from '#src/cluster/logger.ts'
+import { HELLO_PORT } from '#src/hello/message.ts'
+import { desiredFirewall } from '#src/mesh/firewall.ts'
+import { decideGuard, type GuardDecision, guardRules, supernetsKnown } from '#src/mesh/guard.ts'
+import { wireguardMark } from '#src/mesh/marks.ts'
+import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
+import { FAMILIES, type Family } from '#wg/ip.ts'
+import { contents, type DesiredFirewall, replacement, structure } from '#wg/nftables/ruleset.ts'
+import type { ClusterFeed } from './cluster-feed.ts'
+import type { Dataplane } from './dataplane.ts'
+import { GuardFiles } from './guard-files.ts'
+
+/** Milliseconds between two lines that say that the guard was opened by hand. */
+const REMIND = 60_000
+
+/** Decides what the guard does, keeps the packet filter at it, and remembers what must outlive the agent. */
+export class GuardKeeper {
+  readonly #self: NodeName
+  readonly #feed: ClusterFeed
+  readonly #log: Logger
+  readonly #files: GuardFiles
+  #armed: Record<Family, Set<NodeName>> | undefined
+  #told = ''
+  #toldAt = Number.NEGATIVE_INFINITY
+
+  constructor(self: NodeName, feed: ClusterFeed, stateDir: string, log: Logger) {
+    this.#self = self
+    this.#feed = feed
+    this.#log = log
+    this.#files = new GuardFiles(stateDir)
+  }
+
+  /** What the operator's switches say. */
+  get switches(): Readonly<Record<Family, boolean>> {
+    const { wireguard, ipv6Support } = this.#feed.settings
+    return { 4: wireguard[4].enabled, 6: wireguard[6].enabled && ipv6Support }
+  }
+
+  /** Which families are to be encrypted, the guard's word included. */
+  enabled({ keepsOn }: GuardDecision): Record<Family, boolean> {
+    return { 4: this.switches[4] || keepsOn.includes(4), 6: this.switches[6] || keepsOn.includes(6) }
+  }
+
+  async decide(own: NodeRecord): Promise<GuardDecision> {
+    this.#armed ??= await this.#files.readArmed()
+    const { podveil, nodes } = this.#feed
+    const broken = await this.#files.broken()
+    if (broken !== undefined) {
+      const refusal = `the guard was opened on this node by hand (${broken}): nothing keeps pod traffic out of the clear. Close it with \`podveil break-glass --mend\``
+      this.#tell(refusal, REMIND)
+      return { mode: 'off', keepsOn: [], refusals: [refusal] }
+    }
+    const running = { 4: own.announced[4] !== undefined, 6: own.announced[6] !== undefined }
+    const decision = decideGuard(podveil, this.switches, running, supernetsKnown(podveil, nodes.values()))
+    this.#tell(decision.refusals.join('; '), Number.POSITIVE_INFINITY)
+    return decision
+  }
+
+  /**
+   * Takes in what peers say: one that steers to us is held to it, as what then still comes from it in clear is not its.
+   * Under enforce nothing but its leaving the cluster ends that.
+   */
+  async arm(dataplane: Dataplane, { mode }: GuardDecision, enabled: Readonly<Record<Family, boolean>>): Promise<void> {
+    const armed = this.#armed
+    if (!armed) return
+    for (const family of FAMILIES) {
+      const { plan, heard } = dataplane.meshes[family]
+      for (const [node, { steers }] of heard) if (steers) armed[family].add(node)
+      for (const node of this.#feed.nodes.keys()) {
+        const phase = plan?.peers.get(node)?.phase ?? 'absent'
+        if (mode !== 'enforce' && phase !== 'encrypting' && phase !== 'accepting') armed[family].delete(node)
+        // What this node does not encrypt at all has no time of transition in which clear text would be right.
+        if (mode === 'enforce' && !enabled[family]) armed[family].add(node)
+      }
+    }
+    await this.#files.keepArmed(armed)
+  }
+
+  /** Brings the packet filter to what the decision and the plans ask for. */
+  async filter(dataplane: Dataplane, { mode }: GuardDecision): Promise<void> {
+    const desired = this.#desired(dataplane, mode)
+    await dataplane.filter(desired)
+    const atBoot = desired && mode === 'enforce' ? replacement(structure(desired), contents(desired)) : undefined
+    await this.#files.keepRuleset(atBoot)
+  }
+
+  #desired(dataplane: Dataplane, mode: GuardDecision['mode']): DesiredFirewall | undefined {
+    const { wireguard, markMask } = this.#feed.settings
+    const { nodes, podveil } = this.#feed
+    const devices = FAMILIES.map(family => dataplane.meshes[family].plan?.desired.device).filter(
+      device => device !== undefined,
+    )
+    if (devices.length === 0 && mode !== 'enforce') return undefined
+    const ports = FAMILIES.map(family => wireguard[family].listeningPort)
+    const armed = this.#armed ?? { 4: new Set(), 6: new Set() }
+    return desiredFirewall({
+      self: this.#self,
+      nodes,
+      devices: FAMILIES.map(family => wireguard[family].interfaceName),
+      deviceAddresses: devices.flatMap(device => [...device.addresses]),
+      mark: wireguardMark(markMask),
+      helloPort: HELLO_PORT,
+      guard: mode === 'off' ? undefined : guardRules(mode, this.#self, nodes, podveil, armed, ports),
+    })
+  }
+
+  /** @param again milliseconds after which the same is said once more */
+  #tell(words: string, again: number): void {
+    const now = performance.now()
+    if (words !== '' && (words !== this.#told || now - this.#toldAt >= again)) {
+      this.#log.warn({}, words)
+      this.#toldAt = now
+    }
+    this.#told = words
+  }
+}
