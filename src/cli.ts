@@ -2,6 +2,8 @@ import { Command, CommanderError } from 'commander'
 import { registerAgent } from './commands/agent.ts'
 import { registerBreakGlass } from './commands/break-glass.ts'
 import { registerCleanup } from './commands/cleanup.ts'
+import { registerDiagnose } from './commands/diagnose.ts'
+import { registerExplain } from './commands/explain.ts'
 import { fail } from './commands/fail.ts'
 import { registerLab } from './commands/lab.ts'
 import { registerShow } from './commands/show.ts'
@@ -18,6 +20,8 @@ registerAgent(program)
 registerLab(program)
 registerStatus(program)
 registerShow(program)
+registerExplain(program)
+registerDiagnose(program)
 registerCleanup(program)
 registerBreakGlass(program)
 

@@ -40,7 +40,10 @@ export const offText = (by: SignedBy): string => `encryption is off; ${signature
 const signature = ({ guard, version }: SignedBy): string => `guard ${guard}; podveil ${version}`
 
 function listPairs(pairs: readonly PairState[]): string {
-  const named = pairs.slice(0, MOST_NAMED).map(({ node, reason }) => `${node} (${clip(reason, 120)})`)
+  // A semicolon ends what is said of one state.
+  const named = pairs
+    .slice(0, MOST_NAMED)
+    .map(({ node, reason }) => `${node} (${clip(reason, 120).replaceAll(';', ',')})`)
   const more = pairs.length - named.length
   return more > 0 ? `${named.join(', ')} and ${more} more` : named.join(', ')
 }

@@ -19,7 +19,7 @@ export const UNKNOWN = '-'
 
 /** Rows in aligned columns, the first one their heads, as kubectl prints them. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const shown = head.map((_, column) => rows.some(row => (row[column] ?? UNKNOWN) !== UNKNOWN))
+  const shown = head.map((_, column) => rows.some(row => ![undefined, '', UNKNOWN].includes(row[column])))
   const kept = [head, ...rows].map(row => row.filter((_, column) => shown[column]))
   const widths = (kept[0] ?? []).map((_, column) => Math.max(...kept.map(row => widthOf(row[column] ?? ''))))
   const line = (row: readonly string[]) =>

@@ -28,7 +28,7 @@ export interface MeshNode {
 /** The mesh, as the cluster sees it: `podveil status --json`. */
 export interface MeshStatus {
   /** `off`: nothing should be encrypted. */
-  readonly verdict: 'encrypted' | 'turning' | 'not-encrypted' | 'off'
+  readonly verdict: 'encrypted' | 'turning' | 'not-answering' | 'not-encrypted' | 'off'
   /** The worst first. */
   readonly nodes: readonly MeshNode[]
 }
@@ -47,7 +47,8 @@ export const isAsItShould = ({ verdict }: Pick<MeshStatus, 'verdict'>): boolean 
 
 function verdictOf(nodes: readonly MeshNode[]): MeshStatus['verdict'] {
   const has = (...states: MeshState[]) => nodes.some(({ state }) => states.includes(state))
-  if (has('in clear', 'no agent', 'not answering')) return 'not-encrypted'
+  if (has('in clear', 'no agent')) return 'not-encrypted'
+  if (has('not answering')) return 'not-answering'
   return has('turning') ? 'turning' : 'encrypted'
 }
 

@@ -24,7 +24,7 @@ export function meshView(status: MeshStatus, now: number, paint: Paint): string 
     node.peers === null ? UNKNOWN : `${node.encryptedPeers}/${node.peers}`,
     node.guard ?? UNKNOWN,
     node.version ?? UNKNOWN,
-    node.why || UNKNOWN,
+    node.why,
   ])
   return `${verdict(status, paint)}\n\n${table(HEAD, rows)}`
 }
@@ -42,6 +42,11 @@ function verdict({ verdict, nodes }: MeshStatus, paint: Paint): string {
       return paint('good', `encrypted: pod traffic between all of ${all}`)
     case 'turning':
       return paint('warn', `turning: ${turning(nodes)} of ${all} still prove that their peers accept`)
+    case 'not-answering':
+      return paint(
+        'bad',
+        `NOT ANSWERING: ${bad.length} of ${all} get no answer through the tunnel; traffic stays encrypted`,
+      )
     case 'not-encrypted':
       return paint('bad', `NOT ENCRYPTED as it should be: ${bad.length} of ${all}`)
   }

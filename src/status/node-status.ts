@@ -22,7 +22,7 @@ export interface PairStatus {
 
 export interface NodeStatus {
   readonly node: string | null
-  readonly verdict: 'encrypted' | 'turning' | 'not-encrypted' | 'off' | 'unknown'
+  readonly verdict: 'encrypted' | 'turning' | 'not-answering' | 'not-encrypted' | 'off' | 'unknown'
   /** When the agent last wrote; null where it never did. */
   readonly agentWrote: string | null
   /** What is wrong with the node as a whole. */
@@ -84,7 +84,8 @@ function verdictOf(
   if (!snapshot) return 'unknown'
   if (!families.some(({ enabled }) => enabled)) return 'off'
   const has = (...states: PairStatus['state'][]) => pairs.some(({ state }) => states.includes(state))
-  if (has('in clear', 'not answering')) return 'not-encrypted'
+  if (has('in clear')) return 'not-encrypted'
+  if (has('not answering')) return 'not-answering'
   return has('turning') ? 'turning' : 'encrypted'
 }
 
@@ -181,7 +182,8 @@ function toldPair({ family, enabled }: FamilySnapshot, peer: PeerSnapshot, now: 
   const { node, phase, since, endpoint, publicKey, latestHandshake, rxBytes, txBytes, reason, silentSince } = peer
   const young = now - Date.parse(since) < PATIENCE
   return {
-    ...{ node, family, since, endpoint, publicKey, latestHandshake, rxBytes, txBytes },
+    ...{ node, family, endpoint, publicKey, latestHandshake, rxBytes, txBytes },
+    since: silentSince ?? since,
     state: enabled ? stateOf(phase, young, silentSince !== null) : phase === 'lingering' ? 'leaving' : 'off',
     why: silentSince === null ? reason : 'answers nothing that is sent to it: is UDP to its WireGuard port blocked?',
     disagreements: [],

@@ -36,7 +36,7 @@ export function nodeView(status: NodeStatus, now: number, paint: Paint): string 
 }
 
 /** That a peer is encrypted needs no excuse. */
-const whyNot = ({ state, why }: PairStatus): string => (state === 'encrypted' || state === 'off' ? UNKNOWN : why)
+const whyNot = ({ state, why }: PairStatus): string => (state === 'encrypted' || state === 'off' ? '' : why)
 
 function verdict({ verdict, node, pairs }: NodeStatus, paint: Paint): string {
   const bad = pairs.filter(({ state }) => TONES[state] === 'bad').length
@@ -50,6 +50,11 @@ function verdict({ verdict, node, pairs }: NodeStatus, paint: Paint): string {
       return paint('good', `${node}: encrypted: all of ${all}`)
     case 'turning':
       return paint('warn', `${node}: turning: not all of ${all} have proven themselves yet`)
+    case 'not-answering':
+      return paint(
+        'bad',
+        `${node}: NOT ANSWERING: ${bad} of ${all} get no answer through the tunnel; traffic stays encrypted`,
+      )
     case 'not-encrypted':
       return paint('bad', `${node}: NOT ENCRYPTED as it should be: ${bad} of ${all}`)
   }

@@ -63,6 +63,33 @@ async function devicesHere(
   }
 }
 
+/** @returns why there is no WireGuard here; undefined when there is @throws SocketError, NetlinkError */
+export async function whyNoWireGuard(names: readonly string[]): Promise<string | undefined> {
+  using net = RouteNetlink.open()
+  using generic = Connection.open(NETLINK_GENERIC)
+  try {
+    await openDevices('auto', { links: net, generic, names })
+    return undefined
+  } catch (error) {
+    if (error instanceof DeviceError) return error.message
+    throw error
+  }
+}
+
+/** WireGuard devices of the kernel's by these names. @throws SocketError, NetlinkError, DeviceError */
+export async function otherDevices(
+  names: readonly string[],
+): Promise<{ readonly name: string; readonly port: number; readonly fwmark: number }[]> {
+  if (names.length === 0) return []
+  using net = RouteNetlink.open()
+  using generic = Connection.open(NETLINK_GENERIC)
+  const devices = await openDevices('kernel', { links: net, generic })
+  const found = await Promise.all(names.map(name => devices.read(name)))
+  return found.flatMap(device =>
+    device ? [{ name: device.name, port: device.listenPort, fwmark: device.fwmark }] : [],
+  )
+}
+
 /** The key goes no further than it must. */
 function withoutKey({ privateKey: _, ...device }: Awaited<ReturnType<WireGuardDevices['read']>> & object) {
   return device

@@ -1,0 +1,79 @@
+import { type Command, Option } from 'commander'
+import type { Explanation } from '#src/status/explain.ts'
+import type { NodeLook } from '#src/status/sources/node.ts'
+import type { Family } from '#wg/ip.ts'
+import { jsonOption, kubeconfigOption, print, printJson, stateDirOption } from './common.ts'
+
+interface ExplainFlags {
+  readonly json?: true
+  readonly family?: '4' | '6'
+  readonly kubeconfig?: string
+  readonly stateDir: string
+}
+
+/** `podveil explain FROM TO`: encrypted or not, and what decides it. */
+export function registerExplain(program: Command): void {
+  program
+    .command('explain')
+    .description(
+      'the way from FROM to TO, encrypted or not, and what decides it; exit status 1 unless it is encrypted or stays on one node',
+    )
+    .argument('<from>', 'address, node, or pod (namespace/name)')
+    .argument('<to>', 'address, node, or pod (namespace/name)')
+    .addOption(new Option('--family <n>', 'IP family, where the ends have both').choices(['4', '6']))
+    .addOption(jsonOption())
+    .addOption(kubeconfigOption())
+    .addOption(stateDirOption())
+    .action(async (from: string, to: string, flags: ExplainFlags) => {
+      const explanation = await explain(from, to, flags)
+      const { explainView } = await import('#src/status/explain-view.ts')
+      const { paintFor } = await import('#src/status/format.ts')
+      if (flags.json) printJson(explanation)
+      else print(explainView(explanation, paintFor(process.stdout)))
+      process.exitCode = explanation.verdict === 'encrypted' || explanation.verdict === 'same-node' ? 0 : 1
+    })
+}
+
+async function explain(from: string, to: string, { kubeconfig, stateDir, family }: ExplainFlags): Promise<Explanation> {
+  const { lookAtNode } = await import('#src/status/sources/node.ts')
+  const { nodeEnd } = await import('#src/status/sources/ends.ts')
+  const { commonFamily, explainHere, placeOf } = await import('#src/status/explain.ts')
+  const look = await lookAtNode(stateDir)
+  const { snapshot, kernel, notes } = look
+  // What this node knows by itself needs no API server.
+  const known = snapshot && ([nodeEnd(from, snapshot), nodeEnd(to, snapshot)] as const)
+  const api = known?.[0] && known[1] ? undefined : await readMesh([from, to], look, kubeconfig)
+  const ends = [known?.[0] ?? api?.ends[0] ?? [], known?.[1] ?? api?.ends[1] ?? []] as const
+  const wanted = family === undefined ? undefined : (Number(family) as Family)
+  const common = commonFamily(...ends, wanted)
+  if (!common) throw new Error(`${from} and ${to} have no ${wanted ? `IPv${wanted} addresses` : 'IP family in common'}`)
+  if (snapshot) {
+    const [here, there] = [placeOf(common[0], from, snapshot), placeOf(common[1], to, snapshot)]
+    if (here.node === snapshot.node) {
+      if (!kernel) throw new Error(notes.join('; '))
+      return explainHere(here, there, snapshot, kernel, Date.now())
+    }
+  }
+  const { objects, nodes } = api ?? (await readMesh([], look, kubeconfig))
+  const { placeAmong } = await import('#src/status/sources/ends.ts')
+  const { meshStatus } = await import('#src/status/mesh-status.ts')
+  const { explainFromMesh } = await import('#src/status/explain-mesh.ts')
+  const [here, there] = [placeAmong(common[0], from, nodes), placeAmong(common[1], to, nodes)]
+  return explainFromMesh(here, there, meshStatus(objects))
+}
+
+/** The Nodes, and the addresses of what is named. @throws CredentialsError, ApiError and its like, Error for an unknown name */
+async function readMesh(names: readonly string[], { snapshot }: NodeLook, kubeconfig: string | undefined) {
+  const { openApi, readNodes } = await import('#src/status/sources/cluster.ts')
+  const { nodeEnd, resolveEnd } = await import('#src/status/sources/ends.ts')
+  const { projectNode } = await import('#src/cluster/node-record.ts')
+  const client = await openApi(kubeconfig)
+  try {
+    const objects = await readNodes(client)
+    const nodes = objects.flatMap(raw => projectNode(raw) ?? [])
+    const resolve = (name: string) => (snapshot && nodeEnd(name, snapshot)) ?? resolveEnd(name, nodes, client)
+    return { objects, nodes, ends: await Promise.all(names.map(resolve)) }
+  } finally {
+    client.close()
+  }
+}

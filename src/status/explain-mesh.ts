@@ -1,0 +1,57 @@
+import type { Explanation, Place } from './explain.ts'
+import type { MeshStatus } from './mesh-status.ts'
+
+/** The same from anywhere, by what the nodes publish: whether, and why not; what the kernel decides is seen on the node alone. */
+export function explainFromMesh(from: Place, to: Place, { nodes }: MeshStatus): Explanation {
+  const answer = (verdict: Explanation['verdict'], because: string, steps: Explanation['steps'] = []): Explanation => ({
+    from,
+    to,
+    verdict,
+    because,
+    steps,
+    caveats: from.node
+      ? [`this is what the nodes publish; on ${from.node} the same command shows the route, the rule and the peer`]
+      : [],
+  })
+  if (!from.node || !to.node)
+    return answer(
+      'in-clear',
+      `${from.node ? to.address : from.address} is of no node of the mesh: Podveil encrypts between nodes`,
+    )
+  if (from.node === to.node) return answer('same-node', 'both ends are on one node: it never leaves it')
+  if (from.kind === 'node' && to.kind === 'node')
+    return answer('in-clear', 'traffic between nodes themselves is not encrypted; only what has a pod at an end is')
+  const [here, there] = [from.node, to.node].map(name => nodes.find(node => node.name === name))
+  const steps = [here, there].flatMap(node =>
+    node
+      ? [
+          {
+            what: node.name,
+            detail: [node.state, node.peers === null ? '' : `${node.encryptedPeers} of ${node.peers} peers`, node.why]
+              .filter(text => text !== '')
+              .join(', '),
+          },
+        ]
+      : [],
+  )
+  if (!here || !there) return answer('unknown', 'its Node is not there', steps)
+  if (here.state === 'off') return answer('in-clear', 'encryption is off', steps)
+  const reason = reasonFor(here.why, to.node)
+  if (reason !== undefined) return answer('in-clear', reason, steps)
+  if (here.state === 'encrypted')
+    return answer('encrypted', `${here.name} says that it encrypts to all of its peers`, steps)
+  if (here.encryptedPeers === null) return answer('unknown', here.why, steps)
+  if (/ and \d+ more/.test(here.why))
+    return answer('unknown', `${here.name} names only some of those that it does not encrypt to`, steps)
+  return answer('encrypted', `${here.name} does not name ${there.name} among those that it does not encrypt to`, steps)
+}
+
+/** `in clear: node-2 (IPv4: no handshake yet), …`: what is said of that node; silence is not clear text. */
+function reasonFor(why: string, node: string): string | undefined {
+  for (const part of why.split('; ')) {
+    const [, words = '', list = ''] = /^(in clear|joining): (.*)$/.exec(part) ?? []
+    const at = ` ${list}`.indexOf(` ${node} (`)
+    if (words !== '' && at >= 0) return `${words}: ${/\(([^)]*)\)/.exec(list.slice(at))?.[1] ?? 'no reason is given'}`
+  }
+  return undefined
+}
