@@ -20,6 +20,23 @@ export default defineConfig({
       {
         extends: true,
         test: {
+          name: 'kernel',
+          // Written once: the cases of the host and the lab tiers, and those that only the kernel's WireGuard can show.
+          include: [
+            'test/kernel/cases/**/*.test.ts',
+            'test/host/**/*.test.ts',
+            'test/lab/mesh/**/*.test.ts',
+            'test/lab/guard/**/*.test.ts',
+            'test/lab/change/**/*.test.ts',
+          ],
+          testTimeout: 600_000,
+          hookTimeout: 300_000,
+          maxWorkers: 1,
+        },
+      },
+      {
+        extends: true,
+        test: {
           name: 'cluster',
           include: ['test/cluster/**/*.test.ts'],
           testTimeout: 120_000,

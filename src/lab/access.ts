@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { mkdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { stringify } from 'yaml'
 import { formatEndpoint } from '#wg/ip.ts'
@@ -60,12 +61,22 @@ export function writeKubeconfigs(plan: LabPlan, files: LabFiles, port: number): 
   const [address] = plan.switchAddresses
   if (address === undefined) throw new LabError('ERR_LAB_STATE', 'the lab has no address family')
   const server = `https://${formatEndpoint({ address, port: API_PORT })}`
-  for (const node of plan.nodes)
-    writeWhole(
-      files.node(node.name, 'kubeconfig'),
-      kubeconfig(context, { server, ...authority }, tokens.nodes[node.name] ?? ''),
-    )
+  for (const node of plan.nodes) {
+    const token = tokens.nodes[node.name] ?? ''
+    writeWhole(files.node(node.name, 'kubeconfig'), kubeconfig(context, { server, ...authority }, token))
+    // Where a kubelet mounts it, so that agents have their credentials as they do on a real cluster.
+    const account = join(files.node(node.name, 'run'), 'secrets/kubernetes.io/serviceaccount')
+    mkdirSync(account, { recursive: true, mode: 0o700 })
+    writeWhole(join(account, 'token'), token)
+    writeWhole(join(account, 'ca.crt'), readFileSync(files.apiCa, 'utf8'))
+  }
 }
+
+/** What a kubelet tells every pod of where the API server is. */
+export const serviceEnvironment = (plan: LabPlan): Readonly<Record<string, string>> => ({
+  KUBERNETES_SERVICE_HOST: plan.switchAddresses[0] ?? '',
+  KUBERNETES_SERVICE_PORT: String(API_PORT),
+})
 
 /** @throws LabError when the lab has no API server yet */
 export function adminAccess(files: LabFiles): ApiAccess {

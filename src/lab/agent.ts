@@ -26,9 +26,12 @@ export class LabAgent {
   readonly #spec: LabSpec
   readonly #node: NodePlan
   readonly #files: LabFiles
+  readonly #service: Readonly<Record<string, string>>
 
-  constructor(spec: LabSpec, node: NodePlan, files: LabFiles) {
+  /** @param service environment that names the API server, as a kubelet sets it */
+  constructor(spec: LabSpec, node: NodePlan, files: LabFiles, service: Readonly<Record<string, string>>) {
     this.#spec = spec
+    this.#service = service
     this.#node = node
     this.#files = files
   }
@@ -60,7 +63,7 @@ export class LabAgent {
     await startDetached(onNode(this.#files, this.#node, [...AHEAD_OF_OTHERS, ...this.#command()]), {
       recordFile: this.#recordFile,
       logFile: this.logFile,
-      env: { ...this.#spec.agentEnv, ...env },
+      env: { ...this.#service, ...this.#spec.agentEnv, ...env },
     })
   }
 
@@ -111,7 +114,6 @@ export class LabAgent {
     return [
       ...[PODVEIL, 'agent'],
       ...['--node-name', name],
-      ...['--kubeconfig', this.#files.node(name, 'kubeconfig')],
       ...['--dataplane', this.#spec.dataplane],
       ...['--state-dir', this.stateDirectory],
       ...['--health-port', String(HEALTH_PORT)],

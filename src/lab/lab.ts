@@ -1,5 +1,5 @@
 import { appendFileSync } from 'node:fs'
-import { adminAccess, startRelay, writeKubeconfigs, writeTokens } from './access.ts'
+import { adminAccess, serviceEnvironment, startRelay, writeKubeconfigs, writeTokens } from './access.ts'
 import { LabAgent } from './agent.ts'
 import { type JsonObject, LabApi } from './api.ts'
 import { UnderlayCapture } from './capture.ts'
@@ -221,7 +221,7 @@ export class Lab implements AsyncDisposable {
       addresses: plan.addresses,
       podCidrs: plan.podCidrs,
       pod,
-      agent: new LabAgent(this.spec, plan, this.#files),
+      agent: new LabAgent(this.spec, plan, this.#files, serviceEnvironment(this.plan)),
       exec: (argv, options) => run(onNode(this.#files, plan, argv), options),
       deleteObjects: () => deleteNode(this.client, plan),
       createObjects: () => createNode(this.client, plan),
