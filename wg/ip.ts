@@ -99,10 +99,12 @@ export const addressFromBytes = (bytes: Uint8Array): IpAddress =>
 export function cidrFromBytes(bytes: Uint8Array, length: number): Cidr {
   if (!Number.isInteger(length) || length < 0 || length > bytes.length * 8)
     throw new IpFormatError('a CIDR', `prefix length ${length} of ${bytes.length * 8}`)
-  const masked = Uint8Array.from(bytes, (byte, i) => {
-    const keep = Math.min(8, Math.max(0, length - i * 8))
-    return byte & (0xff << (8 - keep))
-  })
+  const masked = new Uint8Array(bytes)
+  const partial = length >> 3
+  if (partial < masked.length) {
+    masked[partial] = (masked[partial] ?? 0) & (0xff00 >> (length & 7))
+    masked.fill(0, partial + 1)
+  }
   return `${formatBytes(masked)}/${length}` as Cidr
 }
 

@@ -9,6 +9,7 @@ import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import type { PeerState, PeerStates } from '#src/mesh/peer-machine.ts'
 import { type FamilyPlan, hellosOf, planFamily } from '#src/mesh/plan.ts'
 import type { Family } from '#wg/ip.ts'
+import type { DesiredFamily, Ownership } from '#wg/reconcile/desired.ts'
 import type { FamilyKernel } from '#wg/reconcile/family-kernel.ts'
 import { HelloExchange } from './hello-exchange.ts'
 
@@ -38,6 +39,7 @@ export class FamilyMesh {
   #states: PeerStates | undefined
   #plan: FamilyPlan | undefined
   #pollAt = 0
+  #ownership: Ownership | undefined
 
   /** @param wake asks for another pass soon */
   constructor(family: Family, self: NodeName, kernel: FamilyKernel, log: Logger, wake: () => void) {
@@ -92,17 +94,24 @@ export class FamilyMesh {
   }
 
   async #observe({ config }: MeshInput, now: number): Promise<void> {
+    const ownership = ownershipOf(this.family, config)
+    if (this.#ownership && !sameOwnership(this.#ownership, ownership)) await this.#retire(this.#ownership)
+    this.#ownership = ownership
     const { stale } = this.#kernel
     if (!stale && now < this.#pollAt) return
-    const ownership = {
-      family: this.family,
-      deviceName: config.interfaceName,
-      tables: new Set([config.tables.mesh, config.tables.nodes, config.tables.device]),
-    }
     if (stale) await this.#kernel.observe(ownership)
     else await this.#kernel.observeDevice()
     const changing = [...(this.#states?.values() ?? [])].some(isChanging)
     this.#pollAt = now + (changing ? FAST_POLL : SLOW_POLL)
+  }
+
+  /** The device has another name now, or its routes another table: what was there under the old one goes first. */
+  async #retire(ownership: Ownership): Promise<void> {
+    this.#log.warn({ device: ownership.deviceName }, `${ownership.deviceName} is given up for another name or table`)
+    await this.#kernel.observe(ownership)
+    await this.#kernel.reconcile(nothing(this.family))
+    this.#kernel.invalidate()
+    this.#states = undefined
   }
 
   #view({ nodes, enabled, config, key }: MeshInput, now: number): FamilyView {
@@ -158,6 +167,24 @@ export class FamilyMesh {
     }
   }
 }
+
+const ownershipOf = (family: Family, { interfaceName, tables }: FamilyConfig): Ownership => ({
+  family,
+  deviceName: interfaceName,
+  tables: new Set([tables.mesh, tables.nodes, tables.device]),
+})
+
+const sameOwnership = (a: Ownership, b: Ownership): boolean =>
+  a.deviceName === b.deviceName && a.tables.size === b.tables.size && a.tables.isSubsetOf(b.tables)
+
+const nothing = (family: Family): DesiredFamily => ({
+  family,
+  device: undefined,
+  peers: new Map(),
+  routes: [],
+  rules: [],
+  routeProtocol: 0,
+})
 
 const keyOf = (state: PeerState | undefined): PublicKey | undefined =>
   state === undefined || state.phase === 'absent' ? undefined : state.key

@@ -92,8 +92,9 @@ export class FamilyKernel {
   /** Takes in an event. @returns what somebody else did, in words, where that is what it says */
   noteEvent(event: RouteEvent): string | undefined {
     const verdict = this.#mirror?.noteEvent(event) ?? 'expected'
-    // With a device go its routes, and not all of them are told.
-    if (verdict === 'look-again' || (verdict !== 'expected' && event.kind === 'link')) this.invalidate()
+    // With a device, or its last address, go its routes, and not all of them are told.
+    const mayTakeMore = event.kind === 'link' || event.kind === 'address'
+    if (verdict === 'look-again' || (verdict !== 'expected' && mayTakeMore)) this.invalidate()
     return typeof verdict === 'string' ? undefined : verdict.foreign
   }
 
