@@ -57,5 +57,8 @@ export function bytes(count: number): string {
 
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB']
 
+/** `node-2` before `node-10`. */
+export const byName = (a: string, b: string): number => a.localeCompare(b, 'en', { numeric: true })
+
 /** `1 node`, `2 nodes`. */
 export const count = (number: number, noun: string): string => `${number} ${noun}${number === 1 ? '' : 's'}`

@@ -3,6 +3,7 @@ import { listOf, member, objectOf, textOf } from '#src/cluster/hostile.ts'
 import { CONDITION_TYPE } from '#src/cluster/node-condition.ts'
 import { projectNode } from '#src/cluster/node-record.ts'
 import { type ConditionText, readConditionText } from './condition-text.ts'
+import { byName } from './format.ts'
 
 /** How a node is doing, by what it publishes; the worst first. */
 export const MESH_STATES = ['in clear', 'no agent', 'not answering', 'turning', 'calico', 'encrypted', 'off'] as const
@@ -59,7 +60,7 @@ const turnedOff = (node: MeshNode): MeshNode => ({
 })
 
 const worstFirst = (a: MeshNode, b: MeshNode): number =>
-  MESH_STATES.indexOf(a.state) - MESH_STATES.indexOf(b.state) || a.name.localeCompare(b.name, 'en', { numeric: true })
+  MESH_STATES.indexOf(a.state) - MESH_STATES.indexOf(b.state) || byName(a.name, b.name)
 
 function meshNode(raw: unknown): MeshNode | undefined {
   const record = projectNode(raw)

@@ -1,4 +1,5 @@
 import type { Cidr, Family } from '#wg/ip.ts'
+import { byName } from './format.ts'
 import type { KernelFamily, NodeKernel } from './node-kernel.ts'
 import type { FamilySnapshot, NodeSnapshot, PeerSnapshot } from './snapshot.ts'
 
@@ -72,9 +73,7 @@ const WORST_FIRST: readonly PairStatus['state'][] = [
 ]
 
 const worstFirst = (a: PairStatus, b: PairStatus): number =>
-  WORST_FIRST.indexOf(a.state) - WORST_FIRST.indexOf(b.state) ||
-  a.node.localeCompare(b.node, 'en', { numeric: true }) ||
-  a.family - b.family
+  WORST_FIRST.indexOf(a.state) - WORST_FIRST.indexOf(b.state) || byName(a.node, b.node) || a.family - b.family
 
 function verdictOf(
   snapshot: NodeSnapshot | undefined,

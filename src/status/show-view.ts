@@ -1,5 +1,5 @@
 import { type Family, formatEndpoint } from '#wg/ip.ts'
-import { bytes, duration, type Paint } from './format.ts'
+import { byName, bytes, duration, type Paint } from './format.ts'
 import type { KernelFamily } from './node-kernel.ts'
 import type { NodeSnapshot } from './snapshot.ts'
 
@@ -29,7 +29,7 @@ export function showView(
   ]
   const peers = [...device.peers.values()]
     .map(peer => ({ name: names.get(peer.publicKey), peer }))
-    .sort((a, b) => (a.name ?? '~').localeCompare(b.name ?? '~', 'en', { numeric: true }))
+    .sort((a, b) => Number(a.name === undefined) - Number(b.name === undefined) || byName(a.name ?? '', b.name ?? ''))
     .map(({ name, peer }) => [
       `${paint('warn', 'peer')}: ${paint('warn', name ?? peer.publicKey)}`,
       ...(name === undefined ? ['  node: (no node that the agent knows)'] : [`  public key: ${peer.publicKey}`]),

@@ -1,0 +1,127 @@
+import { describe, expect, test } from 'vitest'
+import { type Circumstances, circumstanceEvents, peerEvents } from '#src/agent/report-events.ts'
+import { Repairs } from '#src/agent/report-repairs.ts'
+import { type Watch, watchPeers } from '#src/agent/report-watch.ts'
+import type { PeerState } from '#src/mesh/peer-machine.ts'
+import { accepting, encrypting, kernelPeer, node } from './peers.ts'
+
+const states = (...peers: PeerState[]) => new Map(peers.map((state, i) => [node(i + 2), state]))
+
+/** The reasons of the Events of each step, one look after the other. */
+function tell(...steps: readonly (readonly [now: number, states: Map<never, PeerState>])[]): string[][] {
+  let watch: Watch = new Map()
+  return steps.map(([now, peers]) => {
+    const after = watchPeers(watch, peers, new Map(), now)
+    const events = peerEvents(4, watch, after)
+    watch = after
+    return events.map(({ reason }) => reason)
+  })
+}
+
+const at = (now: number, ...peers: PeerState[]) => [now, states(...peers) as Map<never, PeerState>] as const
+
+describe('a peer', () => {
+  test('that stays unproven is told once, with the reason, and again when it has recovered', () => {
+    const waiting = accepting(2, 0)
+    expect(
+      tell(
+        at(0, waiting),
+        at(30_000, waiting),
+        at(30_500, waiting),
+        at(60_000, waiting),
+        at(70_000, encrypting(2, 70_000)),
+      ),
+    ).toEqual([[], [], ['PeerUnproven'], [], ['PeerRecovered']])
+    const before = watchPeers(new Map(), states(waiting), new Map(), 0)
+    const after = watchPeers(before, states(waiting), new Map(), 31_000)
+    expect(peerEvents(4, before, after)).toEqual([
+      {
+        type: 'Warning',
+        reason: 'PeerUnproven',
+        message: 'node-2 (IPv4) has not proven within 30 s that it accepts encrypted traffic: no handshake yet',
+      },
+    ])
+  })
+
+  test('that turns in time is no news', () => {
+    expect(tell(at(0, accepting(2, 0)), at(900, encrypting(2, 900)))).toEqual([[], []])
+  })
+
+  test('that stops answering is told, and again when it answers', () => {
+    const peers = states(encrypting(2, 0))
+    let watch: Watch = new Map()
+    const reasons = [
+      [0, 0],
+      [0, 1000],
+      [0, 2000],
+      [0, 3000],
+      [50, 3000],
+    ].map(([rx = 0, tx = 0], i) => {
+      const after = watchPeers(watch, peers, new Map([kernelPeer(2, rx, tx)]), i * 10_000)
+      const events = peerEvents(4, watch, after)
+      watch = after
+      return events.map(({ type, reason }) => `${type} ${reason}`)
+    })
+    expect(reasons).toEqual([[], [], [], ['Warning PeerSilent'], ['Normal PeerRecovered']])
+  })
+})
+
+test('many at once are one Event', () => {
+  const waiting = [2, 3, 4, 5].map(index => accepting(index, 0))
+  const before = watchPeers(new Map(), states(...waiting), new Map(), 0)
+  const after = watchPeers(before, states(...waiting), new Map(), 31_000)
+  const events = peerEvents(6, before, after)
+  expect(events).toHaveLength(1)
+  expect(events[0]?.message).toMatch(/^4 nodes, node-2 among them, \(IPv6\) has not proven/)
+})
+
+describe('circumstances', () => {
+  const quiet: Circumstances = {
+    enabled: { 4: false, 6: false },
+    refusedClaims: new Set(),
+    refusedSettings: new Set(),
+    quarrel: undefined,
+  }
+  const reasons = (before: Partial<Circumstances>, after: Partial<Circumstances>) =>
+    circumstanceEvents({ ...quiet, ...before }, { ...quiet, ...after }).map(({ type, reason }) => `${type} ${reason}`)
+
+  test('encryption is turned on and off, for each family', () => {
+    expect(reasons({}, { enabled: { 4: true, 6: true } })).toEqual([
+      'Normal EncryptionEnabled',
+      'Normal EncryptionEnabled',
+    ])
+    expect(reasons({ enabled: { 4: true, 6: false } }, {})).toEqual(['Normal EncryptionDisabled'])
+  })
+
+  test('an agent that starts in a mesh that is on has turned nothing on', () => {
+    expect(reasons({ enabled: undefined }, { enabled: { 4: true, 6: true } })).toEqual([])
+  })
+
+  test('a key, a prefix and a value that are refused, each once', () => {
+    const refused = {
+      refusedClaims: new Set([
+        'Node node-9: it announces the key of node-2',
+        'Node node-9: 10.244.2.0/24 belongs to node-2',
+      ]),
+      refusedSettings: new Set(['FelixConfiguration default: wireguardMTU 12 is not …; the last good value stays']),
+    }
+    expect(reasons({}, refused)).toEqual(['Warning KeyRefused', 'Warning ClaimRefused', 'Warning ConfigurationRefused'])
+    expect(reasons(refused, refused)).toEqual([])
+  })
+
+  test('low-order keys are named as keys', () => {
+    const claim = 'Node node-9: annotation projectcalico.org/WireguardPublicKey: public key is a point of low order'
+    expect(reasons({}, { refusedClaims: new Set([claim]) })).toEqual(['Warning KeyRefused'])
+  })
+
+  test('five repairs within a minute are a quarrel, told once', () => {
+    const repairs = new Repairs()
+    for (const second of [0, 20, 40, 50]) repairs.note(4, 'removed rule 99', second * 1000)
+    expect(repairs.quarrel(55_000)).toBeUndefined()
+    repairs.note(4, 'removed rule 99', 55_000)
+    const quarrel = repairs.quarrel(55_000)
+    expect(reasons({}, { quarrel })).toEqual(['Warning ForeignChanges'])
+    expect(reasons({ quarrel }, { quarrel })).toEqual([])
+    expect(repairs.quarrel(70_000)).toBeUndefined()
+  })
+})

@@ -1,0 +1,106 @@
+import { describe, expect, test } from 'vitest'
+import { type Explanation, explainHere, placeOf } from '#src/status/explain.ts'
+import { explainFromMesh } from '#src/status/explain-mesh.ts'
+import { explainView } from '#src/status/explain-view.ts'
+import { plain } from '#src/status/format.ts'
+import { meshStatus } from '#src/status/mesh-status.ts'
+import type { KernelFamily } from '#src/status/node-kernel.ts'
+import type { NodeSnapshot } from '#src/status/snapshot.ts'
+import { parseAddress } from '#wg/ip.ts'
+import { encryptingNode, offNode } from './support/nodes.ts'
+import { ago, family4, kernel, keyOf, NOW, peer, snapshot, withoutRoute, withoutRule } from './support/snapshots.ts'
+
+function explain(
+  from: string,
+  to: string,
+  changes: Partial<KernelFamily> = {},
+  told: NodeSnapshot = snapshot(),
+): Explanation {
+  const place = (text: string) => placeOf(parseAddress(text), text, told)
+  return explainHere(place(from), place(to), told, kernel(changes), NOW)
+}
+
+describe('on the node, by its kernel', () => {
+  test('pod to remote pod: rule, route, peer and reason', () => {
+    expect(explainView(explain('10.244.1.10', '10.244.2.10'), plain)).toBe(
+      [
+        '10.244.1.10 (pod on node-1) -> 10.244.2.10 (pod on node-2)',
+        'encrypted: it goes into wireguard.cali, to node-2 at 10.200.0.2:51820',
+        '',
+        '  rule           99: not from all fwmark 0x200000/0x200000 lookup 1',
+        '  route          10.244.2.0/24 dev wireguard.cali table 1',
+        `  peer           node-2 holds 10.244.2.0/24, key ${keyOf(2)}, 10.200.0.2:51820, handshake 60s ago`,
+        '  agent          node-2 is encrypting for 5m: its hello says that it accepts all that we publish',
+        '  configuration  wireguardEnabled true, wireguardRoutingRulePriority 99, tables 1 2 3, guard audit',
+        '',
+        '  this is one direction: `podveil explain 10.244.2.10 10.244.1.10` on node-2 shows the other',
+      ].join('\n'),
+    )
+  })
+
+  test('pod to a remote node’s own address takes the second table, node to node neither', () => {
+    expect(explain('10.244.1.10', '10.200.0.2')).toMatchObject({ verdict: 'encrypted' })
+    expect(explain('10.200.0.1', '10.200.0.2')).toMatchObject({
+      verdict: 'in-clear',
+      because: 'traffic between nodes themselves is not encrypted; only what has a pod at an end is',
+    })
+  })
+
+  test('a peer that has not proven itself: the agent’s reason', () => {
+    const waiting = peer(2, { phase: 'accepting', since: ago(45), reason: 'no handshake yet' })
+    const told = snapshot({ families: [family4({ peers: [waiting, peer(3)] })] })
+    expect(explain('10.244.1.10', '10.244.2.10', withoutRoute('10.244.2.0/24'), told)).toMatchObject({
+      verdict: 'in-clear',
+      because: 'no handshake yet',
+    })
+  })
+
+  test('a rule that somebody deleted', () => {
+    const explanation = explain('10.244.1.10', '10.244.2.10', withoutRule(99))
+    expect(explanation.verdict).toBe('in-clear')
+    expect(explanation.because).toContain('the kernel does not send it into the tunnel')
+    expect(explanation.steps.at(1)).toEqual({ what: 'rule', detail: '32766: from all lookup 254' })
+  })
+
+  test('what stays on the node, and what leaves the mesh', () => {
+    expect(explain('10.244.1.10', '10.244.1.11').verdict).toBe('same-node')
+    expect(explain('10.244.1.10', '1.1.1.1')).toMatchObject({ verdict: 'in-clear', to: { kind: 'outside' } })
+  })
+
+  test('a route into the tunnel without a peer behind it is a black hole', () => {
+    const device = { ...kernel().families[4].device, peers: new Map() } as KernelFamily['device']
+    expect(explain('10.244.1.10', '10.244.2.10', { device }).verdict).toBe('unreachable')
+  })
+})
+
+describe('from anywhere, by what the nodes publish', () => {
+  const from = { address: parseAddress('10.244.1.10'), label: 'pod-1', node: 'node-1', kind: 'pod' } as const
+  const to = { address: parseAddress('10.244.2.10'), label: 'pod-2', node: 'node-2', kind: 'pod' } as const
+  const ask = (objects: unknown[]) => explainFromMesh(from, to, meshStatus(objects))
+  const clear = (node: string) => ({ node, state: 'clear', reason: 'IPv4: no handshake yet' }) as const
+
+  test('encrypted where the sender says that all its peers are', () => {
+    expect(ask([encryptingNode(1, 1), encryptingNode(2, 1)]).verdict).toBe('encrypted')
+  })
+
+  test('in clear where the sender names the other, with its reason', () => {
+    expect(ask([encryptingNode(1, 1, [clear('node-2')]), encryptingNode(2, 1)])).toMatchObject({
+      verdict: 'in-clear',
+      because: 'in clear: IPv4: no handshake yet',
+    })
+  })
+
+  test('a node whose name begins alike is another node', () => {
+    const objects = [encryptingNode(1, 2, [clear('node-21')]), encryptingNode(2, 2), encryptingNode(21, 2)]
+    expect(ask(objects).verdict).toBe('encrypted')
+  })
+
+  test('unknown where the sender names only some', () => {
+    const others = [3, 4, 5, 6].map(index => clear(`node-${index}`))
+    expect(ask([encryptingNode(1, 5, others), encryptingNode(2, 1)]).verdict).toBe('unknown')
+  })
+
+  test('in clear where encryption is off', () => {
+    expect(ask([offNode(1), offNode(2)])).toMatchObject({ verdict: 'in-clear', because: 'encryption is off' })
+  })
+})
