@@ -8,7 +8,8 @@ export class NftError extends Error {
 
 /** Longer answers than this are not of our table. */
 const MOST_OUTPUT = 16 * 1024 * 1024
-const LIMIT = 10_000
+/** Milliseconds: the first ruleset may have to load a dozen modules. */
+const LIMIT = 60_000
 
 /** Runs a ruleset as one transaction: all of it, or nothing. @throws NftError */
 export async function applyRuleset(ruleset: string): Promise<void> {
@@ -58,8 +59,9 @@ function nft(argv: readonly string[], input: string): Promise<string> {
         ),
       ),
     )
-    child.on('close', status => {
+    child.on('close', (status, signal) => {
       if (status === 0) resolve(output)
+      else if (signal !== null) reject(new NftError(`nft was ended by ${signal}: it has ${LIMIT / 1000} s`))
       else reject(new NftError(`nft refused: ${faults.trim().split('\n')[0] ?? `exit status ${status}`}`))
     })
     // A child that has gone already says why by its exit status.
