@@ -23,9 +23,9 @@ export function conditionOf(standing: Standing, before: ConditionContent | undef
   const { peers, others } = tally
   const message = conditionText(tally, by)
   const has = (state: string) => others.some(other => other.state === state)
-  if (trouble !== undefined && (has('clear') || has('joining')))
-    return { status: 'False', reason: 'AgentNotReady', message }
-  if (has('clear')) return { status: 'False', reason: 'PeersInClear', message }
+  // While it is being turned an agent is not ready either; only what lasts is told.
+  if (has('clear'))
+    return { status: 'False', reason: trouble === undefined ? 'PeersInClear' : 'AgentNotReady', message }
   if (has('joining') && before?.status !== 'True') return { status: 'Unknown', reason: 'Proving', message }
   if (has('silent')) return { status: 'True', reason: 'PeersNotAnswering', message }
   return { status: 'True', reason: peers === 0 ? 'NoPeers' : 'AllPeersEncrypted', message }

@@ -32,6 +32,9 @@ export interface PassOutcome {
   readonly health: Pick<Health, 'ready' | 'readyz'>
 }
 
+/** Milliseconds within which a watch may still show what was there before our own patch. */
+const OWN_ECHO = 5_000
+
 /**
  * Tells others what the agent knows, after every pass: the snapshot in the state directory, the Node condition, Events.
  * Nothing that goes wrong here disturbs a pass.
@@ -48,11 +51,16 @@ export class Report {
     refusedSettings: new Set(),
     quarrel: undefined,
   }
+  /** Since when encryption is on, in the agent's milliseconds: no peer can be overdue before that. */
+  readonly #enabledSince: Record<Family, number | undefined> = { 4: undefined, 6: undefined }
+  #observed: unknown
   #written: { readonly content: ConditionContent; readonly at: number } | undefined
 
   constructor({ client, nodeName, stateDir, log }: ReportOptions) {
     this.#nodeName = nodeName
-    this.#condition = new ConditionPublisher({ client, nodeName, logger: log })
+    // What is written often enough to matter is held back by isDue().
+    const limit = { interval: 60_000, most: 12 }
+    this.#condition = new ConditionPublisher({ client, nodeName, logger: log, limit })
     this.#events = new NodeEvents({ client, nodeName, logger: log })
     this.#file = new SnapshotFile(stateDir, log)
   }
@@ -100,7 +108,7 @@ export class Report {
   }
 
   #tellCondition({ feed, enabled, guard }: PassOutcome, trouble: string | undefined, now: number): void {
-    this.#condition.observed(feed.ownConditions)
+    this.#minds(feed.ownConditions, now)
     const tally = tallyOf(this.#facts(feed, enabled, now))
     const by = { guard: guard.mode, version: VERSION }
     const content = conditionOf({ enabled: enabled[4] || enabled[6], trouble, tally, by }, this.#written?.content)
@@ -109,12 +117,24 @@ export class Report {
     this.#condition.set(content)
   }
 
+  /** What somebody made of our condition is set right; what is older than our own writing is no news. */
+  #minds(conditions: unknown, now: number): void {
+    if (conditions === this.#observed || now - (this.#written?.at ?? 0) < OWN_ECHO) return
+    this.#observed = conditions
+    this.#condition.observed(conditions)
+  }
+
   *#facts(feed: ClusterFeed, enabled: PassOutcome['enabled'], now: number): Generator<PairFact> {
     for (const family of FAMILIES) {
-      if (!enabled[family]) continue
+      if (!enabled[family]) {
+        this.#enabledSince[family] = undefined
+        continue
+      }
+      this.#enabledSince[family] ??= now
+      const patientUntil = this.#enabledSince[family] + PATIENCE
       for (const [name, node] of feed.nodes) {
         if (name === this.#nodeName || !hasFamily(node, family)) continue
-        yield factOf(name, family, this.#watches[family].get(name), now)
+        yield factOf(name, family, this.#watches[family].get(name), now, patientUntil)
       }
     }
   }
@@ -124,14 +144,20 @@ export class Report {
 const hasFamily = ({ addresses, podCidrs }: NodeRecord, family: Family): boolean =>
   [...addresses, ...podCidrs].some(value => familyOf(value) === family)
 
-function factOf(node: NodeName, family: Family, watched: WatchedPeer | undefined, now: number): PairFact {
+function factOf(
+  node: NodeName,
+  family: Family,
+  watched: WatchedPeer | undefined,
+  now: number,
+  patientUntil: number,
+): PairFact {
   const { state, since, silentSince } = watched ?? {}
   return {
     node,
     family,
     phase: state?.phase ?? 'absent',
     reason: state?.reason ?? 'not looked at yet',
-    overdue: since !== undefined && now - since > PATIENCE,
+    overdue: since !== undefined && now > Math.max(since + PATIENCE, patientUntil),
     silent: silentSince !== undefined,
   }
 }
