@@ -1,12 +1,24 @@
-import { applyRuleset, listTable } from './nft.ts'
-import { contents, type DesiredFirewall, removal, replacement, structure, TABLE } from './ruleset.ts'
+import { parseListing, removeStrangers, withoutCounts } from './listing.ts'
+import { applyRuleset, listTable, NftError } from './nft.ts'
+import {
+  changeElements,
+  contents,
+  type DesiredFirewall,
+  elementsOf,
+  exchange,
+  removal,
+  replacement,
+  structure,
+  TABLE,
+} from './ruleset.ts'
 
 /**
- * Keeps our table as it must be, whatever was there before and whoever changes it. Every write is one transaction: there
- * is no moment without rules.
+ * Keeps our table as it must be, whatever was there before and whoever changes it. Every write is one transaction that
+ * leaves chains and unchanged elements where they are: no packet meets a moment without rules.
  */
 export class Firewall {
-  #written: { readonly structure: string; readonly contents: string } | undefined
+  /** The rules last written; empty for none at all. */
+  #structure: string | undefined
   /** The table as nft listed it after our last write. */
   #listing: string | undefined
   #suspect = true
@@ -22,33 +34,45 @@ export class Firewall {
    * @throws NftError
    */
   async reconcile(desired: DesiredFirewall | undefined): Promise<'unchanged' | 'written' | 'repaired'> {
-    const foreign = this.#suspect && this.#written !== undefined && (await this.#list()) !== this.#listing
-    if (foreign) this.#written = undefined
+    const present = this.#suspect ? await this.#list() : this.#listing
+    const foreign = this.#structure !== undefined && present !== this.#listing
+    if (foreign) this.#structure = undefined
     this.#suspect = false
-    if (!desired) return this.#remove()
-    const wanted = { structure: structure(desired), contents: contents(desired) }
-    const sameStructure = wanted.structure === this.#written?.structure
-    if (sameStructure && wanted.contents === this.#written?.contents) return 'unchanged'
-    this.#written = undefined
-    // Only a change of rules resets their counters.
-    await applyRuleset(sameStructure ? wanted.contents : replacement(wanted.structure, wanted.contents))
-    this.#listing = await this.#list()
-    this.#written = wanted
-    return foreign ? 'repaired' : 'written'
+    this.#listing = present
+    const wrote = desired ? await this.#write(desired, present) : await this.#remove(present)
+    return foreign ? 'repaired' : wrote ? 'written' : 'unchanged'
   }
 
-  async #remove(): Promise<'unchanged' | 'written'> {
-    const gone = this.#written?.structure === ''
-    if (gone) return 'unchanged'
-    const there = (await listTable(TABLE)) !== undefined
-    if (there) await applyRuleset(removal)
+  /** @returns whether anything had to be written */
+  async #write(desired: DesiredFirewall, present: string | undefined): Promise<boolean> {
+    const wanted = structure(desired)
+    const listing = parseListing(present ?? '')
+    const rules = wanted === this.#structure ? '' : `${exchange(wanted)}${removeStrangers(listing, wanted)}`
+    const change = `${rules}${changeElements(elementsOf(desired), listing.elements)}`
+    if (change === '') return false
+    this.#structure = undefined
+    try {
+      await applyRuleset(change)
+    } catch (error) {
+      if (!(error instanceof NftError)) throw error
+      // What is there is not what it was taken for, such as a set of another type under one of our names.
+      await applyRuleset(replacement(wanted, contents(desired)))
+    }
+    this.#listing = await this.#list()
+    this.#structure = wanted
+    return true
+  }
+
+  async #remove(present: string | undefined): Promise<boolean> {
+    this.#structure = ''
+    if (present === undefined) return false
+    await applyRuleset(removal)
     this.#listing = undefined
-    this.#written = { structure: '', contents: '' }
-    return there ? 'written' : 'unchanged'
+    return true
   }
 
   async #list(): Promise<string | undefined> {
     const listing = await listTable(TABLE)
-    return listing?.replaceAll(/packets \d+ bytes \d+/g, '')
+    return listing === undefined ? undefined : withoutCounts(listing)
   }
 }

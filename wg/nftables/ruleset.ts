@@ -1,4 +1,5 @@
-import { type Cidr, FAMILIES, type Family } from '../ip.ts'
+import { addressBits, type Cidr, cidrAddress, FAMILIES, type Family, familyOf, prefixLength } from '../ip.ts'
+import { PrefixMap } from '../prefix-map.ts'
 
 /** Name of our table, of family inet. */
 export const TABLE = 'podveil'
@@ -58,6 +59,8 @@ const setsOf = ({
   pinned: guard?.pinned ?? NONE,
 })
 
+const textOf = (cidr: Cidr): string => (prefixLength(cidr) === addressBits(familyOf(cidr)) ? cidrAddress(cidr) : cidr)
+
 const IP = { 4: 'ip', 6: 'ip6' } as const
 
 /** Sets and rules, as text; another text is another set of rules. */
@@ -67,25 +70,62 @@ export function structure(desired: DesiredFirewall): string {
   return `table inet ${TABLE} {\n${sets.join('')}${chains(desired)}}\n`
 }
 
-/** A transaction that gives the sets their elements, whatever they had. */
-export const contents = (desired: DesiredFirewall): string =>
-  FAMILIES.flatMap(family =>
-    Object.entries(setsOf(desired)).map(([name, prefixes]) => fill(`${name}${family}`, prefixes[family])),
-  ).join('')
+/** Elements of each set, as nft writes them: a single address without a length, and nothing twice. */
+export const elementsOf = (desired: DesiredFirewall): ReadonlyMap<string, ReadonlySet<string>> =>
+  new Map(
+    FAMILIES.flatMap(family =>
+      Object.entries(setsOf(desired)).map(
+        ([name, prefixes]) => [`${name}${family}`, outermost(prefixes[family])] as const,
+      ),
+    ),
+  )
 
-/** A transaction that makes the table anew, whatever there was. Declared first, so that the deletion finds something. */
+/**
+ * Commands that bring sets to their elements. What stays is not touched: before Linux 6.17, an element that is removed and
+ * added in one transaction is not found by packets that look for it meanwhile.
+ */
+export function changeElements(
+  wanted: ReadonlyMap<string, ReadonlySet<string>>,
+  present: ReadonlyMap<string, ReadonlySet<string>>,
+): string {
+  const change = (command: string, set: string, elements: ReadonlySet<string>) =>
+    elements.size === 0 ? '' : `${command} element inet ${TABLE} ${set} { ${[...elements].join(', ')} }\n`
+  return [...wanted]
+    .map(([set, elements]) => {
+      const before = present.get(set) ?? NOTHING
+      return `${change('delete', set, before.difference(elements))}${change('add', set, elements.difference(before))}`
+    })
+    .join('')
+}
+
+const NOTHING: ReadonlySet<string> = new Set()
+
+/** A transaction that gives the sets of a new table their elements. */
+export const contents = (desired: DesiredFirewall): string => changeElements(elementsOf(desired), new Map())
+
+/**
+ * Commands that put rules in the place of those that are there. Chains stay: packets that were on their way while the
+ * chains of a table were replaced have been seen to meet neither the old rules nor the new ones.
+ */
+export const exchange = (sets: string): string => `table inet ${TABLE} {}\nflush table inet ${TABLE}\n${sets}`
+
+/**
+ * A transaction that makes the table anew, whatever there was; for where there is none, as packets may slip through.
+ * Declared first, so that the deletion finds something.
+ */
 export const replacement = (sets: string, elements: string): string => `${removal}${sets}${elements}`
 
 export const removal = `table inet ${TABLE} {}\ndelete table inet ${TABLE}\n`
 
 function declare(name: string, family: Family): string {
-  return `  set ${name} { type ipv${family}_addr; flags interval; auto-merge; }\n`
+  return `  set ${name} { type ipv${family}_addr; flags interval; }\n`
 }
 
-function fill(name: string, prefixes: ReadonlySet<Cidr>): string {
-  const elements = [...prefixes].join(', ')
-  const add = elements === '' ? '' : `add element inet ${TABLE} ${name} { ${elements} }\n`
-  return `flush set inet ${TABLE} ${name}\n${add}`
+/** Intervals of one set must not overlap: what lies in another prefix adds nothing. */
+function outermost(prefixes: ReadonlySet<Cidr>): ReadonlySet<string> {
+  const all = new PrefixMap<true>()
+  for (const cidr of prefixes) all.set(cidr, true)
+  return new Set([...prefixes].filter(cidr => !all.parent(cidr)).map(textOf))
 }
 
 function chains({ mark, devices, helloPort, guard }: DesiredFirewall): string {
