@@ -4,8 +4,8 @@ import { spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type Count, countReport, NOTHING, plus } from './vitest-report.ts'
 import { SKIPPED } from './skip.ts'
+import { type Count, countReport, NOTHING, plus } from './vitest-report.ts'
 
 const node = join('node_modules', '.bin', 'node')
 const vitest = [node, join('node_modules', 'vitest', 'vitest.mjs'), 'run']
@@ -25,7 +25,7 @@ const onKernel =
       'test/kernel/run',
       ...['--kernel', kernel, '--timeout', String(timeout), '--collect', directory, '--', 'sh', '-c'],
       [
-        'PODVEIL_TIER=kernel exec "$@"',
+        'PODVEIL_TIER=kernel NODE_COMPILE_CACHE="$PWD/.cache/compile" exec "$@"',
         '--outputFile.json="$PODVEIL_VM_OUT"/',
       ].join(' ') + file.slice(directory.length + 1),
       'sh',
@@ -71,7 +71,11 @@ async function runTier(tier: string, commands: Tier): Promise<Outcome> {
       const { status, lastLine } = await run(command)
       if (status === SKIPPED) return outcome({ ...NOTHING, skipped: 1 }, lastLine)
       const report = readReport(file)
-      if (report) return outcome(status === 0 || report.failed > 0 ? report : { ...report, failed: 1 }, status === 0 ? '' : lastLine)
+      if (report)
+        return outcome(
+          status === 0 || report.failed > 0 ? report : { ...report, failed: 1 },
+          status === 0 ? '' : lastLine,
+        )
       if (status !== 0) {
         const note = `${command[0]} ended with status ${status}: ${lastLine}`
         return outcome(MAY_BE_ABSENT.has(tier) ? { ...NOTHING, skipped: 1 } : { ...NOTHING, failed: 1 }, note)
@@ -95,7 +99,11 @@ function readReport(file: string): Count | undefined {
 function run([program = '', ...argv]: readonly string[]): Promise<{ status: number; lastLine: string }> {
   return new Promise((resolve, reject) => {
     const path = `${join(process.cwd(), 'node_modules', '.bin')}:${process.env.PATH ?? ''}`
-    const child = spawn(program, argv, { stdio: ['ignore', 'inherit', 'pipe'], env: { ...process.env, PATH: path } })
+    const cache = process.env.NODE_COMPILE_CACHE ?? join(process.cwd(), '.cache', 'compile')
+    const child = spawn(program, argv, {
+      stdio: ['ignore', 'inherit', 'pipe'],
+      env: { ...process.env, PATH: path, NODE_COMPILE_CACHE: cache },
+    })
     let tail = ''
     child.stderr.on('data', (chunk: Buffer) => {
       process.stderr.write(chunk)
