@@ -1,8 +1,9 @@
 import type { NodeEvent } from '#src/cluster/node-events.ts'
 import type { NodeName } from '#src/mesh/node-record.ts'
+import { PATIENCE } from '#src/status/tally.ts'
 import type { Family } from '#wg/ip.ts'
 import type { RepairNote } from './report-repairs.ts'
-import { PATIENCE, type Watch, type WatchedPeer } from './report-watch.ts'
+import type { Watch, WatchedPeer } from './report-watch.ts'
 
 /** What a node may want to be heard of, apart from its peers. */
 export interface Circumstances {

@@ -1,10 +1,8 @@
 import type { PublicKey } from '#keys/public-key.ts'
 import type { NodeName } from '#src/mesh/node-record.ts'
 import type { PeerState, PeerStates } from '#src/mesh/peer-machine.ts'
+import { PATIENCE } from '#src/status/tally.ts'
 import type { PeerStatus } from '#wg/device/device.ts'
-
-/** Milliseconds that a peer may take to prove itself before somebody should hear of it. */
-export const PATIENCE = 30_000
 
 /**
  * Data is answered within 10 s, be it by a keepalive, and initiations of 148 bytes follow every 5 s where it is not

@@ -2,7 +2,13 @@ import { familyConfig } from '#src/mesh/family-config.ts'
 import type { GuardDecision } from '#src/mesh/guard.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import type { FelixSettings } from '#src/mesh/settings.ts'
-import type { DeviceSnapshot, FamilySnapshot, NodeSnapshot, PeerSnapshot } from '#src/status/snapshot.ts'
+import {
+  type DeviceSnapshot,
+  type FamilySnapshot,
+  handshakeTime,
+  type NodeSnapshot,
+  type PeerSnapshot,
+} from '#src/status/snapshot.ts'
 import { VERSION } from '#src/version.ts'
 import type { PeerStatus } from '#wg/device/device.ts'
 import { type Cidr, FAMILIES, type Family, familyOf, formatEndpoint } from '#wg/ip.ts'
@@ -115,7 +121,7 @@ function peerSnapshot(
     addresses: record?.addresses.filter(address => familyOf(address) === family) ?? [],
     podCidrs: record?.podCidrs.filter(cidr => familyOf(cidr) === family) ?? [],
     endpoint: peer?.endpoint ? formatEndpoint(peer.endpoint) : null,
-    latestHandshake: peer?.latestHandshake ? new Date(Number(peer.latestHandshake / 1_000_000n)).toISOString() : null,
+    latestHandshake: handshakeTime(peer?.latestHandshake ?? 0n),
     rxBytes: Number(peer?.rxBytes ?? 0n),
     txBytes: Number(peer?.txBytes ?? 0n),
     allowedIps,

@@ -71,7 +71,8 @@ async function readMesh(names: readonly string[], { snapshot }: NodeLook, kubeco
   try {
     const objects = await readNodes(client)
     const nodes = objects.flatMap(raw => projectNode(raw) ?? [])
-    const resolve = (name: string) => (snapshot && nodeEnd(name, snapshot)) ?? resolveEnd(name, nodes, client)
+    const resolve = async (name: string) =>
+      (snapshot && nodeEnd(name, snapshot)) ?? (await resolveEnd(name, nodes, client))
     return { objects, nodes, ends: await Promise.all(names.map(resolve)) }
   } finally {
     client.close()

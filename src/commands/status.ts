@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import { jsonOption, kubeconfigOption, print, printJson, stateDirOption } from './common.ts'
+import { fail } from './fail.ts'
 
 interface StatusFlags {
   readonly node?: true
@@ -68,9 +69,13 @@ async function watch(ask: () => Promise<Answer>, flags: StatusFlags): Promise<vo
   const { setTimeout: delay } = await import('node:timers/promises')
   const period = (flags.watch === true ? 2 : (flags.watch ?? 2)) * 1000
   for (;;) {
-    const answer = await ask()
-    if (process.stdout.isTTY && !flags.json) process.stdout.write('\x1b[H\x1b[2J')
-    show(answer, flags)
+    const answer = await ask().catch((error: unknown) => {
+      // An API server that is away now may be back at the next look.
+      fail(error)
+      return undefined
+    })
+    if (answer && process.stdout.isTTY && !flags.json) process.stdout.write('\x1b[H\x1b[2J')
+    if (answer) show(answer, flags)
     await delay(period)
   }
 }

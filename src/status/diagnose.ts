@@ -3,7 +3,7 @@ import { OVERHEAD } from '#src/mesh/marks.ts'
 import type { Findings, LinkFinding } from './findings.ts'
 import type { KernelFamily } from './node-kernel.ts'
 import { hasMeshRule, nodeStatus } from './node-status.ts'
-import type { FamilySnapshot, NodeSnapshot } from './snapshot.ts'
+import { type FamilySnapshot, type NodeSnapshot, STALE } from './snapshot.ts'
 
 /** One thing that was looked at. */
 export interface Check {
@@ -15,7 +15,6 @@ export interface Check {
   readonly remedy: string
 }
 
-const AGENT_STALE = 90_000
 /** Clocks of nodes are never the same; more than this is a clock that went back. */
 const CLOCK_SLACK = 5_000
 
@@ -77,7 +76,7 @@ function agent({ snapshot, now }: Findings): Check {
       `the agent wrote ${-seconds} s in the future`,
       "set the clock: WireGuard's handshakes are refused after it goes back",
     )
-  if (age > AGENT_STALE)
+  if (age > STALE)
     return fail(
       'agent',
       `it has written nothing for ${seconds} s`,

@@ -1,7 +1,9 @@
-import type { Cidr, Family } from '#wg/ip.ts'
+import type { PublicKey } from '#keys/public-key.ts'
+import { type Cidr, type Family, formatEndpoint } from '#wg/ip.ts'
 import { byName } from './format.ts'
 import type { KernelFamily, NodeKernel } from './node-kernel.ts'
-import type { FamilySnapshot, NodeSnapshot, PeerSnapshot } from './snapshot.ts'
+import { type FamilySnapshot, handshakeTime, type NodeSnapshot, type PeerSnapshot, STALE } from './snapshot.ts'
+import { PATIENCE, SILENT } from './tally.ts'
 
 /** One pair of this node with another in one family, as the kernel has it and the agent explains it. */
 export interface PairStatus {
@@ -32,11 +34,6 @@ export interface NodeStatus {
   readonly pairs: readonly PairStatus[]
   readonly snapshot: NodeSnapshot | null
 }
-
-/** An agent writes at least every minute: one that has not written for longer does not run, or is stuck. */
-const STALE = 90_000
-/** Milliseconds that a peer may take to prove itself, as the agent has it. */
-const PATIENCE = 30_000
 
 /**
  * What this node's kernel does, with the agent's reasons.
@@ -139,7 +136,7 @@ function familyPairs(family: FamilySnapshot, kernel: KernelFamily | undefined, n
 
 function seenPair(family: FamilySnapshot, peer: PeerSnapshot, kernel: KernelFamily, now: number): PairStatus {
   const told = toldPair(family, peer, now)
-  const held = peer.publicKey === null ? undefined : kernel.device?.peers.get(peer.publicKey as never)
+  const held = peer.publicKey === null ? undefined : kernel.device?.peers.get(peer.publicKey as PublicKey)
   const steered = steeredInto(family, kernel)
   const inClear = (held ? [...held.allowedIps] : peer.podCidrs).filter(
     cidr => peer.podCidrs.includes(cidr) && !steered.has(cidr as Cidr),
@@ -164,18 +161,14 @@ function seenPair(family: FamilySnapshot, peer: PeerSnapshot, kernel: KernelFami
     ...(claims && disagreements.length > 0 ? { state: 'in clear' as const } : {}),
     ...(turned ? { state: 'encrypted' as const } : {}),
     ...(held && {
-      endpoint: held.endpoint ? told.endpoint && endpointText(held.endpoint) : told.endpoint,
-      latestHandshake:
-        held.latestHandshake === 0n ? null : new Date(Number(held.latestHandshake / 1_000_000n)).toISOString(),
+      endpoint: held.endpoint ? formatEndpoint(held.endpoint) : null,
+      latestHandshake: handshakeTime(held.latestHandshake),
       rxBytes: Number(held.rxBytes),
       txBytes: Number(held.txBytes),
     }),
     disagreements,
   }
 }
-
-const endpointText = ({ address, port }: { address: string; port: number }): string =>
-  address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`
 
 function toldPair({ family, enabled }: FamilySnapshot, peer: PeerSnapshot, now: number): PairStatus {
   const { node, phase, since, endpoint, publicKey, latestHandshake, rxBytes, txBytes, reason, silentSince } = peer
@@ -184,7 +177,7 @@ function toldPair({ family, enabled }: FamilySnapshot, peer: PeerSnapshot, now: 
     ...{ node, family, endpoint, publicKey, latestHandshake, rxBytes, txBytes },
     since: silentSince ?? since,
     state: enabled ? stateOf(phase, young, silentSince !== null) : phase === 'lingering' ? 'leaving' : 'off',
-    why: silentSince === null ? reason : 'answers nothing that is sent to it: is UDP to its WireGuard port blocked?',
+    why: silentSince === null ? reason : SILENT,
     disagreements: [],
   }
 }
@@ -221,10 +214,9 @@ function strangers(kernel: KernelFamily, snapshot: NodeSnapshot | undefined): Pa
       family: kernel.family,
       state: 'unknown',
       since: null,
-      endpoint: peer.endpoint ? endpointText(peer.endpoint) : null,
+      endpoint: peer.endpoint ? formatEndpoint(peer.endpoint) : null,
       publicKey: peer.publicKey,
-      latestHandshake:
-        peer.latestHandshake === 0n ? null : new Date(Number(peer.latestHandshake / 1_000_000n)).toISOString(),
+      latestHandshake: handshakeTime(peer.latestHandshake),
       rxBytes: Number(peer.rxBytes),
       txBytes: Number(peer.txBytes),
       why: 'the kernel has this peer, and the agent does not know it',

@@ -89,6 +89,13 @@ export interface PeerSnapshot {
   readonly silentSince: string | null
 }
 
+/** Milliseconds. An agent writes at least every minute: one that has not for longer does not run, or is stuck. */
+export const STALE = 90_000
+
+/** As a snapshot has it. @param nanoseconds Unix time, 0n for never */
+export const handshakeTime = (nanoseconds: bigint): string | null =>
+  nanoseconds === 0n ? null : new Date(Number(nanoseconds / 1_000_000n)).toISOString()
+
 export class SnapshotFormatError extends Error {
   override readonly name = 'SnapshotFormatError'
   readonly code = 'ERR_SNAPSHOT_FORMAT'

@@ -1,5 +1,10 @@
 import type { Phase } from '#src/mesh/peer-machine.ts'
 
+/** Milliseconds that a peer may take to prove itself before it counts as in clear, and somebody should hear of it. */
+export const PATIENCE = 30_000
+
+export const SILENT = 'answers nothing that is sent to it: is UDP to its WireGuard port blocked?'
+
 /** How one peer of a node is doing, over all families that are on. */
 export interface PairState {
   readonly node: string
@@ -55,5 +60,4 @@ function stateOf({ phase, overdue, silent }: PairFact): PairState['state'] {
   return overdue ? 'clear' : 'joining'
 }
 
-const reasonOf = ({ silent, reason }: PairFact): string =>
-  silent ? 'answers nothing that is sent to it: is UDP to its WireGuard port blocked?' : reason
+const reasonOf = ({ silent, reason }: PairFact): string => (silent ? SILENT : reason)

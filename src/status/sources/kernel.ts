@@ -1,5 +1,5 @@
 import { environmentLayer, resolveSettings } from '#src/cluster/felix-configuration.ts'
-import { DeviceError, type WireGuardDevices } from '#wg/device/device.ts'
+import { DeviceError, type DeviceStatus, type WireGuardDevices } from '#wg/device/device.ts'
 import { openDevices } from '#wg/device/probe.ts'
 import type { Family } from '#wg/ip.ts'
 import { Connection } from '#wg/netlink/connection.ts'
@@ -90,7 +90,7 @@ export async function otherDevices(
   )
 }
 
-/** The key goes no further than it must. */
-function withoutKey({ privateKey: _, ...device }: Awaited<ReturnType<WireGuardDevices['read']>> & object) {
-  return device
+/** The private key goes no further than it must. */
+function withoutKey({ name, publicKey, listenPort, fwmark, peers }: DeviceStatus): KernelFamily['device'] {
+  return { name, publicKey, listenPort, fwmark, peers }
 }
