@@ -10,6 +10,7 @@ import { needControlPlane } from './kube-apiserver/programs.ts'
 import { isReady } from './kube-apiserver/readiness.ts'
 import { KubeApiserver } from './kube-apiserver/server.ts'
 import { inNamespace } from './namespaces.ts'
+import { nodeProgram } from './node-program.ts'
 import { API_PORT, type LabPlan } from './plan.ts'
 import { liveProcess, type ProcessRecord, startDetached, stopProcess } from './processes.ts'
 import { type LabFiles, writeWhole } from './state.ts'
@@ -22,6 +23,7 @@ const SERVER_NAME = 'localhost'
 /**
  * kube-apiserver and etcd as they are released. What is in `manifests/` is applied to it, and each node's agent has a token of its
  * own ServiceAccount, bound to a Pod on its Node, as on a real cluster: RBAC and admission hold in the lab as they do there.
+ * PODVEIL_LAB_APISERVER_FLAGS are further flags of kube-apiserver, with spaces between them.
  */
 export class RealControlPlane implements ControlPlane {
   readonly kind = 'real'
@@ -44,6 +46,7 @@ export class RealControlPlane implements ControlPlane {
       tokenFile: files.apiTokens,
       files: { record: role => files.process(role), log: role => files.log(role) },
       prefix: inNamespace(plan.switchNamespace, []),
+      flags: (process.env.PODVEIL_LAB_APISERVER_FLAGS ?? '').split(' ').filter(flag => flag !== ''),
       programs: needControlPlane(),
     })
   }
@@ -89,7 +92,7 @@ export class RealControlPlane implements ControlPlane {
     const ready = `${this.#files.apiserver}/relay.json`
     rmSync(ready, { force: true })
     await startDetached(
-      inNamespace(this.#plan.switchNamespace, [process.execPath, RELAY, socket, `127.0.0.1:${API_PORT}`, ready]),
+      inNamespace(this.#plan.switchNamespace, [nodeProgram(), RELAY, socket, `127.0.0.1:${API_PORT}`, ready]),
       { recordFile: record, logFile: this.#files.log('apiserver-relay') },
     )
     await waitUntil(() => existsSync(ready), 10_000, 'the relay to the API server').catch(async error => {
