@@ -1,0 +1,62 @@
+import { expect, test } from 'vitest'
+import type { Lab, LabNode } from '#src/lab/lab.ts'
+import { describeLab } from '../harness/requirements.ts'
+import { caseLimit, meshNeeds } from '../mesh/support/profile.ts'
+import { untilEncrypted } from '../mesh/support/with-mesh.ts'
+import { ClearFrames } from './support/clear-frames.ts'
+import { counted, INWARDS, OUTWARDS, setGuard, withGuardedMesh } from './support/cluster.ts'
+import { type Fault, faults } from './support/faults.ts'
+import { tell } from './support/tell.ts'
+import { rate, trafficFor, untilAllArrives, watchWire } from './support/wire.ts'
+
+/** What went wrong is put right again, and all pods hear of each other through the tunnel. */
+async function repair(fault: Fault, lab: Lab, one: LabNode, two: LabNode): Promise<void> {
+  await fault.undo?.(lab, one, two)
+  await Promise.all([one, two].map(node => node.agent.start()))
+  await untilEncrypted(lab)
+  await untilAllArrives(lab)
+}
+
+describeLab('with the guard on enforce no pod packet crosses the underlay in clear', meshNeeds, () => {
+  test.each(faults)(
+    'when $name, agents running or not; without the guard: $leaks',
+    async fault => {
+      await withGuardedMesh({ guard: 'off' }, async (lab, one, two) => {
+        const unlucky = fault.dead === 'one' ? one : two
+        await lab.traffic.start({ rate })
+        await untilAllArrives(lab)
+        await unlucky.agent.kill()
+        await fault.happen(lab, one, two)
+        const control = await trafficFor(lab, 1)
+        if (fault.leaks) expect(control.clear).toBeGreaterThan(0)
+        else expect(control).toMatchObject({ clear: 0 })
+        await repair(fault, lab, one, two)
+
+        await setGuard(lab, 'enforce')
+        const before = await trafficFor(lab, 1)
+        expect(before.tunnelled).toBeGreaterThan(0)
+        await using frames = await ClearFrames.start(lab)
+        const sinceEnforced = await watchWire(lab)
+
+        await fault.happen(lab, one, two)
+        const alive = await trafficFor(lab, 1)
+        await repair(fault, lab, one, two)
+
+        await unlucky.agent.kill()
+        const dropsBefore = await counted(one, OUTWARDS)
+        await fault.happen(lab, one, two)
+        const dead = await trafficFor(lab, 1)
+        const drops = (await counted(one, OUTWARDS)) - dropsBefore
+        await repair(fault, lab, one, two)
+
+        const all = await sinceEnforced()
+        tell(fault.name, { control, alive, dead, drops, all })
+        expect(all.clear, frames.text).toBe(0)
+        expect(all.tunnelled).toBeGreaterThan(0)
+        if (fault.leaks) expect(drops).toBeGreaterThan(0)
+        else expect(drops + (await counted(two, INWARDS))).toBe(0)
+      })
+    },
+    caseLimit(120),
+  )
+})

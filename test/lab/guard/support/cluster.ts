@@ -1,0 +1,76 @@
+import type { JsonObject } from '#src/lab/api.ts'
+import type { Lab, LabNode, LabOptions } from '#src/lab/lab.ts'
+import { waitFor } from '../../harness/wait-for.ts'
+import { limit } from '../../mesh/support/profile.ts'
+import { nodeOf, withEncryptedMesh } from '../../mesh/support/with-mesh.ts'
+
+/** Names of the devices, one for each family. */
+export const DEVICES = ['wireguard.cali', 'wg-v6.cali'] as const
+
+const PODVEIL_CONFIGURATIONS = '/apis/podveil.io/v1alpha1/podveilconfigurations'
+
+/** Two nodes or more, with encryption on between all pods, and the guard as asked. */
+export const withGuardedMesh = <T>(
+  { guard, ...options }: LabOptions & { readonly guard: GuardMode },
+  use: (lab: Lab, one: LabNode, two: LabNode) => Promise<T>,
+): Promise<T> =>
+  withEncryptedMesh({ nodes: 2, ...options }, async lab => {
+    await setGuard(lab, guard)
+    return await use(lab, nodeOf(lab, 1), nodeOf(lab, 2))
+  })
+
+export type GuardMode = 'off' | 'audit' | 'enforce'
+
+/** Returns when every node that has a running agent does as told. */
+export async function setGuard(lab: Lab, guard: GuardMode): Promise<void> {
+  await patchPodveil(lab, { guard })
+  for (const node of lab.nodes)
+    if (node.agent.pid !== undefined)
+      await waitFor(
+        async () => (await guardOf(node)) === guard,
+        limit(20_000),
+        `the guard of ${node.name} to be ${guard}`,
+      )
+}
+
+/** Patches the PodveilConfiguration of the cluster; one that is missing is made. */
+export async function patchPodveil(lab: Lab, spec: JsonObject): Promise<void> {
+  const path = `${PODVEIL_CONFIGURATIONS}/default`
+  const { status } = await lab.client.request('GET', path)
+  if (status !== 404) {
+    await lab.client.mergePatch(path, { spec })
+    return
+  }
+  const metadata = { name: 'default' }
+  await lab.client.create(PODVEIL_CONFIGURATIONS, {
+    apiVersion: 'podveil.io/v1alpha1',
+    kind: 'PodveilConfiguration',
+    metadata,
+    spec,
+  })
+}
+
+/** What the node's kernel does, whatever anybody has asked for. */
+export async function guardOf(node: LabNode): Promise<GuardMode> {
+  const { stdout } = await node.exec(['nft', 'list', 'table', 'inet', 'podveil'])
+  if (!stdout.includes('chain guard_out')) return 'off'
+  return /counter name "?out_to_pod"? drop/.test(stdout) ? 'enforce' : 'audit'
+}
+
+/** What the guard counts as crossing the underlay in clear, let through or not. */
+export const OUTWARDS = ['out_to_pod', 'out_to_node'] as const
+export const INWARDS = ['in_from_pod', 'in_from_node'] as const
+
+/** Packets that the node's guard has counted, by the names of its counters. */
+export async function counted(node: LabNode, names: readonly string[]): Promise<number> {
+  const { stdout } = await node.exec(['nft', '-j', 'list', 'counters', 'table', 'inet', 'podveil'])
+  const { nftables } = JSON.parse(stdout) as { nftables: { counter?: { name: string; packets: number } }[] }
+  return nftables.reduce((sum, { counter }) => sum + (counter && names.includes(counter.name) ? counter.packets : 0), 0)
+}
+
+/** Changes annotations of a Node, as somebody with an administrator's rights or a stolen token would. */
+export const annotate = (
+  lab: Lab,
+  node: LabNode,
+  annotations: Readonly<Record<string, string | null>>,
+): Promise<JsonObject> => lab.client.mergePatch(`/api/v1/nodes/${node.name}`, { metadata: { annotations } })

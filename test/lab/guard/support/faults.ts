@@ -1,0 +1,88 @@
+import { PrivateKey } from '#keys/private-key.ts'
+import { annotations } from '#src/cluster/annotations.ts'
+import type { Lab, LabNode } from '#src/lab/lab.ts'
+import { onNode } from '../../mesh/support/with-mesh.ts'
+import { annotate, DEVICES } from './cluster.ts'
+
+/** Something that goes wrong with encryption between two nodes, and that nobody repairs: the agent concerned is dead. */
+export interface Fault {
+  readonly name: string
+  /** Whether pod packets cross the underlay in clear when there is no guard. */
+  readonly leaks: boolean
+  /** Whose agent is dead meanwhile. */
+  readonly dead: 'one' | 'two'
+  happen(lab: Lab, one: LabNode, two: LabNode): Promise<unknown>
+  /** What the agent's return alone does not bring back. */
+  undo?(lab: Lab, one: LabNode, two: LabNode): Promise<unknown>
+}
+
+const eachDevice = (command: string): string => DEVICES.map(device => command.replaceAll('DEVICE', device)).join('; ')
+
+const THIEF = 'a-thief'
+
+export const faults: readonly Fault[] = [
+  { name: 'the agent is killed', leaks: false, dead: 'one', happen: async () => {} },
+  {
+    name: 'the device is deleted',
+    leaks: true,
+    dead: 'one',
+    happen: (_, one) => onNode(one, eachDevice('ip link del DEVICE')),
+  },
+  {
+    name: 'the device is down',
+    leaks: true,
+    dead: 'one',
+    happen: (_, one) => onNode(one, eachDevice('ip link set DEVICE down')),
+  },
+  {
+    name: 'the rule is deleted',
+    leaks: true,
+    dead: 'one',
+    happen: (_, one) => onNode(one, 'ip -4 rule del priority 99; ip -6 rule del priority 99'),
+  },
+  {
+    name: 'the routing table is flushed',
+    leaks: true,
+    dead: 'one',
+    happen: (_, one) => onNode(one, 'ip -4 route flush table 1; ip -6 route flush table 1'),
+  },
+  {
+    name: "the device's peers are removed with wg",
+    leaks: false,
+    dead: 'one',
+    happen: (_, one) =>
+      onNode(one, eachDevice('for key in $(wg show DEVICE peers); do wg set DEVICE peer "$key" remove; done')),
+  },
+  {
+    name: "a peer's annotations are removed",
+    leaks: true,
+    dead: 'two',
+    happen: (lab, _, two) => annotate(lab, two, { [annotations.publicKey[4]]: null, [annotations.publicKey[6]]: null }),
+  },
+  {
+    name: "a peer's key is forged on its Node",
+    leaks: false,
+    dead: 'two',
+    happen: (lab, _, two) => {
+      const forged = PrivateKey.generate().publicKey()
+      return annotate(lab, two, { [annotations.publicKey[4]]: forged, [annotations.publicKey[6]]: forged })
+    },
+  },
+  {
+    name: "a peer's key is announced by another Node as well",
+    leaks: false,
+    dead: 'two',
+    happen: async (lab, _, two) => {
+      const node = await lab.client.get(`/api/v1/nodes/${two.name}`)
+      const { annotations: copied } = node.metadata as { annotations: Record<string, string> }
+      await lab.client.create('/api/v1/nodes', {
+        apiVersion: 'v1',
+        kind: 'Node',
+        metadata: { name: THIEF, annotations: copied },
+        spec: { podCIDRs: ['10.244.66.0/24', 'fd00:244:66::/64'] },
+        status: { addresses: [{ type: 'InternalIP', address: '10.200.0.66' }] },
+      })
+    },
+    undo: lab => lab.client.request('DELETE', `/api/v1/nodes/${THIEF}`),
+  },
+]
