@@ -16,7 +16,7 @@ export type PeerState =
   | (Present & {
       readonly phase: 'accepting'
       readonly candidate: PublicKey | undefined
-      /** Handshake time (ns) when the peer was first seen on the device; a later one is news. Undefined until then. */
+      /** Handshake time (ns) when the peer was first seen on the device; another one is news. Undefined until then. */
       readonly baseline: bigint | undefined
     })
   | (Present & {
@@ -189,7 +189,8 @@ function proofOf(
   const peer = observed.get(state.key)
   if (!peer) return not('not on the device yet')
   if (state.helloAddress === undefined) {
-    if (state.baseline !== undefined && peer.latestHandshake > state.baseline)
+    // Another time and not a later one: handshakes are stamped by a clock that may have been set back.
+    if (state.baseline !== undefined && peer.latestHandshake !== state.baseline && peer.latestHandshake > 0n)
       return { given: true, reason: 'it completed a handshake after it was added' }
     return not('no handshake since it was added: is UDP to its WireGuard port blocked?')
   }
