@@ -78,7 +78,10 @@ export class Dataplane implements Disposable {
       wrote: (words: string) => log.debug({}, words),
       degraded: (error: Error) => log.warn({}, error.message),
     }
-    const mesh = (family: Family) => new FamilyMesh(family, self, new FamilyKernel(devices, net, notes), log, wake)
+    const mesh = (family: Family) => {
+      const kernel = new FamilyKernel(devices, net, { ...notes, foreign: what => this.#noteForeign(family, what) })
+      return new FamilyMesh(family, self, kernel, log, wake)
+    }
     this.meshes = { 4: mesh(4), 6: mesh(6) }
     this.#tableMonitor = new TableMonitor(TABLE, () => {
       this.#firewall.suspect()
@@ -155,9 +158,13 @@ export class Dataplane implements Disposable {
     for (const family of FAMILIES) {
       const foreign = this.meshes[family].kernel.noteEvent(event)
       if (foreign === undefined) continue
-      this.repairs.note(family, foreign)
-      this.#log.warn({ family }, `somebody else ${foreign}: repairing it`)
+      this.#noteForeign(family, foreign)
       this.#wake()
     }
+  }
+
+  #noteForeign(family: Family, what: string): void {
+    this.repairs.note(family, what)
+    this.#log.warn({ family }, `somebody else ${what}: repairing it`)
   }
 }

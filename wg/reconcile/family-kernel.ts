@@ -1,6 +1,7 @@
 import type { DeviceChange, DeviceStatus, PeerChange, WireGuardDevices } from '../device/device.ts'
 import { addressBits, type Cidr, type Family, type IpAddress } from '../ip.ts'
 import { isNetlinkError } from '../netlink/errors.ts'
+import type { Link } from '../rtnetlink/link.ts'
 import type { RouteEvent } from '../rtnetlink/monitor.ts'
 import { type Route, routeSlot } from '../rtnetlink/route.ts'
 import type { RouteNetlink, RouteOperation } from '../rtnetlink/route-netlink.ts'
@@ -17,6 +18,8 @@ export interface KernelNotes {
   wrote(words: string): void
   /** Something that could not be set and that is not worth stopping for. */
   degraded(error: Error): void
+  /** What somebody else did, in words: found by looking, where the event alone could not tell. */
+  foreign(words: string): void
 }
 
 /**
@@ -28,6 +31,8 @@ export class FamilyKernel {
   readonly #net: RouteNetlink
   readonly #notes: KernelNotes
   #mirror: Mirror | undefined
+  /** What the link was believed to be when an event contradicted it. */
+  #doubted: Link | undefined
 
   constructor(devices: WireGuardDevices, net: RouteNetlink, notes: KernelNotes) {
     this.#devices = devices
@@ -65,6 +70,7 @@ export class FamilyKernel {
 
   invalidate(): void {
     this.#mirror = undefined
+    this.#doubted = undefined
   }
 
   /** Reads all that is owned. @throws NetlinkError, DeviceError */
@@ -81,6 +87,9 @@ export class FamilyKernel {
       for (const route of await this.#net.routes({ family, table })) mirror.routes.set(routeSlot(route), route)
     mirror.rules = (await this.#net.rules(family)).filter(rule => tables.has(rule.table))
     this.#mirror = mirror
+    const done = this.#doubted && describeLinkChange(this.#doubted, mirror.link)
+    this.#doubted = undefined
+    if (done !== undefined) this.#notes.foreign(done)
   }
 
   /** Reads the device alone: handshakes, counters, endpoints, and peers that somebody else changed. */
@@ -91,10 +100,12 @@ export class FamilyKernel {
 
   /** Takes in an event. @returns what somebody else did, in words, where that is what it says */
   noteEvent(event: RouteEvent): string | undefined {
+    const believed = this.#mirror?.link
     const verdict = this.#mirror?.noteEvent(event) ?? 'expected'
     // With a device, or its last address, go its routes, and not all of them are told.
     const mayTakeMore = event.kind === 'link' || event.kind === 'address'
     if (verdict === 'look-again' || (verdict !== 'expected' && mayTakeMore)) this.invalidate()
+    if (verdict === 'look-again') this.#doubted = believed
     return typeof verdict === 'string' ? undefined : verdict.foreign
   }
 
@@ -266,6 +277,14 @@ export class FamilyKernel {
       if (!isNetlinkError(error, errno)) throw error
     }
   }
+}
+
+/** @returns undefined where nothing differs: the event was a late echo of what we did ourselves */
+function describeLinkChange(before: Link, after: Link | undefined): string | undefined {
+  if (after?.index !== before.index) return `deleted ${before.name}`
+  if (before.up && !after.up) return `set ${before.name} down`
+  if (before.mtu !== after.mtu) return `changed the MTU of ${before.name} from ${before.mtu} to ${after.mtu}`
+  return undefined
 }
 
 /** The kernel makes these by itself. */
