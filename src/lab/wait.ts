@@ -19,6 +19,7 @@ export async function waitUntil<T>(
   const deadline = performance.now() + limitMs
   let lastError: unknown
   for (;;) {
+    const started = performance.now()
     try {
       const value = await condition()
       if (value !== false && value !== undefined) return value as Exclude<T, false | undefined>
@@ -32,6 +33,7 @@ export async function waitUntil<T>(
         cause: lastError,
       })
     }
-    await delay(POLL_MS)
+    // A look that is dear, such as a process under emulation, must leave most of the time to what is looked at.
+    await delay(Math.max(POLL_MS, performance.now() - started))
   }
 }
