@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import type { LabNode } from '#src/lab/lab.ts'
 import { describeLab } from '../harness/requirements.ts'
 import { AgentLog } from './support/agent-log.ts'
-import { kernelState } from './support/kernel-state.ts'
+import { kernelState, settledState } from './support/kernel-state.ts'
 import { expectNoLoss, measureLoss } from './support/loss.ts'
 import { limit, meshNeeds, profile } from './support/profile.ts'
 import { expectInClear, expectTunnelled } from './support/underlay.ts'
@@ -65,7 +65,7 @@ describeLab('an agent that ends and comes back', meshNeeds, () => {
   test('SIGTERM changes nothing in the kernel, and nor does the next start', async () => {
     await withEncryptedMesh({ nodes: 2 }, async lab => {
       const node = nodeOf(lab, 1)
-      const before = await kernelState(node)
+      const before = await settledState(node)
       const report = await measureLoss(lab, async () => {
         const log = new AgentLog(node)
         await node.agent.kill('SIGTERM')
@@ -119,7 +119,7 @@ describeLab('an API server that goes away and comes back', meshNeeds, () => {
   test('is waited for by an agent that starts meanwhile, which leaves the tunnel as it is', async () => {
     await withEncryptedMesh({ nodes: 2 }, async lab => {
       const node = nodeOf(lab, 1)
-      const before = await kernelState(node)
+      const before = await settledState(node)
       const report = await measureLoss(lab, async () => {
         await lab.api.stop()
         const log = new AgentLog(node)

@@ -41,6 +41,8 @@ async function expectNoLossInARow(lab: Lab, times: number, rate: number): Promis
     expectNoLoss(await measureLoss(lab, () => onAndOff(lab), rate))
     if (time % 2 === 0 || time === times) await expectNoTraces(lab)
   }
+  // Nobody else was at work: what an agent did itself it must not take for somebody else's doing.
+  for (const node of lab.nodes) expect(node.agent.logs()).not.toContain('somebody else')
 }
 
 describeLab('turning encryption on and off', meshNeeds, () => {

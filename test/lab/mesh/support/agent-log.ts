@@ -33,8 +33,12 @@ export class AgentLog {
 
   /** @returns the first line that says it */
   says(pattern: RegExp, limitMs = limit(10_000)): Promise<LogLine> {
-    const look = () => this.matching(pattern)[0]
-    return waitFor(look, limitMs, `${this.#node.name} to say ${pattern}; it says ${JSON.stringify(this.text)}`)
+    const look = () => {
+      const [first] = this.matching(pattern)
+      if (!first) throw new Error(`it says ${JSON.stringify(this.text)}`)
+      return first
+    }
+    return waitFor(look, limitMs, `the agent of ${this.#node.name} to say ${pattern}`)
   }
 }
 

@@ -1,4 +1,6 @@
 import type { LabNode } from '#src/lab/lab.ts'
+import { waitFor } from '../../harness/wait-for.ts'
+import { limit } from './profile.ts'
 import { onNode } from './with-mesh.ts'
 
 /**
@@ -16,6 +18,13 @@ export async function kernelState(node: LabNode): Promise<Record<string, string>
     filter: (await show('nft list ruleset')).replaceAll(/packets \d+ bytes \d+/g, ''),
     sysctls: await show('sysctl net.ipv4.conf.all.src_valid_mark; sysctl -a 2>/dev/null | grep rp_filter'),
   }
+}
+
+/** The same once all has been learned: the guard learns a little later than the routes that the other side steers as well. */
+export async function settledState(node: LabNode): Promise<Record<string, string>> {
+  const unarmed = () => onNode(node, 'nft list set inet podveil unarmed4; nft list set inet podveil unarmed6')
+  await waitFor(async () => !(await unarmed()).includes('elements'), limit(15_000), 'the guard to be armed')
+  return await kernelState(node)
 }
 
 /** What of a mesh is left on a node; nothing when it is empty. */
