@@ -1,5 +1,8 @@
 import { readFile, writeFile } from 'node:fs/promises'
 
+/** In a container /proc/sys is read-only; the host's is mounted elsewhere then. It shows this process's network namespace all the same. */
+const ROOT = process.env.PODVEIL_PROC_SYS ?? '/proc/sys'
+
 /** A setting below /proc/sys of the network namespace that this process is in, `net/ipv4/conf/all/rp_filter`. */
 export type Sysctl = string
 
@@ -7,14 +10,14 @@ export class SysctlError extends Error {
   override readonly name = 'SysctlError'
   readonly code = 'ERR_SYSCTL'
   constructor(sysctl: Sysctl, value: string, cause: unknown) {
-    super(`cannot set ${sysctl} to ${value}: is /proc/sys/net writable for the agent?`, { cause })
+    super(`cannot set ${sysctl} to ${value}: is ${ROOT}/net writable for the agent? (PODVEIL_PROC_SYS)`, { cause })
   }
 }
 
 /** @returns undefined where the kernel has no such setting */
 export async function readSysctl(sysctl: Sysctl): Promise<string | undefined> {
   try {
-    return (await readFile(`/proc/sys/${sysctl}`, 'utf8')).trim()
+    return (await readFile(`${ROOT}/${sysctl}`, 'utf8')).trim()
   } catch {
     return undefined
   }
@@ -24,7 +27,7 @@ export async function readSysctl(sysctl: Sysctl): Promise<string | undefined> {
 export async function writeSysctl(sysctl: Sysctl, value: string): Promise<boolean> {
   if ((await readSysctl(sysctl)) === value) return false
   try {
-    await writeFile(`/proc/sys/${sysctl}`, value)
+    await writeFile(`${ROOT}/${sysctl}`, value)
     return true
   } catch (cause) {
     throw new SysctlError(sysctl, value, cause)

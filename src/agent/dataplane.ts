@@ -31,6 +31,7 @@ export class Dataplane implements Disposable {
   readonly #firewall = new Firewall()
   readonly #tableMonitor: TableMonitor
   #firewallFault: string | undefined
+  #marksValidated = false
 
   /**
    * Opens what WireGuard there is here.
@@ -110,9 +111,9 @@ export class Dataplane implements Disposable {
    */
   async filter(desired: DesiredFirewall | undefined): Promise<void> {
     try {
-      if ((await this.#firewall.reconcile(desired)) === 'repaired')
-        this.#log.warn({}, `somebody else changed the nftables table ${TABLE}: repaired it`)
-      if (desired && (await this.#hasStrictFilter())) await writeSysctl('net/ipv4/conf/all/src_valid_mark', '1')
+      const outcome = await this.#firewall.reconcile(desired)
+      if (outcome === 'repaired') this.#log.warn({}, `somebody else changed the nftables table ${TABLE}: repaired it`)
+      if (desired && (outcome !== 'unchanged' || !this.#marksValidated)) await this.#validateMarks()
       this.#firewallFault = undefined
     } catch (error) {
       this.#firewall.suspect()
@@ -126,6 +127,7 @@ export class Dataplane implements Disposable {
   distrust(): void {
     for (const family of FAMILIES) this.meshes[family].distrust()
     this.#firewall.suspect()
+    this.#marksValidated = false
     this.#readLinks().then(this.#wake, error => this.#log.warn({}, `cannot list links: ${String(error)}`))
   }
 
@@ -139,6 +141,12 @@ export class Dataplane implements Disposable {
     const links = await this.#net.links()
     this.#links.clear()
     for (const link of links) this.#links.set(link.index, link)
+  }
+
+  /** Lets a strict reverse-path filter look at the mark. */
+  async #validateMarks(): Promise<void> {
+    if (await this.#hasStrictFilter()) await writeSysctl('net/ipv4/conf/all/src_valid_mark', '1')
+    this.#marksValidated = true
   }
 
   /** The filter of a device is the stricter one of its own setting and that of all. */

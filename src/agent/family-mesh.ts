@@ -80,6 +80,7 @@ export class FamilyMesh {
       const operations = await this.#kernel.reconcile(plan.desired)
       if (operations === 0) break
     }
+    if ([...this.#states.values()].some(isChanging)) this.#pollAt = Math.min(this.#pollAt, now + FAST_POLL)
     return Math.min(this.#speak(input, now), this.#pollAt)
   }
 
@@ -101,8 +102,7 @@ export class FamilyMesh {
     if (!stale && now < this.#pollAt) return
     if (stale) await this.#kernel.observe(ownership)
     else await this.#kernel.observeDevice()
-    const changing = [...(this.#states?.values() ?? [])].some(isChanging)
-    this.#pollAt = now + (changing ? FAST_POLL : SLOW_POLL)
+    this.#pollAt = now + SLOW_POLL
   }
 
   /** The device has another name now, or its routes another table: what was there under the old one goes first. */

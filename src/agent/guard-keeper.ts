@@ -76,8 +76,13 @@ export class GuardKeeper {
     await this.#files.keepArmed(armed)
   }
 
-  /** Brings the packet filter to what the decision and the plans ask for. */
+  /**
+   * Brings the packet filter to what the decision and the plans ask for. Before every family has a plan only `enforce`
+   * knows enough: what an earlier agent left must not be taken down because this one has just begun.
+   */
   async filter(dataplane: Dataplane, { mode }: GuardDecision): Promise<void> {
+    const planned = FAMILIES.every(family => dataplane.meshes[family].plan !== undefined)
+    if (!planned && mode !== 'enforce') return
     const desired = this.#desired(dataplane, mode)
     await dataplane.filter(desired)
     const atBoot = desired && mode === 'enforce' ? replacement(structure(desired), contents(desired)) : undefined

@@ -44,6 +44,7 @@ export class MeshAgent {
   #keyring: Keyring | undefined
   readonly #report: Report
   #announced = ''
+  #missing = ''
   readonly #guardKeeper: GuardKeeper
   #guard: GuardDecision | undefined
   #auditAt = Number.POSITIVE_INFINITY
@@ -129,7 +130,9 @@ export class MeshAgent {
     await this.#guardKeeper.filter(dataplane, guard)
     for (const family of FAMILIES) {
       due.push(await this.#passFamily(dataplane, family, keys, enabled[family], now))
-      announced[family] = dataplane.meshes[family].plan?.announce
+      const { plan } = dataplane.meshes[family]
+      // A first pass that failed says nothing: what the Node says already stays.
+      announced[family] = plan ? plan.announce : own.announced[family]
       this.#judge(family, enabled[family], own, announced[family])
     }
     await this.#guardKeeper.arm(dataplane, guard, enabled)
@@ -146,7 +149,8 @@ export class MeshAgent {
     const { own } = this.#feed
     const missing = `there is no Node ${this.#options.nodeName}: is --node-name (NODE_NAME) right?`
     this.health.set('cluster', own ? undefined : missing)
-    if (!own) this.#log.warn({}, missing)
+    if (!own && this.#missing !== missing) this.#log.warn({}, missing)
+    this.#missing = own ? '' : missing
     return own
   }
 

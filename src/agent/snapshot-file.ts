@@ -6,6 +6,7 @@ import { replaceStateFile } from './state-file.ts'
 /** Milliseconds between two writes, and after which a snapshot is written though nothing has changed. */
 const GAP = 1_000
 const HEARTBEAT = 30_000
+const LONGEST_GAP = 5_000
 
 /** A write that takes long, because the mesh is large, takes at most this part of the time. */
 const SHARE = 1 / 50
@@ -69,7 +70,7 @@ export class SnapshotFile {
       if (fresh && text === this.#written?.text) return
       await replaceStateFile(join(this.#directory, SNAPSHOT_FILE), `${JSON.stringify(snapshot, undefined, 1)}\n`)
       this.#written = { text, at: started }
-      this.#gap = Math.max(GAP, (performance.now() - started) / SHARE)
+      this.#gap = Math.min(LONGEST_GAP, Math.max(GAP, (performance.now() - started) / SHARE))
       this.#fault = undefined
     } catch (error) {
       const fault = error instanceof Error ? error.message : String(error)

@@ -9,6 +9,8 @@ type Refusals = ReadonlyMap<NodeName, readonly string[]>
 /** Which node a prefix belongs to, and who else says that it is theirs. */
 export interface CidrClaims {
   readonly owner: PrefixMap<NodeName>
+  /** Whose address each is: nodes' own, and those of their devices. */
+  readonly hosts: ReadonlyMap<IpAddress, NodeName>
   readonly refused: Refusals
 }
 
@@ -28,28 +30,53 @@ const elderFirst = (a: NodeRecord, b: NodeRecord): number =>
   a.createdAt - b.createdAt || (a.name < b.name ? -1 : a.name > b.name ? 1 : 0)
 
 /**
- * Decides who owns each prefix. A prefix inside another node's is refused as well: with pod CIDRs, which Kubernetes hands
- * out disjoint, an overlap is a mistake or a theft.
+ * Decides who owns each prefix and each single address. A prefix inside another node's, or around it, is refused as well:
+ * with pod CIDRs, which Kubernetes hands out disjoint, an overlap is a mistake or a theft. Of two nodes that claim the
+ * same the elder has it.
  */
 export function claimCidrs(nodes: Iterable<NodeRecord>, source: CidrSource, family: Family): CidrClaims {
+  const elders = [...nodes].sort(elderFirst)
+  const rank = new Map(elders.map((node, index) => [node.name, index]))
   const owner = new PrefixMap<NodeName>()
   const refused = new Map<NodeName, string[]>()
-  for (const node of [...nodes].sort(elderFirst)) {
+  for (const node of elders) {
     for (const cidr of source(node)) {
       if (familyOf(cidr) !== family) continue
       const holder = owner.get(cidr)
-      if (holder === node.name) continue
       if (holder === undefined) owner.set(cidr, node.name)
-      else note(refused, node.name, `${cidr} belongs to ${holder}`)
+      else if (holder !== node.name) note(refused, node.name, `${cidr} belongs to ${holder}`)
     }
   }
   for (const [cidr, node] of [...owner]) {
-    const around = owner.parent(cidr)
-    if (!around || around[1] === node) continue
-    owner.delete(cidr)
-    note(refused, node, `${cidr} lies inside ${around[0]} of ${around[1]}`)
+    for (let around = owner.parent(cidr); around; around = owner.parent(cidr)) {
+      const [wider, other] = around
+      if (other === node) break
+      const younger = (rank.get(other) ?? 0) > (rank.get(node) ?? 0)
+      owner.delete(younger ? wider : cidr)
+      if (younger) note(refused, other, `${wider} lies around ${cidr} of ${node}`)
+      else note(refused, node, `${cidr} lies inside ${wider} of ${other}`)
+      if (!younger) break
+    }
   }
-  return { owner, refused }
+  return { owner, hosts: claimHosts(elders, family, refused), refused }
+}
+
+/** Two Nodes with one address, as one that was left behind has, must not take it from each other in turns. */
+function claimHosts(
+  elders: readonly NodeRecord[],
+  family: Family,
+  refused: Map<NodeName, string[]>,
+): Map<IpAddress, NodeName> {
+  const hosts = new Map<IpAddress, NodeName>()
+  for (const node of elders) {
+    const device = node.announced[family]?.interfaceAddress
+    for (const address of [...nodeAddresses(node, family), ...(device === undefined ? [] : [device])]) {
+      const holder = hosts.get(address)
+      if (holder === undefined) hosts.set(address, node.name)
+      else if (holder !== node.name) note(refused, node.name, `${address} belongs to ${holder}`)
+    }
+  }
+  return hosts
 }
 
 /**
@@ -94,8 +121,9 @@ export function addressesOf(node: NodeRecord, family: Family, cidrs: CidrClaims,
 export const nodeAddresses = (node: NodeRecord, family: Family): IpAddress[] =>
   node.addresses.filter(address => familyOf(address) === family)
 
-/** An address inside another node's prefix is not this node's to announce. */
+/** An address of another node, or inside its prefix, is not this node's to announce. */
 function mayHold(node: NodeRecord, address: IpAddress, cidrs: CidrClaims): boolean {
+  if ((cidrs.hosts.get(address) ?? node.name) !== node.name) return false
   const around = cidrs.owner.longest(address)
   return around === undefined || around[1] === node.name
 }

@@ -84,8 +84,13 @@ function observe(state: PeerState, view: FamilyView, node: NodeRecord | undefine
   return observed
 }
 
+/** Who uses which key, or announced it first as its next: copying it takes neither away. */
 function incumbents(states: PeerStates): Map<PublicKey, NodeName> {
   const holders = new Map<PublicKey, NodeName>()
+  for (const [node, state] of states)
+    if ((state.phase === 'accepting' || state.phase === 'encrypting') && state.candidate !== undefined)
+      holders.set(state.candidate, node)
+  // Last, as a key in use counts for more than one that is merely announced.
   for (const [node, state] of states) if (state.phase !== 'absent') holders.set(state.key, node)
   return holders
 }
@@ -138,7 +143,7 @@ function announcement(view: FamilyView, states: PeerStates, ownKey: PublicKey | 
   const own = view.nodes.get(view.self)
   const standing = own?.announced[view.family]?.publicKey === ownKey
   const programmed = [...states.values()].every(state => state.phase === 'absent' || view.kernel.peers.has(state.key))
-  if (!own || !view.kernel.up || !(standing || programmed)) return undefined
+  if (!own || !(standing || (view.kernel.up && programmed))) return undefined
   return {
     publicKey: ownKey,
     interfaceAddress: deviceAddress(view)[0],

@@ -20,7 +20,9 @@ interface Report {
   readonly numPassedTests: number
   readonly numFailedTests: number
   readonly numFailedTestSuites: number
-  readonly testResults: readonly { readonly assertionResults: readonly { readonly status: string; readonly meta?: object }[] }[]
+  readonly testResults: readonly {
+    readonly assertionResults: readonly { readonly status: string; readonly meta?: object }[]
+  }[]
 }
 
 /** A suite that fails as a whole, at import or in a hook, has no failed test of its own: it counts as one. */

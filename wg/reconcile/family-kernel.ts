@@ -6,7 +6,7 @@ import type { RouteEvent } from '../rtnetlink/monitor.ts'
 import { type Route, routeSlot } from '../rtnetlink/route.ts'
 import type { RouteNetlink, RouteOperation } from '../rtnetlink/route-netlink.ts'
 import type { Rule } from '../rtnetlink/rule.ts'
-import { writeSysctl } from '../sysctl.ts'
+import { readSysctl, writeSysctl } from '../sysctl.ts'
 import type { DesiredDevice, DesiredFamily, Ownership } from './desired.ts'
 import { Mirror } from './mirror.ts'
 import { diffPeers } from './peers.ts'
@@ -187,8 +187,11 @@ export class FamilyKernel {
       changes++
     }
     changes += await this.#setAddresses(mirror, link.index, family, device)
-    if (!link.up) {
+    if (!mirror.tuned) {
       await this.#tune(family, name)
+      mirror.tuned = true
+    }
+    if (!link.up) {
       mirror.link = { ...link, mtu: device.mtu, up: true }
       await this.#net.setLink(link.index, { up: true })
       changes++
@@ -218,15 +221,16 @@ export class FamilyKernel {
 
   /** Loose reverse-path filter: while one side of a pair steers and the other does not yet, both ways must be let in. */
   async #tune(family: Family, name: string): Promise<void> {
-    const settings: [string, string][] =
-      family === 4
-        ? [[`net/ipv4/conf/${name}/rp_filter`, '2']]
-        : [
-            [`net/ipv6/conf/${name}/addr_gen_mode`, '1'],
-            [`net/ipv6/conf/${name}/accept_ra`, '0'],
-          ]
+    // No link-local addresses of its own making, and no questions to routers, in a tunnel that leads to nodes alone.
+    const settings: [string, string][] = [
+      [`net/ipv6/conf/${name}/addr_gen_mode`, '1'],
+      [`net/ipv6/conf/${name}/accept_ra`, '0'],
+    ]
+    if (family === 4) settings.push([`net/ipv4/conf/${name}/rp_filter`, '2'])
     for (const [sysctl, value] of settings) {
       try {
+        // A kernel without IPv6 has none of its settings.
+        if (sysctl.startsWith('net/ipv6/') && (await readSysctl(sysctl)) === undefined) continue
         await writeSysctl(sysctl, value)
       } catch (error) {
         this.#notes.degraded(error as Error)
