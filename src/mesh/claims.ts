@@ -47,17 +47,19 @@ export function claimCidrs(nodes: Iterable<NodeRecord>, source: CidrSource, fami
       else if (holder !== node.name) note(refused, node.name, `${cidr} belongs to ${holder}`)
     }
   }
-  for (const [cidr, node] of [...owner]) {
-    for (let around = owner.parent(cidr); around; around = owner.parent(cidr)) {
+  // All overlaps are found before any of them is settled, so that the order in which they are found is none of the verdict.
+  const lost = new Set<Cidr>()
+  for (const [cidr, node] of owner) {
+    for (let around = owner.parent(cidr); around; around = owner.parent(around[0])) {
       const [wider, other] = around
-      if (other === node) break
+      if (other === node) continue
       const younger = (rank.get(other) ?? 0) > (rank.get(node) ?? 0)
-      owner.delete(younger ? wider : cidr)
+      lost.add(younger ? wider : cidr)
       if (younger) note(refused, other, `${wider} lies around ${cidr} of ${node}`)
       else note(refused, node, `${cidr} lies inside ${wider} of ${other}`)
-      if (!younger) break
     }
   }
+  for (const cidr of lost) owner.delete(cidr)
   return { owner, hosts: claimHosts(elders, family, refused), refused }
 }
 
