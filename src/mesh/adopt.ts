@@ -6,7 +6,8 @@ import type { PeerState, PeerStates } from './peer-machine.ts'
 
 /**
  * The states that a kernel left by an earlier agent amounts to: a steered peer is an encrypting peer, any other an
- * accepting one. A peer is known by its key, else by the node whose prefixes it holds.
+ * accepting one. A peer is known by the node whose prefixes it holds, which nobody else can claim by copying its key, else by
+ * its key.
  */
 export function adoptPeers(view: FamilyView): PeerStates {
   const cidrs = claimCidrs(view.nodes.values(), view.cidrSource, view.family)
@@ -18,7 +19,7 @@ export function adoptPeers(view: FamilyView): PeerStates {
   const adopted = new Map<NodeName, PeerState>()
   for (const peer of view.kernel.peers.values()) {
     const held = [...peer.allowedIps]
-    const node = byKey.get(peer.publicKey) ?? held.map(cidr => cidrs.owner.get(cidr)).find(name => name !== undefined)
+    const node = held.map(cidr => cidrs.owner.get(cidr)).find(name => name !== undefined) ?? byKey.get(peer.publicKey)
     // A key without allowed IPs was a candidate: it will be one again.
     if (node === undefined || node === view.self || held.length === 0) continue
     const common = {
