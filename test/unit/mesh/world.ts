@@ -16,7 +16,7 @@ import { diffPeers } from '#wg/reconcile/peers.ts'
 /** Keys in the order of their text, so that a test knows who speaks first. */
 const KEYS = [1, 2, 3, 4, 5, 6].map(fill => PrivateKey.fromBytes(new Uint8Array(32).fill(fill * 16)))
 
-const CONFIG: FamilyConfig = {
+export const CONFIG: FamilyConfig = {
   interfaceName: 'wireguard.cali',
   listenPort: 51820,
   mtu: 1440,

@@ -1,0 +1,76 @@
+import { describe, expect, test } from 'vitest'
+import { adoptPeers } from '#src/mesh/adopt.ts'
+import type { NodeRecord } from '#src/mesh/node-record.ts'
+import { planFamily } from '#src/mesh/plan.ts'
+import type { PeerStatus } from '#wg/device/device.ts'
+import type { Cidr } from '#wg/ip.ts'
+import { announcement, name, nodeRecord, peerStatus, podCidr, publicKey, viewOf } from './records.ts'
+
+const found = (records: readonly NodeRecord[], peers: readonly PeerStatus[], ...steered: Cidr[]) =>
+  viewOf(records, {
+    kernel: { up: true, peers: new Map(peers.map(peer => [peer.publicKey, peer])), steered: new Set(steered) },
+  })
+
+const holding = (key: number, ...allowedIps: Cidr[]): PeerStatus =>
+  peerStatus(publicKey(key), { allowedIps: new Set(allowedIps) })
+
+describe('an agent that starts on a kernel that is in use', () => {
+  test('takes a steered peer for an encrypting one, and any other for an accepting one', () => {
+    const view = found(
+      [nodeRecord(1), nodeRecord(2), nodeRecord(3)],
+      [holding(2, podCidr(2)), holding(3, podCidr(3))],
+      podCidr(2),
+    )
+    const adopted = adoptPeers(view)
+    expect(adopted.get(name(2))).toMatchObject({ phase: 'encrypting', key: publicKey(2) })
+    expect(adopted.get(name(3))).toMatchObject({ phase: 'accepting', key: publicKey(3) })
+  })
+
+  test('changes nothing where nothing has changed', () => {
+    const view = found([nodeRecord(1), nodeRecord(2)], [holding(2, podCidr(2))], podCidr(2))
+    const { peers, desired } = planFamily(adoptPeers(view), view)
+    expect(peers.get(name(2))).toMatchObject({ phase: 'encrypting' })
+    expect(desired.peers.get(publicKey(2))?.allowedIps.has(podCidr(2))).toBe(true)
+  })
+
+  test('knows a peer whose node has a new key by what it holds, and keeps it until the new one has proven itself', () => {
+    const renewed = nodeRecord(2, { announced: { 4: announcement(2, { publicKey: publicKey(9) }), 6: undefined } })
+    const view = found([nodeRecord(1), renewed], [holding(2, podCidr(2))], podCidr(2))
+    const { peers } = planFamily(adoptPeers(view), view)
+    expect(peers.get(name(2))).toMatchObject({ phase: 'encrypting', key: publicKey(2), candidate: publicKey(9) })
+  })
+
+  test('lets a peer whose node has withdrawn its key linger', () => {
+    const gone = nodeRecord(2, { announced: { 4: undefined, 6: undefined } })
+    const view = found([nodeRecord(1), gone], [holding(2, podCidr(2))], podCidr(2))
+    const { peers } = planFamily(adoptPeers(view), view)
+    expect(peers.get(name(2))).toMatchObject({ phase: 'lingering', key: publicKey(2) })
+  })
+
+  test.each(['first', 'last'])(
+    'is not deceived by a Node that announces a peer’s key as well and is listed %s',
+    place => {
+      const thief = nodeRecord(7, { createdAt: 1, announced: { 4: announcement(2), 6: undefined } })
+      const others = [nodeRecord(1), nodeRecord(2)]
+      const records = place === 'first' ? [thief, ...others] : [...others, thief]
+      const view = found(records, [holding(2, podCidr(2))], podCidr(2))
+      const adopted = adoptPeers(view)
+      expect(adopted.get(name(2))).toMatchObject({ phase: 'encrypting', key: publicKey(2) })
+      expect(adopted.has(name(7))).toBe(false)
+      const { peers } = planFamily(adopted, view)
+      expect(peers.get(name(2))?.phase).toBe('encrypting')
+      expect(peers.get(name(7))?.phase).toBe('absent')
+    },
+  )
+
+  test('passes over a key without allowed IPs, which was a candidate and will be one again', () => {
+    const view = found([nodeRecord(1), nodeRecord(2)], [holding(2)])
+    expect(adoptPeers(view)).toEqual(new Map())
+  })
+
+  test('passes over a peer that no node can be found for, which then goes', () => {
+    const view = found([nodeRecord(1)], [holding(2, podCidr(2))])
+    expect(adoptPeers(view)).toEqual(new Map())
+    expect(planFamily(new Map(), view).desired.peers.size).toBe(0)
+  })
+})

@@ -1,0 +1,394 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { claimCidrs, claimKeys, podCidrSource } from '#src/mesh/claims.ts'
+import { digestOf } from '#src/mesh/digest.ts'
+import type { FamilyView } from '#src/mesh/family-view.ts'
+import type { HeardHello } from '#src/mesh/hello-content.ts'
+import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
+import type { PeerStates } from '#src/mesh/peer-machine.ts'
+import { type FamilyPlan, hellosOf, planFamily } from '#src/mesh/plan.ts'
+import { type Cidr, cidrContains, hostCidr, nthAddress, parseAddress, parseCidr } from '#wg/ip.ts'
+import { announcement, name, nodeRecord, peerStatus, podCidr, privateKey, publicKey, viewOf } from './records.ts'
+
+/** Plans until nothing changes, over a kernel that takes whatever it is told and peers that prove themselves. */
+function settle(records: readonly NodeRecord[], proven: (node: NodeName) => boolean = () => true): Settled {
+  let states: PeerStates = new Map()
+  let view = viewOf(records)
+  let plan: FamilyPlan | undefined
+  for (let round = 0; round < 6; round++) {
+    plan = planFamily(states, view)
+    states = plan.peers
+    view = afterwards(view, plan, proven)
+  }
+  if (!plan) throw new Error('nothing was planned')
+  return { plan, view }
+}
+
+interface Settled {
+  readonly plan: FamilyPlan
+  readonly view: FamilyView
+}
+
+function afterwards(view: FamilyView, { desired, peers }: FamilyPlan, proven: (node: NodeName) => boolean): FamilyView {
+  const own = view.nodes.get(view.self)
+  const accepts = own && digestOf(ownAddresses(own))
+  const hellos = new Map<NodeName, HeardHello>()
+  for (const [node, state] of peers)
+    if (state.phase !== 'absent' && proven(node))
+      hellos.set(node, { key: state.key, accepts, steers: true, knowsOurs: true, at: view.now + 1_000 })
+  const kernelPeers = [...desired.peers].map(
+    ([key, { allowedIps, endpoint }]) => [key, peerStatus(key, { allowedIps, endpoint, latestHandshake: 1n })] as const,
+  )
+  const steered = desired.routes.filter(({ type, table }) => type === 'unicast' && table !== 3)
+  return {
+    ...view,
+    now: view.now + 1_000,
+    hellos,
+    kernel: { up: true, peers: new Map(kernelPeers), steered: new Set(steered.map(({ destination }) => destination)) },
+  }
+}
+
+const ownAddresses = (own: NodeRecord): Cidr[] => [
+  ...own.podCidrs,
+  ...[own.announced[4]?.interfaceAddress].filter(address => address !== undefined).map(hostCidr),
+  ...own.addresses.map(hostCidr),
+]
+
+const phases = ({ plan }: Settled): Record<string, string> =>
+  Object.fromEntries([...plan.peers].map(([node, { phase }]) => [node, phase]))
+
+describe('the plan of an ordinary mesh', () => {
+  const settled = settle([nodeRecord(1), nodeRecord(2), nodeRecord(3)])
+
+  test('encrypts to all others', () => {
+    expect(phases(settled)).toEqual({ 'node-2': 'encrypting', 'node-3': 'encrypting' })
+    expect(settled.plan.refused).toEqual(new Map())
+  })
+
+  test('gives each peer its pods, the address of its device and its own addresses', () => {
+    const peer = settled.plan.desired.peers.get(publicKey(2))
+    expect([...(peer?.allowedIps ?? [])]).toEqual(['10.244.2.0/24', '10.244.2.1/32', '10.200.0.2/32'])
+    expect(peer?.endpoint).toEqual({ address: '10.200.0.2', port: 51820 })
+  })
+
+  test('throws out of the table what is its own', () => {
+    const own = settled.plan.desired.routes.find(({ destination }) => destination === podCidr(1))
+    expect(own?.type).toBe('throw')
+  })
+
+  test('says hello to each with the digest of what its kernel accepts from it', () => {
+    const { view, plan } = settled
+    const hellos = hellosOf(view, plan.peers)
+    const held = view.kernel.peers.get(publicKey(2))?.allowedIps ?? []
+    expect(hellos.get(name(2))).toEqual({ accepts: digestOf(held), steers: true })
+  })
+
+  test('without encryption and with nobody left is nothing at all', () => {
+    const view = viewOf([nodeRecord(1), nodeRecord(2)], { enabled: false })
+    const { desired, announce } = planFamily(new Map(), view)
+    expect([desired.device, desired.peers.size, desired.routes, desired.rules, announce]).toEqual([
+      undefined,
+      0,
+      [],
+      [],
+      undefined,
+    ])
+  })
+})
+
+describe('before there is proof', () => {
+  test('a peer is accepted and not steered to', () => {
+    const settled = settle([nodeRecord(1), nodeRecord(2)], () => false)
+    expect(phases(settled)).toEqual({ 'node-2': 'accepting' })
+    expect(settled.plan.desired.peers.get(publicKey(2))?.allowedIps.has(podCidr(2))).toBe(true)
+    expect(settled.plan.desired.routes.find(({ destination }) => destination === podCidr(2))?.type).toBe('throw')
+  })
+
+  test('the key is not announced until every peer that has one is on the device', () => {
+    const own = nodeRecord(1, { announced: { 4: undefined, 6: undefined } })
+    const records = [own, nodeRecord(2), nodeRecord(3)]
+    const states = planFamily(new Map(), viewOf(records)).peers
+    const kernel = (...keys: number[]) => ({
+      up: true,
+      peers: new Map(keys.map(key => [publicKey(key), peerStatus(publicKey(key))])),
+      steered: new Set<Cidr>(),
+    })
+    expect(planFamily(states, viewOf(records, { kernel: kernel(2) })).announce).toBeUndefined()
+    expect(planFamily(states, viewOf(records, { kernel: kernel(2, 3) })).announce?.publicKey).toBe(publicKey(1))
+  })
+
+  test('a key that was announced stays, whoever joins', () => {
+    const kernel = { up: true, peers: new Map(), steered: new Set<Cidr>() }
+    const { announce } = planFamily(new Map(), viewOf([nodeRecord(1), nodeRecord(2)], { kernel }))
+    expect(announce?.publicKey).toBe(publicKey(1))
+  })
+
+  test('a node whose device is down begins to announce nothing, and withdraws nothing', () => {
+    const kernel = { up: false, peers: new Map(), steered: new Set<Cidr>() }
+    const silent = nodeRecord(1, { announced: { 4: undefined, 6: undefined } })
+    expect(planFamily(new Map(), viewOf([silent], { kernel })).announce).toBeUndefined()
+    expect(planFamily(new Map(), viewOf([nodeRecord(1)], { kernel })).announce?.publicKey).toBe(publicKey(1))
+  })
+})
+
+describe('keys that are not to be believed', () => {
+  test.each([
+    {
+      what: 'our own',
+      record: nodeRecord(3, { announced: { 4: announcement(1), 6: undefined } }),
+      why: 'it announces the key of this node',
+    },
+    {
+      what: 'that of a peer',
+      record: nodeRecord(3, { announced: { 4: announcement(2), 6: undefined } }),
+      why: 'it announces the key of node-2',
+    },
+    {
+      what: 'that of a peer, by an older node',
+      record: nodeRecord(3, { createdAt: 1, announced: { 4: announcement(2), 6: undefined } }),
+      why: 'it announces the key of node-2',
+    },
+  ])('$what: the owner keeps its tunnel, the other gets none', ({ record, why }) => {
+    const before = settle([nodeRecord(1), nodeRecord(2)])
+    const view = { ...before.view, nodes: viewOf([nodeRecord(1), nodeRecord(2), record]).nodes }
+    const plan = planFamily(before.plan.peers, view)
+    expect(plan.peers.get(name(2))?.phase).toBe('encrypting')
+    expect(plan.peers.get(name(3))).toEqual({ phase: 'absent', reason: why })
+    expect(plan.refused.get(name(3))).toContain(why)
+    expect([...plan.desired.peers.keys()]).toEqual([publicKey(2)])
+    expect(plan.desired.routes.find(({ destination }) => destination === podCidr(3))?.type).toBe('throw')
+  })
+
+  test('one that a node announced as its next is not taken away by an older node that copies it', () => {
+    const before = settle([nodeRecord(1), nodeRecord(2)])
+    const renewed = nodeRecord(2, { announced: { 4: announcement(2, { publicKey: publicKey(9) }), 6: undefined } })
+    const seen = planFamily(before.plan.peers, { ...before.view, nodes: viewOf([nodeRecord(1), renewed]).nodes })
+    expect(seen.peers.get(name(2))).toMatchObject({ phase: 'encrypting', candidate: publicKey(9) })
+    const thief = nodeRecord(3, {
+      createdAt: 1,
+      announced: { 4: announcement(3, { publicKey: publicKey(9) }), 6: undefined },
+    })
+    const after = planFamily(seen.peers, { ...before.view, nodes: viewOf([nodeRecord(1), renewed, thief]).nodes })
+    expect(after.peers.get(name(2))).toMatchObject({ phase: 'encrypting', key: publicKey(2), candidate: publicKey(9) })
+    expect(after.peers.get(name(3))?.phase).toBe('absent')
+  })
+
+  test('two newcomers with one key: the older has it, on every node alike', () => {
+    const younger = nodeRecord(2, { createdAt: 2_000 })
+    const older = nodeRecord(3, { createdAt: 1_500, announced: { 4: announcement(2), 6: undefined } })
+    for (const order of [
+      [younger, older],
+      [older, younger],
+    ]) {
+      const { owner } = claimKeys(order, 4, name(1), undefined, new Map())
+      expect(owner.get(publicKey(2))).toBe(name(3))
+    }
+  })
+})
+
+describe('pod CIDRs that overlap', () => {
+  const inside = parseCidr('10.244.2.128/25')
+
+  test.each([
+    ['the same', podCidr(2), '10.244.2.0/24 belongs to node-2'],
+    ['one inside', inside, '10.244.2.128/25 lies inside 10.244.2.0/24 of node-2'],
+  ])('%s: it stays with its first owner, and the other node is told', (_, cidr, why) => {
+    const settled = settle([nodeRecord(1), nodeRecord(2), nodeRecord(3, { podCidrs: [podCidr(3), cidr] })])
+    expect(settled.plan.refused.get(name(3))).toEqual([why])
+    expect(settled.plan.desired.peers.get(publicKey(3))?.allowedIps.has(cidr)).toBe(false)
+    expect(settled.plan.desired.peers.get(publicKey(2))?.allowedIps.has(podCidr(2))).toBe(true)
+  })
+
+  test.each([
+    ['around those of older nodes', 9_000, ['10.244.2.0/24'], []],
+    ['around those of younger nodes', 1, [], ['10.244.0.0/16']],
+  ])('%s: the older keep theirs', (_, createdAt, kept, taken) => {
+    const records = [
+      nodeRecord(2, { podCidrs: [parseCidr('10.244.2.128/25'), podCidr(2)] }),
+      nodeRecord(3, { createdAt, podCidrs: [parseCidr('10.244.0.0/16')] }),
+    ]
+    const { owner } = claimCidrs(records, podCidrSource, 4)
+    const owned = (node: number) => [...owner].filter(([, holder]) => holder === name(node)).map(([cidr]) => cidr)
+    expect(owned(2).filter(cidr => cidr === podCidr(2))).toEqual(kept)
+    expect(owned(3)).toEqual(taken)
+    // What lies inside one that was refused is inside of the other all the same.
+    if (taken.length > 0) expect(owned(2)).toEqual([])
+  })
+
+  test('an address that two nodes have is the older one’s, on every node alike', () => {
+    const twins = [nodeRecord(2), nodeRecord(3, { addresses: [parseAddress('10.200.0.2')] })]
+    for (const order of [twins, twins.toReversed()]) {
+      const { plan } = settle([nodeRecord(1), ...order])
+      const address = hostCidr(parseAddress('10.200.0.2'))
+      expect(plan.desired.peers.get(publicKey(2))?.allowedIps.has(address)).toBe(true)
+      expect(plan.desired.peers.get(publicKey(3))?.allowedIps.has(address)).toBe(false)
+      expect(plan.refused.get(name(3))).toContain('10.200.0.2 belongs to node-2')
+    }
+  })
+
+  test('an address inside another node’s pods is not to be had', () => {
+    const thief = nodeRecord(3, { addresses: [parseAddress('10.244.2.10'), parseAddress('10.200.0.3')] })
+    const { plan } = settle([nodeRecord(1), nodeRecord(2), thief])
+    const held = plan.desired.peers.get(publicKey(3))?.allowedIps
+    expect(held?.has(hostCidr(parseAddress('10.244.2.10')))).toBe(false)
+    expect(held?.has(hostCidr(parseAddress('10.200.0.3')))).toBe(true)
+  })
+
+  test('are resolved alike on every node, in whatever order the nodes are seen', () => {
+    fc.assert(
+      fc.property(arbitraryMesh, fc.infiniteStream(fc.nat()), (records, keys) => {
+        const shuffled = records
+          .map(record => ({ record, at: keys.next().value ?? 0 }))
+          .sort((a, b) => a.at - b.at)
+          .map(({ record }) => record)
+        const [one, other] = [records, shuffled].map(all => claimCidrs(all, podCidrSource, 4))
+        expect(new Map(other?.owner)).toEqual(new Map(one?.owner))
+        expect(sorted(other?.refused)).toEqual(sorted(one?.refused))
+      }),
+    )
+  })
+})
+
+const sorted = (refused: ReadonlyMap<NodeName, readonly string[]> | undefined) =>
+  [...(refused ?? [])].map(([node, faults]) => [node, [...faults].sort()]).sort()
+
+/** A few nodes with whatever claims: pods that overlap, keys that others have, addresses inside others' pods. */
+const arbitraryMesh: fc.Arbitrary<readonly NodeRecord[]> = fc
+  .array(
+    fc.record({
+      createdAt: fc.integer({ min: 1, max: 3 }),
+      podCidrs: fc.uniqueArray(
+        fc.constantFrom(
+          ...[
+            '10.244.0.0/16',
+            '10.244.1.0/24',
+            '10.244.2.0/24',
+            '10.244.2.128/25',
+            '10.244.3.0/24',
+            '10.200.0.0/24',
+          ].map(parseCidr),
+        ),
+        { maxLength: 3 },
+      ),
+      addresses: fc.uniqueArray(
+        fc.constantFrom(...['10.200.0.2', '10.200.0.3', '10.244.2.9', '10.244.3.1'].map(parseAddress)),
+        {
+          maxLength: 2,
+        },
+      ),
+      key: fc.option(fc.integer({ min: 1, max: 5 }), { nil: undefined }),
+      hello: fc.constantFrom(1, undefined),
+      device: fc.constantFrom(undefined, ...['10.244.2.1', '10.244.3.1'].map(parseAddress)),
+    }),
+    { minLength: 1, maxLength: 5 },
+  )
+  .map(all => [
+    nodeRecord(1, { createdAt: 2 }),
+    ...all.map(({ createdAt, podCidrs, addresses, key, hello, device }, index) =>
+      nodeRecord(index + 2, {
+        createdAt,
+        podCidrs,
+        addresses,
+        announced: {
+          4: key === undefined ? undefined : announcement(key, { hello, interfaceAddress: device }),
+          6: undefined,
+        },
+      }),
+    ),
+  ])
+
+describe('whatever the cluster claims', () => {
+  const always = (holds: (settled: Settled) => void): void =>
+    fc.assert(
+      fc.property(arbitraryMesh, fc.func<[NodeName], boolean>(fc.boolean()), (records, proven) =>
+        holds(settle(records, proven)),
+      ),
+      { numRuns: 300 },
+    )
+
+  test('no prefix is among the allowed IPs of two peers', () => {
+    always(({ plan }) => {
+      const held = [...plan.desired.peers.values()].flatMap(({ allowedIps }) => [...allowedIps])
+      expect(new Set(held).size).toBe(held.length)
+    })
+  })
+
+  test('no prefix of a peer lies inside that of another, unless a claim on it was refused', () => {
+    always(({ plan, view }) => {
+      const { owner } = claimCidrs(view.nodes.values(), podCidrSource, 4)
+      for (const [key, { allowedIps }] of plan.desired.peers)
+        for (const [other, { allowedIps: others }] of plan.desired.peers)
+          for (const one of allowedIps)
+            for (const outer of others)
+              if (key !== other && owner.get(outer) !== undefined)
+                expect(cidrContains(outer, one), `${one} in ${outer}`).toBe(false)
+    })
+  })
+
+  test('nothing is steered into the tunnel that no peer holds', () => {
+    always(({ plan }) => {
+      const held = [...plan.desired.peers.values()].flatMap(({ allowedIps }) => [...allowedIps])
+      for (const { type, table, destination } of plan.desired.routes)
+        if (type === 'unicast' && table !== 3)
+          expect(
+            held.some(cidr => cidrContains(cidr, destination)),
+            destination,
+          ).toBe(true)
+    })
+  })
+
+  test('nothing of ours is steered into the tunnel, and no peer has our key', () => {
+    always(({ plan, view }) => {
+      expect(plan.desired.peers.has(privateKey(1).publicKey())).toBe(false)
+      const own = view.nodes.get(name(1))
+      const { owner } = claimCidrs(view.nodes.values(), podCidrSource, 4)
+      for (const cidr of own?.podCidrs ?? [])
+        if (owner.get(cidr) === name(1))
+          expect(plan.desired.routes.find(({ destination, table }) => destination === cidr && table === 1)?.type).toBe(
+            'throw',
+          )
+    })
+  })
+
+  test('every peer that is not encrypted says why', () => {
+    always(({ plan }) => {
+      for (const { reason } of plan.peers.values()) expect(reason).not.toBe('')
+    })
+  })
+
+  test('a plan that was carried out asks for nothing more', () => {
+    always(({ plan, view }) => {
+      const again = planFamily(plan.peers, view)
+      expect(again.desired.peers).toEqual(plan.desired.peers)
+      expect(again.desired.routes).toEqual(plan.desired.routes)
+    })
+  })
+})
+
+describe('a peer that lingers', () => {
+  test('keeps what it holds, but for what somebody else needs now', () => {
+    const before = settle([nodeRecord(1), nodeRecord(2), nodeRecord(3)])
+    const moved = nodeRecord(3, { podCidrs: [podCidr(3), podCidr(2)] })
+    const view = { ...before.view, nodes: viewOf([nodeRecord(1), moved]).nodes }
+    const plan = planFamily(before.plan.peers, view)
+    expect(plan.peers.get(name(2))?.phase).toBe('lingering')
+    const device = nthAddress(podCidr(2), 1)
+    expect([...(plan.desired.peers.get(publicKey(2))?.allowedIps ?? [])].sort()).toEqual([
+      '10.200.0.2/32',
+      `${device}/32`,
+    ])
+    expect(plan.desired.peers.get(publicKey(3))?.allowedIps.has(podCidr(2))).toBe(true)
+  })
+
+  test('is told that nothing is accepted and whether anything is still steered', () => {
+    const before = settle([nodeRecord(1), nodeRecord(2)])
+    const view = {
+      ...before.view,
+      nodes: viewOf([nodeRecord(1), nodeRecord(2, { announced: { 4: undefined, 6: undefined } })]).nodes,
+    }
+    const plan = planFamily(before.plan.peers, view)
+    expect(hellosOf(view, plan.peers).get(name(2))).toEqual({ accepts: undefined, steers: true })
+    const stopped = { ...view, kernel: { ...view.kernel, steered: new Set<Cidr>() } }
+    expect(hellosOf(stopped, plan.peers).get(name(2))).toEqual({ accepts: undefined, steers: false })
+  })
+})

@@ -1,0 +1,80 @@
+import { PrivateKey } from '#keys/private-key.ts'
+import type { PublicKey } from '#keys/public-key.ts'
+import { podCidrSource } from '#src/mesh/claims.ts'
+import type { FamilyView } from '#src/mesh/family-view.ts'
+import type { Announcement, NodeName, NodeRecord } from '#src/mesh/node-record.ts'
+import type { PeerStatus } from '#wg/device/device.ts'
+import { type Cidr, type Endpoint, nthAddress, parseAddress, parseCidr } from '#wg/ip.ts'
+import { CONFIG } from './world.ts'
+
+/** Keys by number, the same in every run. */
+export const privateKey = (number: number): PrivateKey => PrivateKey.fromBytes(new Uint8Array(32).fill(number))
+
+const publicKeys = new Map<number, PublicKey>()
+
+export function publicKey(number: number): PublicKey {
+  const known = publicKeys.get(number) ?? privateKey(number).publicKey()
+  publicKeys.set(number, known)
+  return known
+}
+
+export const name = (index: number): NodeName => `node-${index}` as NodeName
+
+export const podCidr = (index: number): Cidr => parseCidr(`10.244.${index}.0/24`)
+
+/** What a Podveil node of this number says of itself, unless told otherwise. */
+export function announcement(index: number, fields: Partial<Announcement> = {}): Announcement {
+  return {
+    publicKey: publicKey(index),
+    interfaceAddress: nthAddress(podCidr(index), 1),
+    port: 51820,
+    hello: 1,
+    ...fields,
+  }
+}
+
+export function nodeRecord(index: number, fields: Partial<NodeRecord> = {}): NodeRecord {
+  return {
+    name: name(index),
+    uid: `uid-${index}`,
+    createdAt: 1_000 + index,
+    addresses: [parseAddress(`10.200.0.${index}`)],
+    podCidrs: [podCidr(index)],
+    announced: { 4: announcement(index), 6: undefined },
+    faults: [],
+    ...fields,
+  }
+}
+
+export const peerStatus = (key: PublicKey, fields: Partial<PeerStatus> = {}): PeerStatus => ({
+  publicKey: key,
+  endpoint: undefined,
+  allowedIps: new Set(),
+  persistentKeepalive: 0,
+  latestHandshake: 0n,
+  rxBytes: 0n,
+  txBytes: 0n,
+  ...fields,
+})
+
+export const endpointOf = (index: number, port = 51820): Endpoint => ({
+  address: parseAddress(`10.200.0.${index}`),
+  port,
+})
+
+/** What node 1 looks at, with nothing in its kernel unless told otherwise. */
+export function viewOf(records: Iterable<NodeRecord>, fields: Partial<FamilyView> = {}): FamilyView {
+  return {
+    family: 4,
+    now: 1_000,
+    self: name(1),
+    nodes: new Map(Array.from(records, record => [record.name, record])),
+    cidrSource: podCidrSource,
+    enabled: true,
+    config: CONFIG,
+    key: privateKey(1),
+    kernel: { up: true, peers: new Map(), steered: new Set() },
+    hellos: new Map(),
+    ...fields,
+  }
+}
