@@ -20,6 +20,8 @@ export class GuardKeeper {
   readonly #log: Logger
   readonly #files: GuardFiles
   #armed: Record<Family, Set<NodeName>> | undefined
+  /** Families that were encrypted when the guard was last closed, and stay so while it is. */
+  #held: Readonly<Record<Family, boolean>> = { 4: false, 6: false }
   #told = ''
   #toldAt = Number.NEGATIVE_INFINITY
 
@@ -50,8 +52,13 @@ export class GuardKeeper {
       this.#tell(refusal, REMIND)
       return { mode: 'off', keepsOn: [], refusals: [refusal] }
     }
-    const running = { 4: own.announced[4] !== undefined, 6: own.announced[6] !== undefined }
+    // Annotations may have been removed by whoever turned encryption off.
+    const running = {
+      4: own.announced[4] !== undefined || this.#held[4],
+      6: own.announced[6] !== undefined || this.#held[6],
+    }
     const decision = decideGuard(podveil, this.switches, running, supernetsKnown(podveil, nodes.values()))
+    this.#held = decision.mode === 'enforce' ? this.enabled(decision) : { 4: false, 6: false }
     this.#tell(decision.refusals.join('; '), Number.POSITIVE_INFINITY)
     return decision
   }
