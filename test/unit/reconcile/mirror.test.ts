@@ -1,0 +1,126 @@
+import { describe, expect, test } from 'vitest'
+import { parseAddress, parseCidr } from '#wg/ip.ts'
+import { Mirror, type Verdict } from '#wg/reconcile/mirror.ts'
+import { routeOf, ruleOf } from '#wg/reconcile/routes.ts'
+import type { Link } from '#wg/rtnetlink/link.ts'
+import type { RouteEvent } from '#wg/rtnetlink/monitor.ts'
+import { type Route, routeSlot } from '#wg/rtnetlink/route.ts'
+import { peerStatus, publicKey } from '../mesh/records.ts'
+
+const LINK: Link = { index: 7, name: 'wireguard.cali', mtu: 1440, up: true, lowerUp: true, operState: 'unknown' }
+const ADDRESS = parseAddress('10.244.1.1')
+const ROUTE = routeOf({ table: 1, destination: parseCidr('10.244.2.0/24'), type: 'unicast' }, 7, 80)
+const RULE = ruleOf(4, {
+  ...{ priority: 99, table: 1, invert: true, fwmark: 8, fwmask: 8 },
+  ...{ source: undefined, outputInterface: undefined },
+})
+
+/** Of a device that is up, with one address, one route and one rule. */
+function mirrored(): Mirror {
+  const mirror = new Mirror({ family: 4, deviceName: 'wireguard.cali', tables: new Set([1, 2]) })
+  mirror.link = LINK
+  mirror.addresses.add(ADDRESS)
+  mirror.routes.set(routeSlot(ROUTE), ROUTE)
+  mirror.rules = [RULE]
+  return mirror
+}
+
+const address = (
+  change: 'added' | 'removed',
+  fields: { ifindex?: number; address?: typeof ADDRESS } = {},
+): RouteEvent => ({
+  kind: 'address',
+  change,
+  object: { ifindex: 7, address: ADDRESS, prefixLength: 32, scope: 0, flags: 0, ...fields },
+})
+
+const link = (change: 'added' | 'removed', fields: Partial<Link> = {}): RouteEvent => ({
+  kind: 'link',
+  change,
+  object: { ...LINK, ...fields },
+})
+
+const route = (change: 'added' | 'removed', fields: Partial<Route> = {}): RouteEvent => ({
+  kind: 'route',
+  change,
+  object: { ...ROUTE, ...fields },
+})
+
+const FOREIGN = { foreign: expect.any(String) as string }
+
+describe('an event about', () => {
+  test.each<[string, RouteEvent, Verdict | typeof FOREIGN]>([
+    ['our device, as it is known', link('added'), 'expected'],
+    ['our device, which is down', link('added', { up: false }), 'look-again'],
+    ['our device, with another MTU', link('added', { mtu: 1300 }), 'look-again'],
+    ['our device, with another index', link('added', { index: 8 }), 'look-again'],
+    ['our device, which is gone', link('removed', { up: false }), FOREIGN],
+    ['an earlier device of our name, which is gone', link('removed', { index: 6 }), 'expected'],
+    ['another device', link('removed', { index: 3, name: 'eth0' }), 'expected'],
+    ['our address, which is gone', address('removed'), FOREIGN],
+    ['our address, which is there', address('added'), 'expected'],
+    ['somebody else’s address', address('removed', { ifindex: 3 }), 'expected'],
+    ['an address that we have taken away', address('removed', { address: parseAddress('10.9.9.9') }), 'expected'],
+    ['our route, as it is known', route('added'), 'expected'],
+    ['our route, which is gone', route('removed'), FOREIGN],
+    ['our route, replaced by another', route('added', { type: 'throw' }), FOREIGN],
+    ['a route beside ours', route('added', { metric: 50 }), FOREIGN],
+    ['a route that we have replaced, which is gone', route('removed', { type: 'blackhole' }), 'expected'],
+    ['a route of another table', route('added', { table: 254 }), 'expected'],
+    ['a route of the other family', route('added', { destination: parseCidr('fd00::/64') }), 'expected'],
+    ['our rule, as it is known', { kind: 'rule', change: 'added', object: RULE }, 'expected'],
+    ['our rule, which is gone', { kind: 'rule', change: 'removed', object: RULE }, FOREIGN],
+    [
+      'a rule of somebody else to our table',
+      { kind: 'rule', change: 'added', object: { ...RULE, priority: 50 } },
+      FOREIGN,
+    ],
+    ['a rule to another table', { kind: 'rule', change: 'added', object: { ...RULE, table: 254 } }, 'expected'],
+    ['a rule of the other family', { kind: 'rule', change: 'added', object: { ...RULE, family: 6 } }, 'expected'],
+  ])('%s', (_, event, verdict) => {
+    expect(mirrored().noteEvent(event)).toEqual(verdict)
+  })
+
+  test('what somebody else did is told once: its echo is no news', () => {
+    const mirror = mirrored()
+    for (const event of [address('removed'), route('removed'), route('added', { metric: 9 })]) {
+      expect(mirror.noteEvent(event)).toEqual(FOREIGN)
+      expect(mirror.noteEvent(event)).toBe('expected')
+    }
+  })
+
+  test('what we are about to write is noted before, so that its event is no news', () => {
+    const mirror = mirrored()
+    mirror.routes.delete(routeSlot(ROUTE))
+    expect(mirror.noteEvent(route('removed'))).toBe('expected')
+    mirror.rules = []
+    expect(mirror.noteEvent({ kind: 'rule', change: 'removed', object: RULE })).toBe('expected')
+  })
+})
+
+describe('what the device says', () => {
+  test('takes the place of what was known of its peers, and forgets endpoints of those that are gone', () => {
+    const mirror = mirrored()
+    const endpoint = { address: parseAddress('10.200.0.2'), port: 51820 }
+    for (const key of [2, 3]) mirror.notePeer({ kind: 'set', publicKey: publicKey(key), endpoint })
+    const peers = new Map([[publicKey(2), peerStatus(publicKey(2), { endpoint })]])
+    const status = {
+      name: 'wireguard.cali',
+      publicKey: undefined,
+      privateKey: undefined,
+      listenPort: 0,
+      fwmark: 0,
+      peers,
+    }
+    mirror.noteDevice(status)
+    expect([...mirror.peers.keys()]).toEqual([publicKey(2)])
+    expect([...mirror.writtenEndpoints.keys()]).toEqual([publicKey(2)])
+  })
+
+  test('that it is gone leaves nothing', () => {
+    const mirror = mirrored()
+    mirror.notePeer({ kind: 'set', publicKey: publicKey(2) })
+    mirror.noteDevice(undefined)
+    expect([mirror.device, mirror.peers.size, mirror.writtenEndpoints.size]).toEqual([undefined, 0, 0])
+  })
+})

@@ -1,0 +1,144 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { parseCidr } from '#wg/ip.ts'
+import type { DesiredRoute, DesiredRule } from '#wg/reconcile/desired.ts'
+import { diffRoutes, diffRules, routeOf, ruleOf } from '#wg/reconcile/routes.ts'
+import { type Route, routeSlot } from '#wg/rtnetlink/route.ts'
+import { type Rule, sameRule } from '#wg/rtnetlink/rule.ts'
+
+const DEVICE = 7
+const RTPROT_KERNEL = 2
+const PROTOCOL = 80
+
+const route = (fields: Partial<DesiredRoute> = {}, device = DEVICE): Route =>
+  routeOf({ table: 1, destination: parseCidr('10.244.2.0/24'), type: 'unicast', ...fields }, device, PROTOCOL)
+
+const rule = (fields: Partial<DesiredRule> = {}): Rule =>
+  ruleOf(4, {
+    ...{ priority: 99, table: 1, invert: true, fwmark: 0x200000, fwmask: 0x200000 },
+    ...{ source: undefined, outputInterface: undefined },
+    ...fields,
+  })
+
+const table = (...routes: Route[]): Map<string, Route> => new Map(routes.map(one => [routeSlot(one), one]))
+
+describe('routes', () => {
+  test.each<[string, Route[], Route[], Route[], Route[]]>([
+    ['as they must be are not touched', [route()], [route()], [], []],
+    ['that are missing are put', [route()], [], [route()], []],
+    ['that nobody wants are taken away', [], [route()], [], [route()]],
+    [
+      'from throw to unicast are put in the place of the other, which is not taken away first',
+      [route()],
+      [route({ type: 'throw' })],
+      [route()],
+      [],
+    ],
+    ['to a device that was made anew are put again', [route()], [route({}, 6)], [route()], []],
+    ['with another MTU are put', [route({ mtu: 1300 })], [route()], [route({ mtu: 1300 })], []],
+    ['by somebody else’s protocol are put', [route()], [{ ...route(), protocol: 3 }], [route()], []],
+    [
+      'beside ours with another metric are taken away',
+      [route()],
+      [route(), { ...route(), metric: 50 }],
+      [],
+      [{ ...route(), metric: 50 }],
+    ],
+  ])('%s', (_, desired, actual, missing, surplus) => {
+    expect(diffRoutes(desired, table(...actual))).toEqual({ missing, surplus })
+  })
+
+  test('a throw has no device, whatever the device is', () => {
+    expect(route({ type: 'throw' }).device).toBeUndefined()
+    expect(diffRoutes([route({ type: 'throw' })], table(route({ type: 'throw' }, 6))).missing).toEqual([])
+  })
+
+  const some = fc
+    .uniqueArray(
+      fc.record({
+        destination: fc.constantFrom(
+          ...['10.244.1.0/24', '10.244.2.0/24', '10.244.0.0/16', 'fd00::/64'].map(parseCidr),
+        ),
+        table: fc.constantFrom(1, 2, 300),
+        type: fc.constantFrom('unicast' as const, 'throw' as const),
+        device: fc.constantFrom(6, DEVICE),
+      }),
+      { selector: ({ destination, table: number }) => `${destination} ${number}` },
+    )
+    .map(all => all.map(({ device, ...fields }) => route(fields, device)))
+
+  test('what is put and taken away makes the one of the other, and a destination that both have is never without a route', () => {
+    fc.assert(
+      fc.property(some, some, (desired, there) => {
+        const actual = table(...there)
+        const { missing, surplus } = diffRoutes(desired, actual)
+        const both = desired.map(routeSlot).filter(slot => actual.has(slot))
+        for (const one of missing) actual.set(routeSlot(one), one)
+        for (const one of surplus) {
+          actual.delete(routeSlot(one))
+          for (const slot of both) expect(actual.has(slot)).toBe(true)
+        }
+        expect(actual).toEqual(table(...desired))
+        expect(diffRoutes(desired, actual)).toEqual({ missing: [], surplus: [] })
+      }),
+    )
+  })
+})
+
+describe('rules', () => {
+  test.each<[string, Rule[], Rule[], Rule[], Rule[]]>([
+    ['as they must be are not touched', [rule()], [rule()], [], []],
+    [
+      'at another priority come before the old one goes',
+      [rule({ priority: 100 })],
+      [rule()],
+      [rule({ priority: 100 })],
+      [rule()],
+    ],
+    [
+      'of somebody else in our table go',
+      [rule()],
+      [rule(), rule({ fwmark: 1, fwmask: 1 })],
+      [],
+      [rule({ fwmark: 1, fwmask: 1 })],
+    ],
+    [
+      'without our protocol are not ours',
+      [rule()],
+      [{ ...rule(), protocol: 3 }],
+      [rule()],
+      [{ ...rule(), protocol: 3 }],
+    ],
+  ])('%s', (_, desired, actual, missing, surplus) => {
+    expect(diffRules(desired, actual)).toEqual({ missing, surplus })
+  })
+
+  test('are the kernel’s own by their protocol, so that no network manager removes them as foreign', () => {
+    expect(rule().protocol).toBe(RTPROT_KERNEL)
+  })
+
+  const some = fc
+    .array(
+      fc.record({
+        priority: fc.constantFrom(98, 99, 100),
+        table: fc.constantFrom(1, 2, 3),
+        invert: fc.boolean(),
+        fwmask: fc.constantFrom(0, 0x200000),
+        source: fc.constantFrom(undefined, parseCidr('10.244.1.0/24')),
+        outputInterface: fc.constantFrom(undefined, 'wireguard.cali'),
+      }),
+    )
+    .map(all => all.map(rule))
+    .map(all => all.filter((one, index) => all.findIndex(other => sameRule(one, other)) === index))
+
+  test('what is added and removed makes the one of the other', () => {
+    fc.assert(
+      fc.property(some, some, (desired, actual) => {
+        const { missing, surplus } = diffRules(desired, actual)
+        const after = [...actual, ...missing].filter(one => !surplus.includes(one))
+        expect(diffRules(desired, after)).toEqual({ missing: [], surplus: [] })
+        expect(after).toHaveLength(desired.length)
+      }),
+    )
+  })
+})
