@@ -40,7 +40,6 @@ describeLab('an agent that cannot start', meshNeeds, () => {
       said: /missing.* cannot be read .*--kubeconfig.*KUBECONFIG/,
     },
     { what: 'is no kubeconfig', name: 'garbage', text: '{{{ not a kubeconfig', said: /garbage.* is not a kubeconfig/ },
-    { what: 'is empty', name: 'empty', text: '', said: /empty.* is not a kubeconfig/ },
   ])('says in one line what to do, and ends with 1, where its kubeconfig $what', async ({ name, text, said }) => {
     await withLab({ agents: false, nodes: 1 }, async lab => {
       const node = nodeOf(lab, 1)

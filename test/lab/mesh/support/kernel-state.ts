@@ -8,17 +8,28 @@ import { onNode } from './with-mesh.ts'
  * handshakes, lifetimes.
  */
 export async function kernelState(node: LabNode): Promise<Record<string, string>> {
-  const show = (script: string) => onNode(node, script)
+  const script = Object.values(SHOWN).join(`; echo "${SEPARATOR}"; `)
+  const parts = (await onNode(node, script)).split(`${SEPARATOR}\n`)
+  const shown = Object.fromEntries(Object.keys(SHOWN).map((name, i) => [name, parts[i] ?? '']))
   return {
-    rules: await show('ip -4 rule; ip -6 rule'),
-    routes: await show('ip -4 route show table all; ip -6 route show table all'),
-    addresses: withoutLifetimes(await show('ip address')),
-    links: await show('ip -d link'),
-    wireguard: withoutTraffic(await show('wg show all dump')),
-    filter: (await show('nft list ruleset')).replaceAll(/packets \d+ bytes \d+/g, ''),
-    sysctls: await show('sysctl net.ipv4.conf.all.src_valid_mark; sysctl -a 2>/dev/null | grep rp_filter'),
+    ...shown,
+    addresses: withoutLifetimes(shown.addresses ?? ''),
+    wireguard: withoutTraffic(shown.wireguard ?? ''),
+    filter: (shown.filter ?? '').replaceAll(/packets \d+ bytes \d+/g, ''),
   }
 }
+
+/** One shell for all of them: entering a node takes longer than asking it. */
+const SHOWN = {
+  rules: 'ip -4 rule; ip -6 rule',
+  routes: 'ip -4 route show table all; ip -6 route show table all',
+  addresses: 'ip address',
+  links: 'ip -d link',
+  wireguard: 'wg show all dump',
+  filter: 'nft list ruleset',
+  sysctls: 'cd /proc/sys/net/ipv4/conf; grep . all/src_valid_mark */rp_filter',
+} as const
+const SEPARATOR = '--- next'
 
 /** The same once all has been learned: the guard learns a little later than the routes that the other side steers as well. */
 export async function settledState(node: LabNode): Promise<Record<string, string>> {

@@ -16,7 +16,7 @@ export const profile = {
   switches: long || !inVm ? 10 : 3,
   fewSwitches: long ? 10 : 2,
   /** Milliseconds for which traffic is watched while nothing changes. */
-  watchMs: long ? 5_000 : 1_000,
+  watchMs: long ? 5_000 : inVm ? 1_000 : 500,
 } as const
 
 /** How much longer everything may take where the processor is emulated. */
