@@ -21,6 +21,7 @@ import { basename, dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Writable } from 'node:stream'
 import { findProgram, needProgram } from '../tools/programs.ts'
+import { Skip } from '../tools/skip.ts'
 import { cpio, type Entry } from './cpio.ts'
 import type { FetchedKernel } from './kernels.ts'
 
@@ -77,8 +78,15 @@ export function needPrograms(): Programs {
       '/usr/lib/qemu/virtiofsd',
       'virtiofsd',
     ),
-    busybox: needProgram('busybox-static', 'busybox'),
+    busybox: staticBusybox(),
   }
+}
+
+/** The initramfs has no libraries. The package `busybox` has the same path and wants some. */
+function staticBusybox(): string {
+  const path = needProgram('busybox-static', 'busybox')
+  if (readFileSync(path).includes('/ld-linux')) throw new Skip(`${path} is not static: apt-get install busybox-static`)
+  return path
 }
 
 export async function boot(machine: Machine, programs: Programs): Promise<Outcome> {
