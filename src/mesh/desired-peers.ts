@@ -28,8 +28,10 @@ export function desiredPeers(view: FamilyView, states: PeerStates, cidrs: CidrCl
       allowedIps: node ? addressesOf(node, view.family, cidrs, view.cidrSource) : new Set(),
       persistentKeepalive: silent ? provoke : view.config.persistentKeepalive,
     })
+    // Whoever has the key of a candidate shows by its endpoint where he is; set back, a handshake from elsewhere would
+    // pass for one from the node.
     if (state.phase !== 'lingering' && state.candidate !== undefined)
-      peers.set(state.candidate, { ...to, allowedIps: new Set(), persistentKeepalive: provoke })
+      peers.set(state.candidate, { ...to, mayRoamTo: 'anywhere', allowedIps: new Set(), persistentKeepalive: provoke })
   }
   return keepWhatLingers(view, states, peers)
 }

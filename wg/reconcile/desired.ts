@@ -17,8 +17,11 @@ export interface DesiredDevice {
 export interface DesiredPeer {
   /** Where to send before the peer has been heard; undefined leaves the endpoint to be learned. */
   readonly endpoint: Endpoint | undefined
-  /** A learned endpoint at one of these addresses is left alone; at any other it is set back. */
-  readonly mayRoamTo: ReadonlySet<IpAddress>
+  /**
+   * A learned endpoint at one of these addresses is left alone; at any other it is set back. `anywhere`: it is written when
+   * the peer is made and never after, so that it tells where the peer's handshake came from.
+   */
+  readonly mayRoamTo: ReadonlySet<IpAddress> | 'anywhere'
   readonly allowedIps: ReadonlySet<Cidr>
   /** Seconds; 0 is off. */
   readonly persistentKeepalive: number

@@ -72,6 +72,7 @@ function endpointToWrite(
   written: Endpoint | undefined,
 ): Endpoint | undefined {
   if (!endpoint || sameEndpoint(endpoint, actual)) return undefined
+  if (mayRoamTo === 'anywhere') return actual ? undefined : endpoint
   if (!actual || !mayRoamTo.has(actual.address)) return endpoint
   return written && !sameEndpoint(endpoint, written) ? endpoint : undefined
 }
