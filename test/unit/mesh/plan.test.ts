@@ -8,7 +8,18 @@ import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import type { PeerStates } from '#src/mesh/peer-machine.ts'
 import { type FamilyPlan, hellosOf, planFamily } from '#src/mesh/plan.ts'
 import { type Cidr, cidrContains, hostCidr, nthAddress, parseAddress, parseCidr } from '#wg/ip.ts'
-import { announcement, name, nodeRecord, peerStatus, podCidr, privateKey, publicKey, viewOf } from './records.ts'
+import { diffPeers } from '#wg/reconcile/peers.ts'
+import {
+  announcement,
+  endpointOf,
+  name,
+  nodeRecord,
+  peerStatus,
+  podCidr,
+  privateKey,
+  publicKey,
+  viewOf,
+} from './records.ts'
 
 /** Plans until nothing changes, over a kernel that takes whatever it is told and peers that prove themselves. */
 function settle(records: readonly NodeRecord[], proven: (node: NodeName) => boolean = () => true): Settled {
@@ -171,6 +182,39 @@ describe('keys that are not to be believed', () => {
     const after = planFamily(seen.peers, { ...before.view, nodes: viewOf([nodeRecord(1), renewed, thief]).nodes })
     expect(after.peers.get(name(2))).toMatchObject({ phase: 'encrypting', key: publicKey(2), candidate: publicKey(9) })
     expect(after.peers.get(name(3))?.phase).toBe('absent')
+  })
+
+  test('one of somebody elsewhere is never taken for the node’s, however often its endpoint is looked at', () => {
+    const before = settle([nodeRecord(1), nodeRecord(2)])
+    const forged = publicKey(9)
+    const records = [
+      nodeRecord(1),
+      nodeRecord(2, { announced: { 4: announcement(2, { publicKey: forged }), 6: undefined } }),
+    ]
+    let { peers } = before.plan
+    let view: FamilyView = { ...before.view, nodes: viewOf(records).nodes }
+    const device = new Map(view.kernel.peers)
+    for (let round = 0; round < 6; round++) {
+      const { desired, peers: next } = planFamily(peers, view)
+      peers = next
+      const { additions } = diffPeers(desired.peers, device, new Map())
+      for (const change of additions)
+        if (change.kind === 'set') {
+          const peer = device.get(change.publicKey) ?? peerStatus(change.publicKey)
+          device.set(change.publicKey, { ...peer, endpoint: change.endpoint ?? peer.endpoint })
+        }
+      // He shakes hands once, from where he is.
+      if (round === 1) device.set(forged, peerStatus(forged, { latestHandshake: 7n, endpoint: endpointOf(66) }))
+      // And writes another port to the Node, which would have the endpoint written anew.
+      const port = round < 3 ? 51820 : 51822
+      const moved = nodeRecord(2, { announced: { 4: announcement(2, { publicKey: forged, port }), 6: undefined } })
+      view = {
+        ...view,
+        nodes: viewOf([nodeRecord(1), moved]).nodes,
+        kernel: { ...view.kernel, peers: new Map(device) },
+      }
+    }
+    expect(peers.get(name(2))).toMatchObject({ phase: 'encrypting', key: publicKey(2), candidate: forged })
   })
 
   test('two newcomers with one key: the older has it, on every node alike', () => {

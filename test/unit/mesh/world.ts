@@ -1,6 +1,5 @@
 import { PrivateKey } from '#keys/private-key.ts'
 import type { PublicKey } from '#keys/public-key.ts'
-import { Conversation } from '#src/hello/conversation.ts'
 import type { HelloMessage } from '#src/hello/message.ts'
 import { adoptPeers } from '#src/mesh/adopt.ts'
 import { podCidrSource } from '#src/mesh/claims.ts'
@@ -10,11 +9,13 @@ import type { Announcement, NodeName, NodeRecord } from '#src/mesh/node-record.t
 import type { PeerState, PeerStates } from '#src/mesh/peer-machine.ts'
 import { type FamilyPlan, hellosOf, planFamily } from '#src/mesh/plan.ts'
 import type { PeerStatus } from '#wg/device/device.ts'
-import { type Cidr, type IpAddress, nthAddress, parseAddress, parseCidr } from '#wg/ip.ts'
+import { type Cidr, type Endpoint, hostCidr, type IpAddress, nthAddress, parseAddress, parseCidr } from '#wg/ip.ts'
 import { diffPeers } from '#wg/reconcile/peers.ts'
+import { Talk } from './talk.ts'
 
-/** Keys in the order of their text, so that a test knows who speaks first. */
-const KEYS = [1, 2, 3, 4, 5, 6].map(fill => PrivateKey.fromBytes(new Uint8Array(32).fill(fill * 16)))
+/** One for each node, then those that they take when they have lost theirs. */
+const KEYS = [1, 2, 3, 4, 5, 6, 7, 8].map(fill => PrivateKey.fromBytes(new Uint8Array(32).fill(fill * 16)))
+const SPARE = 4
 
 export const CONFIG: FamilyConfig = {
   interfaceName: 'wireguard.cali',
@@ -27,9 +28,12 @@ export const CONFIG: FamilyConfig = {
   routeProtocol: 3,
 }
 
-interface Letter {
-  readonly from: WorldNode
+export interface Letter {
+  readonly from: NodeName
+  /** The sender's key at that time. */
+  readonly as: PublicKey
   readonly to: IpAddress
+  /** The receiver's key, as the sender knew it. */
   readonly key: PublicKey
   readonly message: HelloMessage
 }
@@ -48,9 +52,13 @@ export class WorldNode {
   up = false
   states: PeerStates | undefined
   plan: FamilyPlan | undefined
-  conversations = new Map<NodeName, Conversation>()
+  conversations = new Map<NodeName, Talk>()
+  /** Keys that it had and lost. */
+  readonly lostKeys = new Set<PublicKey>()
+  readonly #index: number
 
   constructor(index: number) {
+    this.#index = index
     this.name = `node-${index}` as NodeName
     this.podCidr = parseCidr(`10.244.${index}.0/24`)
     this.address = parseAddress(`10.200.0.${index}`)
@@ -61,6 +69,35 @@ export class WorldNode {
 
   get deviceAddress(): IpAddress {
     return nthAddress(this.podCidr, 1) ?? this.address
+  }
+
+  /** The machine comes back without its disk: nothing in its kernel, and another key. */
+  loseKey(): void {
+    const spare = KEYS[this.#index + SPARE]
+    if (!spare) throw new RangeError('no spare key')
+    this.lostKeys.add(this.key.publicKey())
+    this.key = spare
+    this.peers.clear()
+    this.routes.clear()
+    this.up = false
+    this.states = undefined
+    this.plan = undefined
+    this.conversations = new Map()
+  }
+
+  clone(): WorldNode {
+    const copy = new WorldNode(this.#index)
+    copy.key = this.key
+    copy.enabled = this.enabled
+    for (const [name, record] of this.seen) copy.seen.set(name, record)
+    for (const [key, peer] of this.peers) copy.peers.set(key, peer)
+    for (const cidr of this.routes) copy.routes.add(cidr)
+    for (const key of this.lostKeys) copy.lostKeys.add(key)
+    copy.up = this.up
+    copy.states = this.states
+    copy.plan = this.plan
+    copy.conversations = new Map([...this.conversations].map(([name, talk]) => [name, talk.clone()]))
+    return copy
   }
 
   record(announced: Announcement | undefined): NodeRecord {
@@ -79,6 +116,9 @@ export class WorldNode {
 /** What a breach of the promise looks like. */
 export class Loss extends Error {}
 
+/** The agent dies here. */
+class Crash extends Error {}
+
 /** Some nodes, an API server that shows changes late, and a network that delays and loses hellos. */
 export class World {
   readonly nodes: WorldNode[]
@@ -89,6 +129,8 @@ export class World {
   now = 1_000
   readonly #careless: boolean
   #session = 1n
+  /** Writes to a kernel that are still made before an agent dies. */
+  #writesLeft = Number.POSITIVE_INFINITY
 
   /** @param careless steers on sight of a key, without proof */
   constructor(count: number, careless = false) {
@@ -96,6 +138,50 @@ export class World {
     this.nodes = Array.from({ length: count }, (_, i) => new WorldNode(i + 1))
     for (const node of this.nodes) this.api.set(node.name, node.record(undefined))
     for (const node of this.nodes) for (const [name, record] of this.api) node.seen.set(name, record)
+  }
+
+  clone(): World {
+    const copy = new World(0, this.#careless)
+    copy.nodes.push(...this.nodes.map(node => node.clone()))
+    for (const [name, record] of this.api) copy.api.set(name, record)
+    for (const [name, announced] of this.patches) copy.patches.set(name, announced)
+    copy.letters = [...this.letters]
+    copy.now = this.now
+    copy.#session = this.#session
+    return copy
+  }
+
+  /** A pass in the midst of which the agent dies, with so many writes made, and comes back. */
+  crash(node: WorldNode, writes: number): void {
+    this.#writesLeft = writes
+    try {
+      this.pass(node)
+    } catch (error) {
+      if (!(error instanceof Crash)) throw error
+    } finally {
+      this.#writesLeft = Number.POSITIVE_INFINITY
+    }
+    this.restart(node)
+  }
+
+  /** Two devices that have each other's key as a peer shake hands, as a keepalive makes them. */
+  handshake(one: WorldNode, other: WorldNode): void {
+    const [mine, theirs] = [one.peers.get(other.key.publicKey()), other.peers.get(one.key.publicKey())]
+    if (!one.up || !other.up || !mine || !theirs) return
+    one.peers.set(mine.publicKey, { ...mine, latestHandshake: BigInt(this.now), endpoint: endpointOf(other) })
+    other.peers.set(theirs.publicKey, { ...theirs, latestHandshake: BigInt(this.now), endpoint: endpointOf(one) })
+  }
+
+  /** A node loses its disk and its kernel, and starts anew. */
+  loseKey(node: WorldNode): void {
+    node.loseKey()
+    this.restart(node)
+  }
+
+  /** Somebody else writes a key to a Node. */
+  forge(node: WorldNode, publicKey: PublicKey): void {
+    const announced = this.api.get(node.name)?.announced[4]
+    if (announced) this.api.set(node.name, node.record({ ...announced, publicKey }))
   }
 
   /** One pass of a node's agent, its writes in the order in which the reconciler makes them. */
@@ -146,17 +232,10 @@ export class World {
     if (!letter) return
     this.letters.splice(index, 1)
     const receiver = this.nodes.find(node => node.deviceAddress === letter.to && node.key.publicKey() === letter.key)
-    const sender = letter.from
-    const tunnel = receiver?.peers.get(sender.key.publicKey())
-    if (!receiver?.up || !tunnel?.allowedIps.has(`${sender.deviceAddress}/32` as Cidr)) return
-    for (const [one, other] of [
-      [receiver, sender],
-      [sender, receiver],
-    ] as const) {
-      const peer = one.peers.get(other.key.publicKey())
-      if (peer && peer.latestHandshake === 0n)
-        one.peers.set(peer.publicKey, { ...peer, latestHandshake: BigInt(this.now) })
-    }
+    const sender = this.nodes.find(node => node.name === letter.from)
+    const tunnel = receiver?.peers.get(letter.as)
+    if (!sender || !receiver?.up || !tunnel?.allowedIps.has(hostCidr(sender.deviceAddress))) return
+    if (tunnel.latestHandshake === 0n) this.handshake(receiver, sender)
     const state = receiver.states?.get(sender.name)
     if (state && state.phase !== 'absent' && state.helloAddress === sender.deviceAddress)
       receiver.conversations.get(sender.name)?.hear(letter.message, state.key, this.now)
@@ -168,6 +247,8 @@ export class World {
       for (const node of this.nodes) this.pass(node)
       for (const node of this.nodes) this.publish(node)
       for (const node of this.nodes) for (const other of this.nodes) this.watch(node, other)
+      // A key that waits for its handshake is sent keepalives.
+      for (const node of this.nodes) for (const other of this.nodes) if (node !== other) this.handshake(node, other)
       while (this.letters.length > 0) this.deliver(0)
       this.now += 1_000
     }
@@ -183,8 +264,11 @@ export class World {
     for (const from of this.nodes) {
       for (const to of this.nodes) {
         if (from === to || !this.steers(from, to)) continue
+        const held = [...from.peers.values()].find(({ allowedIps }) => allowedIps.has(to.podCidr))?.publicKey
+        // A node that lost its key loses what is sent to it until the new one has completed a handshake; the design names it.
+        if (held !== undefined && to.lostKeys.has(held)) continue
         const accepts = to.up && to.peers.get(from.key.publicKey())?.allowedIps.has(from.podCidr)
-        const sends = from.peers.get(to.key.publicKey())?.allowedIps.has(to.podCidr)
+        const sends = held === to.key.publicKey()
         if (!accepts) throw new Loss(`${from.name} steers to ${to.name}, which does not accept`)
         if (!sends) throw new Loss(`${from.name} steers to ${to.name} without a peer that takes it`)
       }
@@ -211,6 +295,7 @@ export class World {
   }
 
   #write(change: () => void): void {
+    if (this.#writesLeft-- <= 0) throw new Crash()
     change()
     this.check()
   }
@@ -239,14 +324,23 @@ export class World {
     for (const [name, content] of hellos) {
       const state = node.states?.get(name)
       if (!state || state.phase === 'absent' || state.helloAddress === undefined) continue
-      const conversation = node.conversations.get(name) ?? new Conversation(this.#session++)
+      const conversation = node.conversations.get(name) ?? new Talk(this.#session++)
       node.conversations.set(name, conversation)
       conversation.say(content, this.now)
       const message = conversation.nextAt <= this.now ? conversation.take(this.now) : undefined
-      if (message) this.letters.push({ from: node, to: state.helloAddress, key: state.key, message })
+      if (message)
+        this.letters.push({
+          from: node.name,
+          as: node.key.publicKey(),
+          to: state.helloAddress,
+          key: state.key,
+          message,
+        })
     }
   }
 }
+
+const endpointOf = ({ address }: WorldNode): Endpoint => ({ address, port: CONFIG.listenPort })
 
 const believe = (state: PeerState): PeerState =>
   state.phase === 'accepting' ? { ...state, phase: 'encrypting', reason: 'on sight of its key' } : state
