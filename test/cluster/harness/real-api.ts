@@ -90,6 +90,13 @@ export class RealApi implements AsyncDisposable {
     return new LabApi(this.#access(token))
   }
 
+  /** To stop and continue it, say. @throws LabError when it does not run */
+  get pid(): number {
+    const running = this.#server.process
+    if (running) return running.pid
+    throw new LabError('ERR_LAB_API', 'the API server does not run')
+  }
+
   /** @param signal SIGKILL: as a crash */
   async stop(signal?: NodeJS.Signals): Promise<void> {
     await this.#server.stop(signal)

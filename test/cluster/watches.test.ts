@@ -1,0 +1,158 @@
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { ApiClient } from '#src/cluster/api-client.ts'
+import { inClusterCredentials } from '#src/cluster/in-cluster.ts'
+import { projectNode } from '#src/cluster/node-record.ts'
+import { Reflector } from '#src/cluster/reflector.ts'
+import { AGENT_MANIFESTS, AGENT_NAMESPACE, issueAgentToken } from '#src/lab/kube-apiserver/agents.ts'
+import { applyObjects, readManifests } from '#src/lab/kube-apiserver/apply.ts'
+import type { NodeRecord } from '#src/mesh/node-record.ts'
+import { waitFor } from '../lab/harness/wait-for.ts'
+import { type RecordingLogger, recordingLogger } from '../unit/cluster/support/recording-logger.ts'
+import { Scratch } from '../unit/cluster/support/scratch.ts'
+import { NODES, nodeObject } from './harness/agents.ts'
+import { noRealApi, RealApi } from './harness/real-api.ts'
+
+const LIMIT_MS = 90_000
+/** A bound on silence for the tests; the agent's own is longer. */
+const SILENCE_MS = 3_000
+
+describe.skipIf(noRealApi)(`an agent’s watch on kube-apiserver${noRealApi ? ` (${noRealApi})` : ''}`, () => {
+  let server: RealApi
+  let follower: Follower
+
+  beforeEach(async () => {
+    server = await RealApi.start()
+    await applyObjects(server.client, AGENT_MANIFESTS.flatMap(readManifests))
+    await makeNode('node-1', 1)
+    follower = await Follower.start(server, await issueAgentToken(server.client, 'node-1'))
+    await follower.sees(['node-1'])
+  })
+  afterEach(async () => {
+    await follower[Symbol.asyncDispose]()
+    await server[Symbol.asyncDispose]()
+  })
+
+  const makeNode = (name: string, index: number): Promise<unknown> =>
+    server.client.create(NODES, nodeObject(name, index))
+
+  /** A token is good for as long as its Pod is there; what is open stays open, so the server is started anew. */
+  const shutOut = async (): Promise<void> => {
+    const pod = `/api/v1/namespaces/${AGENT_NAMESPACE}/pods/podveil-agent-node-1`
+    await server.client.must('DELETE', `${pod}?gracePeriodSeconds=0`)
+    await server.restart()
+    await follower.complains(/401|unauthori[sz]ed/i)
+  }
+
+  test('tells what changes', async () => {
+    await makeNode('node-2', 2)
+    await follower.sees(['node-1', 'node-2'])
+    await server.client.delete(`${NODES}/node-1`)
+    await follower.sees(['node-2'])
+  })
+
+  test('keeps what it has while the server is killed, and has what changed when it is back', async () => {
+    await server.stop('SIGKILL')
+    await follower.complains(/trying again/)
+    await follower.sees(['node-1'])
+    await server.restart()
+    await makeNode('node-2', 2)
+    await follower.sees(['node-1', 'node-2'])
+  })
+
+  test('lists anew when history was compacted while it was shut out (410)', async () => {
+    await shutOut()
+    await makeNode('node-2', 2)
+    await server.client.delete(`${NODES}/node-1`)
+    await server.compact()
+    const lists = follower.lists
+    await follower.giveToken(await issueAgentToken(server.client, 'node-2'))
+    await follower.sees(['node-2'])
+    expect(follower.lists).toBeGreaterThan(lists)
+  })
+
+  test('notices a server that is silent without an end of its connections, and is current soon after it speaks again', async () => {
+    process.kill(server.pid, 'SIGSTOP')
+    const stopped = performance.now()
+    await follower.complains(/silent|no answer/)
+    expect(performance.now() - stopped).toBeLessThan(SILENCE_MS * 3)
+    await follower.sees(['node-1'])
+    process.kill(server.pid, 'SIGCONT')
+    await makeNode('node-2', 2)
+    await follower.sees(['node-1', 'node-2'])
+  })
+
+  test('goes on with the token that is on disk when the one before is no longer good', async () => {
+    await shutOut()
+    await follower.sees(['node-1'])
+    await follower.giveToken(await issueAgentToken(server.client, 'node-1'))
+    await makeNode('node-2', 2)
+    await follower.sees(['node-1', 'node-2'])
+  })
+})
+
+/** A reflector of Nodes with the credentials of a Pod, as an agent has it. */
+class Follower implements AsyncDisposable {
+  readonly #names = new Set<string>()
+  readonly #logger: RecordingLogger = recordingLogger()
+  readonly #scratch: Scratch
+  readonly #client: ApiClient
+  readonly #reflector: Reflector<NodeRecord>
+
+  private constructor(server: RealApi, scratch: Scratch) {
+    this.#scratch = scratch
+    const { hostname, port } = new URL(server.url)
+    const env = { KUBERNETES_SERVICE_HOST: hostname, KUBERNETES_SERVICE_PORT: port }
+    const credentials = inClusterCredentials({ env, directory: scratch.path })
+    this.#client = new ApiClient({ credentials, connectMs: SILENCE_MS, silenceMs: SILENCE_MS })
+    this.#reflector = new Reflector<NodeRecord>({
+      client: this.#client,
+      path: NODES,
+      silenceMs: SILENCE_MS,
+      project: projectNode,
+      logger: this.#logger,
+      handler: {
+        replaced: items => {
+          this.#names.clear()
+          for (const { name } of items.values()) this.#names.add(name)
+        },
+        upserted: ({ name }) => this.#names.add(name),
+        deleted: name => this.#names.delete(name),
+      },
+    })
+  }
+
+  static async start(server: RealApi, token: string): Promise<Follower> {
+    const scratch = await Scratch.make()
+    await scratch.write('ca.crt', server.ca)
+    const follower = new Follower(server, scratch)
+    await follower.giveToken(token)
+    follower.#reflector.start()
+    return follower
+  }
+
+  /** As a kubelet rotates it. */
+  async giveToken(token: string): Promise<void> {
+    await this.#scratch.write('token', token)
+  }
+
+  async sees(names: readonly string[]): Promise<void> {
+    const seen = (): string => [...this.#names].sort().join(' ')
+    await waitFor(() => seen() === names.join(' '), LIMIT_MS, `the Nodes ${names.join(' ')}`)
+  }
+
+  /** Times that it has asked for the whole collection. */
+  get lists(): number {
+    return this.#reflector.state.lists
+  }
+
+  /** Says so in its log. */
+  async complains(what: RegExp): Promise<void> {
+    await waitFor(() => this.#logger.lines.some(line => what.test(line)), LIMIT_MS, `a line that says ${what}`)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#reflector.stop()
+    this.#client.close()
+    await this.#scratch[Symbol.asyncDispose]()
+  }
+}
