@@ -1,0 +1,132 @@
+import { expect, test } from 'vitest'
+import type { Lab } from '#src/lab/lab.ts'
+import type { PairReport, TrafficReport } from '#src/lab/traffic.ts'
+import { tell } from '../guard/support/tell.ts'
+import { describeLab } from '../harness/requirements.ts'
+import { waitFor } from '../harness/wait-for.ts'
+import { measureLoss } from '../mesh/support/loss.ts'
+import { caseLimit, limit, meshNeeds, profile } from '../mesh/support/profile.ts'
+import { allReady, nodeOf, onNode, untilEncrypted, withEncryptedMesh, withMesh } from '../mesh/support/with-mesh.ts'
+
+/** Six flows in each family. */
+const RATE = Math.min(200, profile.rate)
+
+/** What the third node has no part in, and what it has. */
+function split({ pairs }: TrafficReport): { others: Sum; third: Sum } {
+  const isThird = ({ source, destination }: PairReport) => [source, destination].includes('pod-3')
+  return { others: sum(pairs.filter(pair => !isThird(pair))), third: sum(pairs.filter(isThird)) }
+}
+
+interface Sum {
+  readonly sent: number
+  readonly lost: number
+}
+
+const sum = (pairs: readonly PairReport[]): Sum => ({
+  sent: pairs.reduce((total, pair) => total + pair.sent, 0),
+  lost: pairs.reduce((total, pair) => total + pair.lost, 0),
+})
+
+const encryptedBetween = (lab: Lab, ...pods: string[]): Promise<unknown> =>
+  waitFor(
+    async () =>
+      (await lab.steering()).every(
+        ({ source, destination, encrypted }) => encrypted || !pods.includes(source) || !pods.includes(destination),
+      ),
+    limit(30_000),
+    `${pods.join(' and ')} to be encrypted`,
+  )
+
+const steered = async (lab: Lab): Promise<string[]> =>
+  (await lab.steering())
+    .filter(({ encrypted }) => encrypted)
+    .map(({ source, destination }) => `${source} ${destination}`)
+
+describeLab('nodes that come and go while pods talk', meshNeeds, () => {
+  test(
+    'a node that joins is encrypted to, and nothing is lost, neither between the others nor with it',
+    async () => {
+      await withMesh({ nodes: 3 }, async lab => {
+        const three = nodeOf(lab, 3)
+        await three.agent.kill()
+        await three.deleteObjects()
+        await lab.setEncryption(true)
+        await encryptedBetween(lab, 'pod-1', 'pod-2')
+        let times = 0
+        const report = await measureLoss(
+          lab,
+          async () => {
+            if (times++ > 0) throw new Error('a node joins once: the machine was too busy for this case')
+            await three.createObjects()
+            await three.agent.start()
+            await untilEncrypted(lab)
+          },
+          RATE,
+        )
+        const { others, third } = split(report)
+        tell('a node joins', { others, third })
+        expect(others.sent).toBeGreaterThan(0)
+        expect([others.lost, third.lost]).toEqual([0, 0])
+      })
+    },
+    caseLimit(60),
+  )
+
+  test(
+    'a node that is drained and deleted is let go, comes back, and nothing is lost between the others',
+    async () => {
+      await withEncryptedMesh({ nodes: 3 }, async lab => {
+        const three = nodeOf(lab, 3)
+        const report = await measureLoss(
+          lab,
+          async () => {
+            await lab.client.mergePatch(`/api/v1/nodes/${three.name}`, { spec: { unschedulable: true } })
+            await three.deleteObjects()
+            await waitFor(
+              async () => (await steered(lab)).every(pair => !pair.endsWith('pod-3')),
+              limit(20_000),
+              'nobody to steer to the third',
+            )
+            await three.createObjects()
+            await untilEncrypted(lab)
+          },
+          RATE,
+        )
+        const { others, third } = split(report)
+        tell('a node is deleted and comes back', { others, third })
+        expect(others.sent).toBeGreaterThan(0)
+        expect(others.lost).toBe(0)
+      })
+    },
+    caseLimit(60),
+  )
+
+  test(
+    'a node that boots, with its disk, is encrypted to again, and nothing is lost between the others',
+    async () => {
+      await withEncryptedMesh({ nodes: 3 }, async lab => {
+        const three = nodeOf(lab, 3)
+        const report = await measureLoss(
+          lab,
+          async () => {
+            await three.agent.kill()
+            await onNode(three, 'ip link del wireguard.cali; ip link del wg-v6.cali; nft flush ruleset')
+            await onNode(
+              three,
+              'for f in 4 6; do for p in 98 99 100; do ip -$f rule del priority $p || true; done; done 2>/dev/null',
+            )
+            await three.agent.start()
+            await allReady(lab)
+            await untilEncrypted(lab)
+          },
+          RATE,
+        )
+        const { others, third } = split(report)
+        tell('a node boots', { others, third })
+        expect(others.sent).toBeGreaterThan(0)
+        expect(others.lost).toBe(0)
+      })
+    },
+    caseLimit(60),
+  )
+})

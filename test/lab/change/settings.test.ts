@@ -1,0 +1,83 @@
+import { expect, test } from 'vitest'
+import type { JsonObject } from '#src/lab/api.ts'
+import type { Lab } from '#src/lab/lab.ts'
+import { tell } from '../guard/support/tell.ts'
+import { describeLab } from '../harness/requirements.ts'
+import { waitFor } from '../harness/wait-for.ts'
+import { expectNoLoss, measureLoss } from '../mesh/support/loss.ts'
+import { caseLimit, limit, meshNeeds, profile } from '../mesh/support/profile.ts'
+import { expectTunnelled } from '../mesh/support/underlay.ts'
+import { onNode, withEncryptedMesh } from '../mesh/support/with-mesh.ts'
+
+interface Setting {
+  readonly name: string
+  readonly spec: JsonObject
+  readonly back: JsonObject
+  /** Shows it, on a node. */
+  readonly look: string
+  readonly changed: RegExp
+  readonly before: RegExp
+}
+
+const settings: readonly Setting[] = [
+  {
+    name: 'MTU',
+    spec: { wireguardMTU: 1300, wireguardMTUV6: 1290 },
+    back: { wireguardMTU: null, wireguardMTUV6: null },
+    look: 'ip -o link show wireguard.cali; ip -o link show wg-v6.cali',
+    changed: /mtu 1300 [^]*mtu 1290 /,
+    before: /mtu 1440 [^]*mtu 1420 /,
+  },
+  {
+    name: 'keepalive',
+    spec: { wireguardKeepAlive: '25s' },
+    back: { wireguardKeepAlive: null },
+    look: 'wg show all persistent-keepalive',
+    changed: /^(\S+\t\S+\t25\n)+$/,
+    before: /^(\S+\t\S+\toff\n)+$/,
+  },
+  {
+    name: 'priority of the rule',
+    spec: { wireguardRoutingRulePriority: 77 },
+    back: { wireguardRoutingRulePriority: null },
+    look: 'ip -4 rule; ip -6 rule',
+    changed: /^(?!.*\b99:)[^]*77:[^]*77:/,
+    before: /^(?!.*\b77:)[^]*99:[^]*99:/,
+  },
+]
+
+async function change(lab: Lab, spec: JsonObject, look: string, shows: RegExp): Promise<void> {
+  await lab.patchFelix(spec)
+  for (const node of lab.nodes)
+    await waitFor(
+      async () => {
+        expect(await onNode(node, look)).toMatch(shows)
+        return true
+      },
+      limit(15_000),
+      `${node.name} to follow`,
+    )
+}
+
+const TIMES = profile.long ? 10 : 2
+
+describeLab('a setting changed while pods talk', meshNeeds, () => {
+  test.each(settings)(
+    `$name, there and back ${TIMES} times: nothing is lost`,
+    async ({ name, spec, back, look, changed, before }) => {
+      await withEncryptedMesh({ nodes: 2 }, async lab => {
+        const report = await measureLoss(lab, async () => {
+          for (let time = 0; time < TIMES; time++) {
+            await change(lab, spec, look, changed)
+            await expectTunnelled(lab)
+            await change(lab, back, look, before)
+          }
+          await expectTunnelled(lab)
+        })
+        tell(`${name} changed`, { sent: report.sent, lost: report.lost })
+        expectNoLoss(report)
+      })
+    },
+    caseLimit(90),
+  )
+})
