@@ -27,12 +27,15 @@ export default defineConfig({
         test: {
           name: 'kernel',
           retry,
-          // What only the kernel's WireGuard can show, and the host tier's cases, written once. The lab's cases take hours
-          // on an emulated processor: the long profile has them all.
+          // What only the kernel's WireGuard can show. The cases of the host and the lab tiers, written once, are slow on an
+          // emulated processor: the long profile has them all.
           include: [
             'test/kernel/cases/**/*.test.ts',
-            'test/host/**/*.test.ts',
-            ...(process.env.PODVEIL_LONG === '1' ? ['test/lab/{mesh,guard,change}/**/*.test.ts'] : []),
+            'test/host/device/kernel.test.ts',
+            'test/host/netlink/route-netlink.test.ts',
+            ...(process.env.PODVEIL_LONG === '1'
+              ? ['test/host/**/*.test.ts', 'test/lab/{mesh,guard,change}/**/*.test.ts']
+              : []),
           ],
           testTimeout: 600_000,
           hookTimeout: 300_000,
