@@ -34,13 +34,23 @@ export class Firewall {
    * @throws NftError
    */
   async reconcile(desired: DesiredFirewall | undefined): Promise<'unchanged' | 'written' | 'repaired'> {
-    const present = this.#suspect ? await this.#list() : this.#listing
+    const present = this.#suspect ? await this.#look() : this.#listing
     const foreign = this.#structure !== undefined && present !== this.#listing
     if (foreign) this.#structure = undefined
-    this.#suspect = false
     this.#listing = present
     const wrote = desired ? await this.#write(desired, present) : await this.#remove(present)
     return foreign ? 'repaired' : wrote ? 'written' : 'unchanged'
+  }
+
+  /** What changes while it is being listed makes it suspect again. */
+  async #look(): Promise<string | undefined> {
+    this.#suspect = false
+    try {
+      return await this.#list()
+    } catch (error) {
+      this.#suspect = true
+      throw error
+    }
   }
 
   /** @returns whether anything had to be written */
