@@ -20,7 +20,7 @@ export interface KubeApiserverOptions {
   readonly names: readonly string[]
   /** CSV as of --token-auth-file; one of them must be of system:masters. */
   readonly tokenFile: string
-  readonly files: { record(role: string): string; log(role: string): string }
+  readonly files: { readonly record: (role: string) => string; readonly log: (role: string) => string }
   /** Goes before each command: `ip netns exec NAME`. */
   readonly prefix?: readonly string[]
   /** Further flags, which win over the ones here. */

@@ -49,12 +49,14 @@ export const setCondition = (api: LabApi, node: string, type: string, status = '
   )
 
 export function expectAllowed(answer: ApiAnswer): void {
-  expect(answer.status, String(answer.body.message ?? '')).toBe(200)
+  expect(answer.status, messageOf(answer)).toBe(200)
 }
 
 /** Refused by the policy, not for another reason, with a message that says what the matter is. */
 export function expectRefused(answer: ApiAnswer, message: RegExp): void {
-  expect(String(answer.body.message)).toMatch(message)
-  expect(String(answer.body.message)).toContain('ValidatingAdmissionPolicy')
+  expect(messageOf(answer)).toMatch(message)
+  expect(messageOf(answer)).toContain('ValidatingAdmissionPolicy')
   expect([403, 422]).toContain(answer.status)
 }
+
+const messageOf = ({ body }: ApiAnswer): string => (typeof body.message === 'string' ? body.message : '')

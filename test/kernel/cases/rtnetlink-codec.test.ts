@@ -14,6 +14,7 @@ import {
   routeWords,
   ruleOfIp,
   ruleWords,
+  type Shown,
 } from './support/ip-objects.ts'
 import { isLong } from './support/profile.ts'
 import { Random } from './support/random.ts'
@@ -37,7 +38,9 @@ describe(`the codecs of links, addresses, routes and rules and ip(8), ${RUNS} se
       const errors = await netlink.applyRoutes(routes.map(route => ({ op: 'replace', route })))
       expect(errors.filter(Boolean)).toEqual([])
       const shown = namespace.show(`-details -${family} route show table ${table}`)
-      expect(byDestination(shown.map(route => routeOfIp(family, table, device, route)))).toEqual(byDestination(routes))
+      expect(byDestination(shown.map(route => routeOfIp(family, table, device, route as Shown)))).toEqual(
+        byDestination(routes),
+      )
     }))
 
   test('routes that ip writes are what we read', () =>
@@ -50,7 +53,7 @@ describe(`the codecs of links, addresses, routes and rules and ip(8), ${RUNS} se
     forRules(async ({ namespace, netlink }, family, random, count) => {
       const rules = randomRules(random, family, count)
       for (const rule of rules) await netlink.addRule(rule)
-      const shown = namespace.show(`-details -${family} rule show`).map(rule => ruleOfIp(family, rule))
+      const shown = namespace.show(`-details -${family} rule show`).map(rule => ruleOfIp(family, rule as Shown))
       expect(shown.filter(isOurs)).toEqual(rules)
       for (const rule of rules) await netlink.deleteRule(rule)
     }))

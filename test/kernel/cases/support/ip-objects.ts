@@ -21,7 +21,8 @@ export const OWN_ADDRESS: Readonly<Record<Family, IpAddress>> = {
 }
 export const OWN_PREFIX: Readonly<Record<Family, number>> = { 4: 16, 6: 64 }
 
-type JsonRecord = Readonly<Record<string, unknown>>
+/** What `ip -json` shows of one object: texts and numbers; `metrics` alone is a list of objects. */
+export type Shown = Readonly<Record<string, string | number | null | undefined>>
 
 /** Routes to different destinations, so that none takes another's place. */
 export function randomRoutes(random: Random, family: Family, table: number, count: number, device: number): Route[] {
@@ -67,9 +68,9 @@ export function routeWords(route: Route): string {
 }
 
 /** Of `ip -N -details -json route show`, what a Route says in the same form. */
-export function routeOfIp(family: Family, table: number, device: number, shown: JsonRecord): Route {
+export function routeOfIp(family: Family, table: number, device: number, shown: Shown): Route {
   const type = nameOf(ROUTE_TYPES, Number(shown.type))
-  const [metrics] = (shown.metrics ?? []) as { mtu?: number }[]
+  const [metrics] = (shown.metrics ?? []) as unknown as readonly { mtu?: number }[]
   const isUnicast = type === 'unicast'
   return {
     table,
@@ -131,8 +132,8 @@ export function ruleWords(rule: Rule): string {
 }
 
 /** Of `ip -N -details -json rule show`, what a Rule says in the same form. */
-export function ruleOfIp(family: Family, shown: JsonRecord): Rule {
-  const selector = (address: unknown, length: unknown): Cidr | undefined =>
+export function ruleOfIp(family: Family, shown: Shown): Rule {
+  const selector = (address: Shown[string], length: Shown[string]): Cidr | undefined =>
     address === undefined || address === 'all' ? undefined : withLength(family, String(address), length)
   const source = selector(shown.src, shown.srclen)
   const destination = selector(shown.dst, shown.dstlen)
@@ -154,7 +155,7 @@ export function ruleOfIp(family: Family, shown: JsonRecord): Rule {
   }
 }
 
-function actionOf({ action, nop, table }: JsonRecord): RuleAction {
+function actionOf({ action, nop, table }: Shown): RuleAction {
   if (nop !== undefined) return 'nop'
   return action === undefined && table !== undefined ? 'lookup' : nameOf(RULE_ACTIONS, Number(action))
 }
@@ -176,7 +177,7 @@ const destinationOf = (family: Family, text: string): Cidr =>
   text === 'default' ? parseExactCidr(family === 4 ? '0.0.0.0/0' : '::/0') : withLength(family, text, undefined)
 
 /** `ip` leaves the full length away. */
-const withLength = (family: Family, text: string, length: unknown): Cidr =>
+const withLength = (family: Family, text: string, length: Shown[string]): Cidr =>
   parseExactCidr(text.includes('/') ? text : `${text}/${length ?? (family === 4 ? 32 : 128)}`)
 
 function nameOf<Name extends string>(names: Readonly<Record<Name, number>>, number: number): Name {
