@@ -148,12 +148,18 @@ class KernelSocket implements NetlinkSocket {
   }
 
   start(listener: NetlinkSocketListener): void {
+    const datagrams = (batch: readonly Datagram[]): void => {
+      for (const datagram of batch) deliver(datagram, listener)
+    }
     this.#socket.start({
-      datagrams: batch => {
-        for (const datagram of batch) deliver(datagram, listener)
+      datagrams,
+      // ENOBUFS, and whatever else a netlink socket may report: in each case something did not arrive. After an overrun the
+      // kernel drops all that comes until the queue is empty, and does not report that again (netlink_overrun() in
+      // net/netlink/af_netlink.c): only what is read after the queue was emptied is up to date.
+      failed: () => {
+        this.#socket.drain({ datagrams, failed: () => {} })
+        listener.overrun()
       },
-      // ENOBUFS, and whatever else a netlink socket may report: in each case something did not arrive.
-      failed: () => listener.overrun(),
     })
   }
 
