@@ -25,8 +25,8 @@ const settings: readonly Setting[] = [
     spec: { wireguardMTU: 1300, wireguardMTUV6: 1290 },
     back: { wireguardMTU: null, wireguardMTUV6: null },
     look: 'ip -o link show wireguard.cali; ip -o link show wg-v6.cali',
-    changed: /mtu 1300 [^]*mtu 1290 /,
-    before: /mtu 1440 [^]*mtu 1420 /,
+    changed: /mtu 1300 [\s\S]*mtu 1290 /,
+    before: /mtu 1440 [\s\S]*mtu 1420 /,
   },
   {
     name: 'keepalive',
@@ -41,8 +41,8 @@ const settings: readonly Setting[] = [
     spec: { wireguardRoutingRulePriority: 77 },
     back: { wireguardRoutingRulePriority: null },
     look: 'ip -4 rule; ip -6 rule',
-    changed: /^(?!.*\b99:)[^]*77:[^]*77:/,
-    before: /^(?!.*\b77:)[^]*99:[^]*99:/,
+    changed: /^(?!.*\b99:)[\s\S]*77:[\s\S]*77:/,
+    before: /^(?!.*\b77:)[\s\S]*99:[\s\S]*99:/,
   },
 ]
 
