@@ -1,5 +1,6 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { availableParallelism } from 'node:os'
 import { expect, test } from 'vitest'
 import { parseListing } from '#wg/nftables/listing.ts'
 import {
@@ -171,10 +172,15 @@ describeInNamespaces('while rules are exchanged under a flood of pod packets', (
     expect(flood.dropped).toBeGreaterThan(ROUNDS * 10)
   }, 300_000)
 
-  test('control: some slip through where the table is made anew each time', async () => {
-    await using flood = await Flood.start()
-    for (let round = 0; round < 2_000 && flood.slipped === 0; round++)
-      inside(flood.node, 'nft -f -', whole(firewall({ guard: variants[round % 2] })))
-    expect(flood.slipped).toBeGreaterThan(0)
-  }, 300_000)
+  // It takes a packet on one processor while the other writes.
+  test.skipIf(availableParallelism() < 2)(
+    'control: some slip through where the table is made anew each time',
+    async () => {
+      await using flood = await Flood.start()
+      for (let round = 0; round < 2_000 && flood.slipped === 0; round++)
+        inside(flood.node, 'nft -f -', whole(firewall({ guard: variants[round % 2] })))
+      expect(flood.slipped).toBeGreaterThan(0)
+    },
+    300_000,
+  )
 })

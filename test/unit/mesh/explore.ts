@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import type { PublicKey } from '#keys/public-key.ts'
 import type { PeerState } from '#src/mesh/peer-machine.ts'
 import type { Talk } from './talk.ts'
@@ -30,7 +31,8 @@ export function explore(
   let steps = 0
   let steering = 0
   const isNew = (world: World): boolean => {
-    const print = fingerprint(world)
+    // A digest of it, as hundreds of thousands are remembered.
+    const print = createHash('sha1').update(fingerprint(world)).digest('base64')
     if (seen.has(print)) return false
     seen.add(print)
     if (world.nodes.some(node => node.routes.size > 0)) steering++
@@ -100,7 +102,14 @@ export function fingerprint(world: World): string {
           state.phase === 'lingering' ? ago(state.agreedAt) : key(state.candidate),
         ]
   const node = (one: WorldNode) => [
-    ...[key(one.key.publicKey()), one.lostKeys.size, one.enabled, one.up, [...one.routes].sort()],
+    ...[
+      key(one.key.publicKey()),
+      one.lostKeys.size,
+      [...one.acceptedSince].sort(),
+      one.enabled,
+      one.up,
+      [...one.routes].sort(),
+    ],
     [...one.seen].map(([name, { announced }]) => [name, key(announced[4]?.publicKey)]),
     [...one.peers.values()]
       .map(peer => [key(peer.publicKey), [...peer.allowedIps].sort(), peer.latestHandshake > 0n])

@@ -55,6 +55,8 @@ export class WorldNode {
   conversations = new Map<NodeName, Talk>()
   /** Keys that it had and lost. */
   readonly lostKeys = new Set<PublicKey>()
+  /** Who it has accepted from since it lost a key. */
+  readonly acceptedSince = new Set<NodeName>()
   readonly #index: number
 
   constructor(index: number) {
@@ -76,6 +78,7 @@ export class WorldNode {
     const spare = KEYS[this.#index + SPARE]
     if (!spare) throw new RangeError('no spare key')
     this.lostKeys.add(this.key.publicKey())
+    this.acceptedSince.clear()
     this.key = spare
     this.peers.clear()
     this.routes.clear()
@@ -93,6 +96,7 @@ export class WorldNode {
     for (const [key, peer] of this.peers) copy.peers.set(key, peer)
     for (const cidr of this.routes) copy.routes.add(cidr)
     for (const key of this.lostKeys) copy.lostKeys.add(key)
+    for (const name of this.acceptedSince) copy.acceptedSince.add(name)
     copy.up = this.up
     copy.states = this.states
     copy.plan = this.plan
@@ -265,9 +269,11 @@ export class World {
       for (const to of this.nodes) {
         if (from === to || !this.steers(from, to)) continue
         const held = [...from.peers.values()].find(({ allowedIps }) => allowedIps.has(to.podCidr))?.publicKey
-        // A node that lost its key loses what is sent to it until the new one has completed a handshake; the design names it.
-        if (held !== undefined && to.lostKeys.has(held)) continue
         const accepts = to.up && to.peers.get(from.key.publicKey())?.allowedIps.has(from.podCidr)
+        if (accepts) to.acceptedSince.add(from.name)
+        // The design names one state that loses: a node that lost its key gets nothing from those that steer to it until the
+        // new key has completed a handshake, and it accepts from them again. Silence is never answered with clear text.
+        if (to.lostKeys.size > 0 && (!to.acceptedSince.has(from.name) || (held && to.lostKeys.has(held)))) continue
         const sends = held === to.key.publicKey()
         if (!accepts) throw new Loss(`${from.name} steers to ${to.name}, which does not accept`)
         if (!sends) throw new Loss(`${from.name} steers to ${to.name} without a peer that takes it`)
