@@ -105,7 +105,7 @@ describe('two and three nodes, with changes seen late, hellos delayed, reordered
   test('control: steering on sight of a key, as Felix does, is seen to lose', () => {
     const careless = fc.check(
       fc.property(picksOf(60, 200), picks => void play(worldInUse(2, false, true), picks)),
-      { numRuns: 200 },
+      { numRuns: 200, endOnFailure: true },
     )
     expect(careless.errorInstance).toBeInstanceOf(Loss)
   })
