@@ -133,6 +133,8 @@ for (const { tier, passed, failed, skipped, seconds, note } of outcomes) {
 for (const { tier, reasons } of outcomes)
   for (const [reason, count] of reasons) console.log(`${tier}: skipped ${count}: ${reason}`)
 
+for (const { tier, failures } of outcomes) for (const failure of failures) console.log(`${tier}: FAILED ${failure}`)
+
 const total = outcomes.reduce<Count>(plus, NOTHING)
 console.log(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`)
 process.exitCode = total.failed > 0 ? 1 : 0

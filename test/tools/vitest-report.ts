@@ -5,28 +5,40 @@ export interface Count {
   readonly skipped: number
   /** How many were skipped for each reason that a test gave. */
   readonly reasons: ReadonlyMap<string, number>
+  /** What failed, and the first line of why. */
+  readonly failures: readonly string[]
 }
 
-export const NOTHING: Count = { passed: 0, failed: 0, skipped: 0, reasons: new Map() }
+export const NOTHING: Count = { passed: 0, failed: 0, skipped: 0, reasons: new Map(), failures: [] }
 
 export const plus = (a: Count, b: Count): Count => ({
   passed: a.passed + b.passed,
   failed: a.failed + b.failed,
   skipped: a.skipped + b.skipped,
   reasons: new Map([...a.reasons, ...b.reasons]),
+  failures: [...a.failures, ...b.failures],
 })
 
 interface Report {
   readonly numPassedTests: number
   readonly numFailedTests: number
   readonly numFailedTestSuites: number
-  readonly testResults: readonly { readonly assertionResults: readonly Result[] }[]
+  readonly testResults: readonly File[]
+}
+
+interface File {
+  readonly name: string
+  readonly status: string
+  /** Why the file failed as a whole; empty when its tests say it. */
+  readonly message: string
+  readonly assertionResults: readonly Result[]
 }
 
 interface Result {
   readonly status: string
   /** With the names of the groups around it; a group that is skipped has its reason in its name. */
   readonly fullName: string
+  readonly failureMessages?: readonly string[] | null
 }
 
 /** A suite that fails as a whole, at import or in a hook, has no failed test of its own: it counts as one. */
@@ -38,6 +50,15 @@ export function countReport(report: Report): Count {
     const reason = /\(skipped: (.*?)\)(?: |$)/.exec(fullName)?.[1] ?? fullName
     reasons.set(reason, (reasons.get(reason) ?? 0) + 1)
   }
-  const failed = report.numFailedTests > 0 || report.numFailedTestSuites === 0 ? report.numFailedTests : 1
-  return { passed: report.numPassedTests, failed, skipped: skipped.length, reasons }
+  const failures = report.testResults.flatMap(failuresOf)
+  const failed = Math.max(report.numFailedTests, failures.length, report.numFailedTestSuites > 0 ? 1 : 0)
+  return { passed: report.numPassedTests, failed, skipped: skipped.length, reasons, failures }
 }
+
+function failuresOf({ name, status, message, assertionResults }: File): readonly string[] {
+  const failed = assertionResults.filter(result => result.status === 'failed')
+  if (failed.length === 0) return status === 'failed' ? [`${name}: ${firstLine(message)}`] : []
+  return failed.map(({ fullName, failureMessages }) => `${name}: ${fullName}: ${firstLine(failureMessages?.[0] ?? '')}`)
+}
+
+const firstLine = (text: string): string => text.trimStart().split('\n')[0]?.slice(0, 500) ?? ''

@@ -28,7 +28,7 @@ const open = () =>
 
 const isHere = await hasModule()
 const name = 'devices of the kernel'
-describe.skipIf(!isHere)(isHere ? name : `${name} (this kernel has no WireGuard; test/kernel/run has)`, () => {
+describe.skipIf(!isHere)(isHere ? name : `${name} (skipped: this kernel has no WireGuard; test/kernel/run has)`, () => {
   describeInNamespaces('in a network namespace', () => {
     deviceConformance(open, { runs: 10, many: 1_000 })
     realDeviceConformance(open)
