@@ -6,7 +6,7 @@ import type { Logger } from './logger.ts'
 import { type RateLimit, RateLimitedLoop } from './rate-limited-loop.ts'
 
 /** The type of our condition among those of a Node. */
-export const CONDITION_TYPE = 'PodveilEncrypted'
+export const CONDITION_TYPE = 'EncryptionReady'
 
 export interface ConditionContent {
   readonly status: 'True' | 'False' | 'Unknown'

@@ -67,8 +67,8 @@ describe.skipIf(noRealApi)(`what an agent may change of Nodes${noRealApi ? ` (${
     })
 
     it('sets its own condition', async () => {
-      expectAllowed(await setCondition(agent, OWN, 'PodveilEncrypted'))
-      expectAllowed(await setCondition(agent, OWN, 'PodveilEncrypted', 'False'))
+      expectAllowed(await setCondition(agent, OWN, 'EncryptionReady'))
+      expectAllowed(await setCondition(agent, OWN, 'EncryptionReady', 'False'))
     })
 
     it('uses a node address for its interface, as host encryption does', async () => {
@@ -105,9 +105,9 @@ describe.skipIf(noRealApi)(`what an agent may change of Nodes${noRealApi ? ` (${
     })
 
     it('does not touch the conditions of others', async () => {
-      expectRefused(await setCondition(agent, OWN, 'Ready', 'False'), /PodveilEncrypted/)
-      expectRefused(await setCondition(agent, OWN, 'MemoryPressure'), /PodveilEncrypted/)
-      expectRefused(await patchNode(agent, OWN, { status: { conditions: [] } }, '/status'), /PodveilEncrypted/)
+      expectRefused(await setCondition(agent, OWN, 'Ready', 'False'), /EncryptionReady/)
+      expectRefused(await setCondition(agent, OWN, 'MemoryPressure'), /EncryptionReady/)
+      expectRefused(await patchNode(agent, OWN, { status: { conditions: [] } }, '/status'), /EncryptionReady/)
     })
   })
 
@@ -118,7 +118,7 @@ describe.skipIf(noRealApi)(`what an agent may change of Nodes${noRealApi ? ` (${
         /not bound to a Pod on Node node-2/,
       )
       expectRefused(await annotate(agent, OTHER, { [annotations.publicKey[4]]: KEY }, '/status'), /not bound to a Pod/)
-      expectRefused(await setCondition(agent, OTHER, 'PodveilEncrypted'), /not bound to a Pod/)
+      expectRefused(await setCondition(agent, OTHER, 'EncryptionReady'), /not bound to a Pod/)
     })
   })
 

@@ -184,7 +184,7 @@ describe('publishing', () => {
       void node().then(now => {
         text = now
       })
-      return text.includes('PodveilEncrypted')
+      return text.includes('EncryptionReady')
     })
     expect(JSON.parse(text)).toMatchObject({ metadata: { annotations: { 'podveil.io/hello': '1' } } })
     expect(await client.get('/api/v1/namespaces/default/events')).toMatchObject({

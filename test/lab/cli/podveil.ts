@@ -43,9 +43,7 @@ export async function conditions(lab: Lab): Promise<Said[]> {
       const { status } = (await lab.client.get(`/api/v1/nodes/${name}`)) as {
         status: { conditions: (Said & { type: string })[] }
       }
-      return (
-        status.conditions.find(({ type }) => type === 'PodveilEncrypted') ?? { status: '', reason: '', message: '' }
-      )
+      return status.conditions.find(({ type }) => type === 'EncryptionReady') ?? { status: '', reason: '', message: '' }
     }),
   )
 }

@@ -12,7 +12,7 @@ const encrypted = { status: 'True', reason: 'AllPeersEncrypted', message: '12 of
 describe('the condition to write', () => {
   it('begins now where the Node has none', () => {
     expect(nextCondition([{ type: 'Ready', status: 'True' }], encrypted, NOW)).toEqual({
-      type: 'PodveilEncrypted',
+      type: 'EncryptionReady',
       ...encrypted,
       lastHeartbeatTime: '2026-11-22T10:00:00Z',
       lastTransitionTime: '2026-11-22T10:00:00Z',
@@ -20,11 +20,11 @@ describe('the condition to write', () => {
   })
 
   it('is none where the Node has it', () => {
-    expect(nextCondition([{ type: 'PodveilEncrypted', ...encrypted }], encrypted, NOW)).toBeUndefined()
+    expect(nextCondition([{ type: 'EncryptionReady', ...encrypted }], encrypted, NOW)).toBeUndefined()
   })
 
   it('keeps the time of transition while the status stays', () => {
-    const old = { type: 'PodveilEncrypted', ...encrypted, lastTransitionTime: '2026-01-01T00:00:00Z' }
+    const old = { type: 'EncryptionReady', ...encrypted, lastTransitionTime: '2026-01-01T00:00:00Z' }
     const { message } = { message: '13 of 13 peers' }
     expect(nextCondition([old], { ...encrypted, message }, NOW)?.lastTransitionTime).toBe('2026-01-01T00:00:00Z')
     expect(nextCondition([old], { ...encrypted, status: 'False' }, NOW)?.lastTransitionTime).toBe(
@@ -55,7 +55,7 @@ describe('keeping the condition on the Node', () => {
     expect(patches()[0]?.path).toBe('/api/v1/nodes/n1/status')
     expect(patches()[0]?.headers['content-type']).toBe('application/strategic-merge-patch+json')
     publisher.set({ ...encrypted })
-    publisher.observed([{ type: 'PodveilEncrypted', ...encrypted }])
+    publisher.observed([{ type: 'EncryptionReady', ...encrypted }])
     api.put('n1', { status: { conditions: [] } })
     publisher.observed([])
     await until('written again', () => patches().length === 2)

@@ -22,7 +22,7 @@ export function nodeObject(
       addresses: [{ type: 'InternalIP', address: `10.200.0.${index}` }],
       conditions: [
         { type: 'Ready', status: 'True' },
-        ...(condition ? [{ type: 'PodveilEncrypted', ...condition, lastTransitionTime: ago(3600) }] : []),
+        ...(condition ? [{ type: 'EncryptionReady', ...condition, lastTransitionTime: ago(3600) }] : []),
       ],
     },
   }
