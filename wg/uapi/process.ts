@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { access, constants, lstat, mkdir, rm } from 'node:fs/promises'
+import { constants as osConstants, setPriority } from 'node:os'
 import { delimiter, isAbsolute, join } from 'node:path'
 import { DeviceError } from '../device/device.ts'
 import { UAPI_DIRECTORY, UapiClient } from './client.ts'
@@ -104,6 +105,7 @@ export class UserspaceProcesses {
     })
     const report = collect(child)
     const timer = setTimeout(() => killGroup(child), this.#timeout)
+    prefer(child)
     try {
       const status = await exitStatus(child)
       return { status, report: status === 0 ? '' : await report }
@@ -113,6 +115,15 @@ export class UserspaceProcesses {
       child.stderr?.destroy()
       child.unref()
     }
+  }
+}
+
+/** Its socket holds some 200 packets: what carries all of a node's traffic must not wait behind a compiler for long. */
+function prefer({ pid }: ChildProcess): void {
+  try {
+    if (pid !== undefined) setPriority(pid, osConstants.priority.PRIORITY_HIGH)
+  } catch {
+    // Without CAP_SYS_NICE it is as important as everything else.
   }
 }
 

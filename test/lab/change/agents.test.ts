@@ -3,7 +3,7 @@ import type { Lab } from '#src/lab/lab.ts'
 import { tell } from '../guard/support/tell.ts'
 import { describeLab } from '../harness/requirements.ts'
 import { waitFor } from '../harness/wait-for.ts'
-import { kernelState } from '../mesh/support/kernel-state.ts'
+import { kernelState, settledState } from '../mesh/support/kernel-state.ts'
 import { expectNoLoss, measureLoss } from '../mesh/support/loss.ts'
 import { caseLimit, limit, meshNeeds, profile } from '../mesh/support/profile.ts'
 import { expectTunnelled } from '../mesh/support/underlay.ts'
@@ -55,7 +55,7 @@ describeLab('agents that die and come back', meshNeeds, () => {
     `at random for ${SECONDS} s, with the API server away half of the time: nothing is lost, and the kernels end as they began`,
     async () => {
       await withEncryptedMesh({ nodes: 3 }, async lab => {
-        const before = await Promise.all(lab.nodes.map(kernelState))
+        const before = await Promise.all(lab.nodes.map(settledState))
         let kills = 0
         const report = await measureLoss(
           lab,

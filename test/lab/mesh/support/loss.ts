@@ -4,8 +4,11 @@ import type { QueueDrop } from '#src/lab/queue-drops.ts'
 import type { TrafficReport } from '#src/lab/traffic.ts'
 import { profile } from './profile.ts'
 
-/** A machine that is too busy every time is too busy: the last measurement counts whatever its reason. */
-const ATTEMPTS = 4
+/**
+ * Parts of the rate that is asked for, one for each attempt: a machine that cannot carry the whole twice carries less. The
+ * last measurement counts whatever its reason.
+ */
+const ATTEMPTS = [1, 1, 0.5, 0.25]
 
 /**
  * Measures what is lost while something is done. When this machine's own queues ran over and had to throw away at least
@@ -19,12 +22,13 @@ export async function measureLoss(
   work: () => Promise<void>,
   rate: number = profile.rate,
 ): Promise<TrafficReport> {
-  for (let attempt = 1; ; attempt++) {
-    const report = await measureOnce(lab, work, rate)
+  for (let attempt = 0; ; attempt++) {
+    const part = rate * (ATTEMPTS[attempt] ?? 1)
+    const report = await measureOnce(lab, work, part)
     const dropped = machineDrops(report)
-    if (report.lost === 0 || packets(dropped) < report.lost || attempt === ATTEMPTS) return report
+    if (report.lost === 0 || packets(dropped) < report.lost || attempt + 1 === ATTEMPTS.length) return report
     console.warn(
-      `${lab.name}: ${report.lost} of ${report.sent} lost to full queues of this machine, measuring once more: ${text(dropped)}`,
+      `${lab.name}: at ${part} a second ${report.lost} of ${report.sent} lost to full queues of this machine, measuring once more: ${text(dropped)}`,
     )
   }
 }
