@@ -73,6 +73,15 @@ export function connectionProblem(error: unknown): string {
   return known ?? messageOf(error)
 }
 
+/**
+ * TLS failed over a certificate, the server's or ours: what we have to check and to show may have been replaced on disk. A server
+ * that checks certificates itself says so in an alert.
+ */
+export function isCertificateProblem(error: unknown): boolean {
+  const code = member(objectOf(error), 'code')
+  return typeof code === 'string' && /CERT|SIGNATURE|^ERR_SSL_.*_ALERT_/.test(code)
+}
+
 const PROBLEMS: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'connection refused; is it running, and is the address right?',
   ECONNRESET: 'connection reset',
@@ -84,6 +93,8 @@ const PROBLEMS: Readonly<Record<string, string>> = {
   CERT_HAS_EXPIRED: 'its certificate has expired',
   SELF_SIGNED_CERT_IN_CHAIN: 'its certificate is not signed by the CA that is configured',
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'its certificate is not signed by the CA that is configured',
+  CERT_SIGNATURE_FAILURE: 'its certificate is not signed by the CA that is configured',
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'its certificate is not signed by the CA that is configured',
   DEPTH_ZERO_SELF_SIGNED_CERT: 'its certificate is not signed by the CA that is configured',
 }
 

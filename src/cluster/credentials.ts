@@ -24,7 +24,7 @@ export interface Credentials {
   readonly proxy: string | undefined
   /** Fresh within a minute. @throws CredentialsError */
   access(): Promise<Access>
-  /** The server said 401: whatever is cached is read anew next time. */
+  /** The server said 401, or a certificate did not hold: whatever is cached is read anew next time. */
   refused(): void
 }
 

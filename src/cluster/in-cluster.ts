@@ -16,7 +16,8 @@ export interface InClusterOptions {
 
 /**
  * The credentials that Kubernetes gives every pod: KUBERNETES_SERVICE_HOST and _PORT, and the mounted service account.
- * Token and CA are read again after a minute and after a 401: both are rotated while the agent runs.
+ * Token and CA are read again after a minute, after a 401 and when the server's certificate does not hold: both are rotated
+ * while the agent runs.
  * @throws CredentialsError when this is not a pod
  */
 export function inClusterCredentials(options: InClusterOptions = {}): Credentials {

@@ -17,7 +17,8 @@ export interface KubeconfigOptions {
 
 /**
  * Credentials of a kubeconfig's current context: certificates, tokens, exec plugins, OIDC and the rest of what the
- * Kubernetes client library knows. Files that it names are read again after a minute; after a 401 so is the kubeconfig.
+ * Kubernetes client library knows. Files that it names are read again after a minute; after a 401, and when a
+ * certificate does not hold, so is the kubeconfig.
  * @param paths one file, or several as KUBECONFIG has them, where the first to name a thing wins
  * @throws CredentialsError naming the file and what to do about it
  */

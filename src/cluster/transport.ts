@@ -1,7 +1,14 @@
 import http from 'node:http'
 import https from 'node:https'
 import type { Socket } from 'node:net'
-import { ApiError, ApiFormatError, ApiUnreachableError, connectionProblem, errorFromStatus } from './api-errors.ts'
+import {
+  ApiError,
+  ApiFormatError,
+  ApiUnreachableError,
+  connectionProblem,
+  errorFromStatus,
+  isCertificateProblem,
+} from './api-errors.ts'
 import { type Clock, Watchdog } from './clock.ts'
 import type { Credentials } from './credentials.ts'
 import { isObject } from './hostile.ts'
@@ -73,7 +80,8 @@ export class Transport {
   }
 
   /**
-   * Sends, and once more with fresh credentials after a 401, or on another connection when a kept one had died.
+   * Sends, and once more with fresh credentials after a 401 or when a certificate did not hold, or on another connection when a
+   * kept one had died.
    * @throws ApiError for any answer but 2xx, ApiUnreachableError, CredentialsError, the signal's reason
    */
   async request(outgoing: Outgoing): Promise<Exchange> {
@@ -81,7 +89,16 @@ export class Transport {
     let freshCredentials = false
     for (;;) {
       const attempt = new Attempt(this.#credentials.server, outgoing, this.#clock)
-      const sent = await this.#send(attempt)
+      let sent: Exchange | 'stale-socket'
+      try {
+        sent = await this.#send(attempt)
+      } catch (error) {
+        if (freshCredentials || !(error instanceof ApiUnreachableError && isCertificateProblem(error.cause)))
+          throw error
+        this.#credentials.refused()
+        freshCredentials = true
+        continue
+      }
       if (sent === 'stale-socket') {
         if (freshSocket) throw attempt.fail(new Error('kept connections die one after the other'))
         freshSocket = true

@@ -1,5 +1,8 @@
+import { copyFileSync, rmSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import type { Lab } from '#src/lab/lab.ts'
+import { Lab } from '#src/lab/lab.ts'
+import { LabFiles } from '#src/lab/state.ts'
 import { waitFor } from '../lab/harness/wait-for.ts'
 import { withLab } from '../lab/harness/with-lab.ts'
 import { noRealApi } from './harness/real-api.ts'
@@ -29,6 +32,28 @@ describe.skipIf(noRealApi)(`a lab on kube-apiserver${noRealApi ? ` (${noRealApi}
       await untilAll(lab, 'encrypted')
       await lab.api.start()
       await lab.setEncryption(false)
+      await untilAll(lab, 'in clear')
+    }))
+
+  test('stays as it is while agents do not know the authority of a new certificate, and catches up when it is on disk', () =>
+    withLab({ nodes: 2, api: 'real' }, async lab => {
+      await lab.setEncryption(true)
+      await untilAll(lab, 'encrypted')
+      const files = new LabFiles(lab.name)
+      await lab.api.stop()
+      rmSync(dirname(files.apiCa), { recursive: true })
+      await lab.api.start()
+      // With the authority of now, as an operator who has replaced it.
+      await Lab.open(lab.name).setEncryption(false)
+      for (const { name, agent } of lab.nodes)
+        await waitFor(
+          () => agent.logs().includes('certificate is not signed by the CA that is configured'),
+          SWITCH_LIMIT_MS,
+          `the agent of ${name} to refuse the certificate`,
+        )
+      await untilAll(lab, 'encrypted')
+      for (const { name } of lab.nodes)
+        copyFileSync(files.apiCa, files.node(name, 'run', 'secrets/kubernetes.io/serviceaccount/ca.crt'))
       await untilAll(lab, 'in clear')
     }))
 })

@@ -1,6 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { ApiClient } from '#src/cluster/api-client.ts'
+import type { Credentials } from '#src/cluster/credentials.ts'
 import { inClusterCredentials } from '#src/cluster/in-cluster.ts'
+import { kubeconfigCredentials } from '#src/cluster/kubeconfig.ts'
 import { projectNode } from '#src/cluster/node-record.ts'
 import { Reflector } from '#src/cluster/reflector.ts'
 import { AGENT_MANIFESTS, AGENT_NAMESPACE, issueAgentToken } from '#src/lab/kube-apiserver/agents.ts'
@@ -10,6 +12,7 @@ import { waitFor } from '../lab/harness/wait-for.ts'
 import { type RecordingLogger, recordingLogger } from '../unit/cluster/support/recording-logger.ts'
 import { Scratch } from '../unit/cluster/support/scratch.ts'
 import { NODES, nodeObject } from './harness/agents.ts'
+import { ClientAuthority } from './harness/client-authority.ts'
 import { noRealApi, RealApi } from './harness/real-api.ts'
 
 const LIMIT_MS = 90_000
@@ -18,18 +21,27 @@ const SILENCE_MS = 3_000
 
 describe.skipIf(noRealApi)(`an agent’s watch on kube-apiserver${noRealApi ? ` (${noRealApi})` : ''}`, () => {
   let server: RealApi
+  let volume: Scratch
   let follower: Follower
 
+  /** As a kubelet mounts it, and rotates it. */
+  const giveToken = (token: string): Promise<unknown> => volume.write('token', token)
+  const giveAuthority = (): Promise<unknown> => volume.write('ca.crt', server.ca)
+
   beforeEach(async () => {
-    server = await RealApi.start()
-    await applyObjects(server.client, AGENT_MANIFESTS.flatMap(readManifests))
-    await makeNode('node-1', 1)
-    follower = await Follower.start(server, await issueAgentToken(server.client, 'node-1'))
+    volume = await Scratch.make()
+    server = await startServer()
+    await giveAuthority()
+    await giveToken(await issueAgentToken(server.client, 'node-1'))
+    const { hostname, port } = new URL(server.url)
+    const env = { KUBERNETES_SERVICE_HOST: hostname, KUBERNETES_SERVICE_PORT: port }
+    follower = new Follower(inClusterCredentials({ env, directory: volume.path }))
     await follower.sees(['node-1'])
   })
   afterEach(async () => {
     await follower[Symbol.asyncDispose]()
     await server[Symbol.asyncDispose]()
+    await volume[Symbol.asyncDispose]()
   })
 
   const makeNode = (name: string, index: number): Promise<unknown> =>
@@ -65,7 +77,7 @@ describe.skipIf(noRealApi)(`an agent’s watch on kube-apiserver${noRealApi ? ` 
     await server.client.delete(`${NODES}/node-1`)
     await server.compact()
     const lists = follower.lists
-    await follower.giveToken(await issueAgentToken(server.client, 'node-2'))
+    await giveToken(await issueAgentToken(server.client, 'node-2'))
     await follower.sees(['node-2'])
     expect(follower.lists).toBeGreaterThan(lists)
   })
@@ -81,28 +93,67 @@ describe.skipIf(noRealApi)(`an agent’s watch on kube-apiserver${noRealApi ? ` 
     await follower.sees(['node-1', 'node-2'])
   })
 
+  test('does not believe a certificate of another authority, and goes on as soon as that one’s is on disk', async () => {
+    await server.replaceAuthority()
+    await follower.complains(/certificate is not signed by the CA that is configured/)
+    await makeNode('node-2', 2)
+    await follower.complains(/trying again/, 2)
+    await follower.sees(['node-1'])
+    await giveAuthority()
+    await follower.sees(['node-1', 'node-2'])
+  })
+
   test('goes on with the token that is on disk when the one before is no longer good', async () => {
     await shutOut()
     await follower.sees(['node-1'])
-    await follower.giveToken(await issueAgentToken(server.client, 'node-1'))
+    await giveToken(await issueAgentToken(server.client, 'node-1'))
     await makeNode('node-2', 2)
     await follower.sees(['node-1', 'node-2'])
   })
 })
 
-/** A reflector of Nodes with the credentials of a Pod, as an agent has it. */
+describe.skipIf(noRealApi)(`an agent that has a client certificate${noRealApi ? ` (${noRealApi})` : ''}`, () => {
+  test('goes on with the certificate that is on disk when the server believes another authority than before', async () => {
+    await using disk = await Scratch.make()
+    const first = ClientAuthority.make(disk)
+    await using server = await startServer([`--client-ca-file=${first.believed}`])
+    const config = {
+      'current-context': 'agent',
+      clusters: [{ name: 'agent', cluster: { server: server.url, 'certificate-authority': 'ca.crt' } }],
+      users: [{ name: 'agent', user: { 'client-certificate': 'client.crt', 'client-key': 'client.key' } }],
+      contexts: [{ name: 'agent', context: { cluster: 'agent', user: 'agent' } }],
+    }
+    await disk.write('ca.crt', server.ca)
+    const file = await disk.write('kubeconfig', JSON.stringify(config))
+    await using follower = new Follower(await kubeconfigCredentials(file, { env: {} }))
+    await follower.sees(['node-1'])
+
+    const next = ClientAuthority.make(disk)
+    await server.restart()
+    await server.client.create(NODES, nodeObject('node-2', 2))
+    await follower.complains(/401|unauthori[sz]ed/i, 2)
+    await follower.sees(['node-1'])
+    next.give()
+    await follower.sees(['node-1', 'node-2'])
+  })
+})
+
+/** A server with what an operator applies, and one Node. */
+async function startServer(flags: readonly string[] = []): Promise<RealApi> {
+  const server = await RealApi.start({ flags })
+  await applyObjects(server.client, AGENT_MANIFESTS.flatMap(readManifests))
+  await server.client.create(NODES, nodeObject('node-1', 1))
+  return server
+}
+
+/** A reflector of Nodes, as an agent has it. */
 class Follower implements AsyncDisposable {
   readonly #names = new Set<string>()
   readonly #logger: RecordingLogger = recordingLogger()
-  readonly #scratch: Scratch
   readonly #client: ApiClient
   readonly #reflector: Reflector<NodeRecord>
 
-  private constructor(server: RealApi, scratch: Scratch) {
-    this.#scratch = scratch
-    const { hostname, port } = new URL(server.url)
-    const env = { KUBERNETES_SERVICE_HOST: hostname, KUBERNETES_SERVICE_PORT: port }
-    const credentials = inClusterCredentials({ env, directory: scratch.path })
+  constructor(credentials: Credentials) {
     this.#client = new ApiClient({ credentials, connectMs: SILENCE_MS, silenceMs: SILENCE_MS })
     this.#reflector = new Reflector<NodeRecord>({
       client: this.#client,
@@ -119,20 +170,7 @@ class Follower implements AsyncDisposable {
         deleted: name => this.#names.delete(name),
       },
     })
-  }
-
-  static async start(server: RealApi, token: string): Promise<Follower> {
-    const scratch = await Scratch.make()
-    await scratch.write('ca.crt', server.ca)
-    const follower = new Follower(server, scratch)
-    await follower.giveToken(token)
-    follower.#reflector.start()
-    return follower
-  }
-
-  /** As a kubelet rotates it. */
-  async giveToken(token: string): Promise<void> {
-    await this.#scratch.write('token', token)
+    this.#reflector.start()
   }
 
   async sees(names: readonly string[]): Promise<void> {
@@ -146,13 +184,13 @@ class Follower implements AsyncDisposable {
   }
 
   /** Says so in its log. */
-  async complains(what: RegExp): Promise<void> {
-    await waitFor(() => this.#logger.lines.some(line => what.test(line)), LIMIT_MS, `a line that says ${what}`)
+  async complains(what: RegExp, times = 1): Promise<void> {
+    const complaints = (): number => this.#logger.lines.filter(line => what.test(line)).length
+    await waitFor(() => complaints() >= times, LIMIT_MS, `${times} lines that say ${what}`)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#reflector.stop()
     this.#client.close()
-    await this.#scratch[Symbol.asyncDispose]()
   }
 }

@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { json } from 'node:stream/consumers'
 import { type ApiAccess, LabApi } from '#src/lab/api.ts'
 import { LabError } from '#src/lab/errors.ts'
@@ -106,6 +106,13 @@ export class RealApi implements AsyncDisposable {
   async restart(signal?: NodeJS.Signals): Promise<void> {
     await this.#server.stop(signal)
     await this.#server.start(() => isReady(this.#access(this.token)))
+  }
+
+  /** As restart, with certificates of another authority: who has only `ca` of before does not believe it any more. */
+  async replaceAuthority(): Promise<void> {
+    await this.#server.stop()
+    rmSync(dirname(this.#server.certificateAuthority), { recursive: true })
+    await this.restart()
   }
 
   /**

@@ -19,6 +19,16 @@ import { until } from '../../unit/cluster/support/until.ts'
 
 const NODE = { apiVersion: 'v1', kind: 'Node', spec: { podCIDRs: ['10.244.1.0/24'] } }
 
+const kubeconfigFor = ({ url, ca }: ApiServer): string =>
+  stringify({
+    'current-context': 'lab',
+    clusters: [
+      { name: 'lab', cluster: { server: url, 'certificate-authority-data': Buffer.from(ca).toString('base64') } },
+    ],
+    users: [{ name: 'lab', user: { token: 'secret' } }],
+    contexts: [{ name: 'lab', context: { cluster: 'lab', user: 'lab' } }],
+  })
+
 let server: ApiServer
 let scratch: Scratch
 let credentials: Credentials
@@ -29,18 +39,7 @@ const clock = fastClock(100)
 beforeAll(async () => {
   scratch = await Scratch.make()
   server = await ApiServer.start({ tokens: parseTokens('secret,admin,1'), bookmarkMs: 50 })
-  const kubeconfig = {
-    'current-context': 'lab',
-    clusters: [
-      {
-        name: 'lab',
-        cluster: { server: server.url, 'certificate-authority-data': Buffer.from(server.ca).toString('base64') },
-      },
-    ],
-    users: [{ name: 'lab', user: { token: 'secret' } }],
-    contexts: [{ name: 'lab', context: { cluster: 'lab', user: 'lab' } }],
-  }
-  credentials = await loadCredentials(await scratch.write('kubeconfig', stringify(kubeconfig)))
+  credentials = await loadCredentials(await scratch.write('kubeconfig', kubeconfigFor(server)))
   client = new ApiClient({ credentials, clock, connectMs: 500_000, silenceMs: 500_000 })
 })
 
@@ -51,6 +50,9 @@ afterAll(async () => {
 })
 
 const createNode = (name: string) => client.create('/api/v1/nodes', { ...NODE, metadata: { name } })
+
+const disposable = (client: ApiClient): ApiClient & Disposable =>
+  Object.assign(client, { [Symbol.dispose]: () => client.close() })
 
 /** Follows Nodes until the end of the test. */
 function followNodes(from = client, pageSize = 500) {
@@ -88,6 +90,48 @@ describe('an API server over TLS', () => {
     )
     wary.close()
   })
+
+  it.each<
+    [string, (scratch: Scratch, server: ApiServer) => Promise<unknown>, (scratch: Scratch) => Promise<Credentials>]
+  >([
+    [
+      'a kubeconfig',
+      (scratch, server) => scratch.write('kubeconfig', kubeconfigFor(server)),
+      scratch => loadCredentials(`${scratch.path}/kubeconfig`),
+    ],
+    [
+      'a pod’s service account',
+      (scratch, server) => scratch.write('ca.crt', server.ca),
+      async ({ path: directory }) => {
+        const { hostname, port } = new URL(server.url)
+        return inClusterCredentials({
+          env: { KUBERNETES_SERVICE_HOST: hostname, KUBERNETES_SERVICE_PORT: port },
+          directory,
+        })
+      },
+    ],
+  ])(
+    'that comes back with another authority is believed when %s has that one, and not before',
+    async (_, give, load) => {
+      await using directory = await Scratch.make()
+      await directory.write('token', 'secret')
+      const tokens = parseTokens('secret,admin,1')
+      const [first, second] = await Promise.all([ApiServer.start({ tokens }), ApiServer.start({ tokens })])
+      await using _closing = {
+        [Symbol.asyncDispose]: () => Promise.all([first.close(), second.close()]).then(() => {}),
+      }
+      // Where both are reached is one address: what is told apart is who signed.
+      await give(directory, first)
+      const { access, refused } = await load(directory)
+      const at = (one: ApiServer): Credentials => ({ server: new URL(one.url), proxy: undefined, access, refused })
+      using before = disposable(new ApiClient({ credentials: at(first) }))
+      expect(await before.get('/api/v1/nodes')).toMatchObject({ kind: 'NodeList' })
+      using after = disposable(new ApiClient({ credentials: at(second) }))
+      await expect(after.get('/api/v1/nodes')).rejects.toThrow('not signed by the CA that is configured')
+      await give(directory, second)
+      expect(await after.get('/api/v1/nodes')).toMatchObject({ kind: 'NodeList' })
+    },
+  )
 
   it('refuses a wrong token in words', async () => {
     const { tls } = await credentials.access()
