@@ -1,4 +1,4 @@
-import { isIPv4, isIPv6 } from 'node:net'
+import { isIPv6 } from 'node:net'
 
 declare const addressBrand: unique symbol
 declare const cidrBrand: unique symbol
@@ -159,8 +159,31 @@ export const sameEndpoint = (a: Endpoint | undefined, b: Endpoint | undefined): 
   a === b || (a !== undefined && b !== undefined && a.address === b.address && a.port === b.port)
 
 function addressToBytes(text: string): Uint8Array | undefined {
-  if (isIPv4(text)) return Uint8Array.from(text.split('.'), Number)
-  return isIPv6(text) && !text.includes('%') ? ipv6ToBytes(text) : undefined
+  if (text.includes(':')) return isIPv6(text) && !text.includes('%') ? ipv6ToBytes(text) : undefined
+  return ipv4ToBytes(text)
+}
+
+const DOT = 0x2e
+const DIGIT_0 = 0x30
+
+/** By hand, because all of a mesh's addresses go through it: a pattern and a list of texts take three times as long. */
+function ipv4ToBytes(text: string): Uint8Array | undefined {
+  const bytes = new Uint8Array(4)
+  let at = 0
+  for (let place = 0; place < 4; place++) {
+    if (place > 0 && text.charCodeAt(at++) !== DOT) return undefined
+    const first = at
+    let value = 0
+    for (; at < first + 3; at++) {
+      const digit = text.charCodeAt(at) - DIGIT_0
+      if (!(digit >= 0 && digit <= 9)) break
+      value = value * 10 + digit
+    }
+    const leadingZero = at > first + 1 && text.charCodeAt(first) === DIGIT_0
+    if (at === first || value > 255 || leadingZero) return undefined
+    bytes[place] = value
+  }
+  return at === text.length ? bytes : undefined
 }
 
 /** ::ffff:0:0/96 of RFC 4291 section 2.5.5.2. */

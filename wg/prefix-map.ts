@@ -14,7 +14,9 @@ import {
 export class PrefixMap<Value> implements Iterable<[Cidr, Value]> {
   readonly #values = new Map<Cidr, Value>()
   /** How many prefixes there are of each length, by family. */
-  readonly #lengths: Record<Family, Map<number, number>> = { 4: new Map(), 6: new Map() }
+  readonly #counts: Record<Family, Map<number, number>> = { 4: new Map(), 6: new Map() }
+  /** Lengths in use, the longest first. */
+  readonly #lengths: Record<Family, readonly number[]> = { 4: [], 6: [] }
 
   get size(): number {
     return this.#values.size
@@ -42,17 +44,22 @@ export class PrefixMap<Value> implements Iterable<[Cidr, Value]> {
 
   /** The longest prefix that holds the address. */
   longest(address: IpAddress): [Cidr, Value] | undefined {
-    return this.#around(addressBytes(address), familyOf(address), addressBits(familyOf(address)))
+    return this.#around(() => addressBytes(address), familyOf(address), addressBits(familyOf(address)))
   }
 
   /** The longest prefix that holds all of `cidr` and is shorter than it. */
   parent(cidr: Cidr): [Cidr, Value] | undefined {
-    return this.#around(cidrBytes(cidr), familyOf(cidr), prefixLength(cidr) - 1)
+    return this.#around(() => cidrBytes(cidr), familyOf(cidr), prefixLength(cidr) - 1)
   }
 
-  #around(bytes: Uint8Array, family: Family, atMost: number): [Cidr, Value] | undefined {
-    const lengths = [...this.#lengths[family].keys()].filter(length => length <= atMost).sort((a, b) => b - a)
+  /** @param bytesOf called only when there are prefixes to compare with: most often all are of one length */
+  #around(bytesOf: () => Uint8Array, family: Family, atMost: number): [Cidr, Value] | undefined {
+    const lengths = this.#lengths[family]
+    const shortest = lengths.at(-1)
+    if (shortest === undefined || shortest > atMost) return undefined
+    const bytes = bytesOf()
     for (const length of lengths) {
+      if (length > atMost) continue
       const cidr = cidrFromBytes(bytes, length)
       const value = this.#values.get(cidr)
       if (value !== undefined) return [cidr, value]
@@ -61,10 +68,13 @@ export class PrefixMap<Value> implements Iterable<[Cidr, Value]> {
   }
 
   #count(cidr: Cidr, change: 1 | -1): void {
-    const lengths = this.#lengths[familyOf(cidr)]
+    const family = familyOf(cidr)
+    const counts = this.#counts[family]
     const length = prefixLength(cidr)
-    const count = (lengths.get(length) ?? 0) + change
-    if (count === 0) lengths.delete(length)
-    else lengths.set(length, count)
+    const before = counts.get(length) ?? 0
+    counts.set(length, before + change)
+    if (before > 0 && before + change > 0) return
+    if (before + change === 0) counts.delete(length)
+    this.#lengths[family] = [...counts.keys()].sort((a, b) => b - a)
   }
 }
