@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { clip, member, messageOf, objectOf, textOf } from './hostile.ts'
 
 export interface Projection<T> {
@@ -41,14 +42,22 @@ export class Mirror<T> {
     return this.#items
   }
 
-  /** Takes in an object as the server sent it. One of the resourceVersion that is held already changes nothing. */
+  /**
+   * Takes in an object as the server sent it. One of the resourceVersion that is held already changes nothing; nor does one of
+   * which the same is kept as before, such as a Node with another heartbeat.
+   */
   put(raw: unknown): Change<T> {
     const identity = this.#identify(raw)
     if (!identity) return NONE
     const { key, resourceVersion } = identity
-    if (this.#entries.get(key)?.resourceVersion === resourceVersion) return NONE
+    const held = this.#entries.get(key)
+    if (held?.resourceVersion === resourceVersion) return NONE
     const value = this.#project(raw, identity)
     if (value === undefined) return this.#remove(key)
+    if (held && isDeepStrictEqual(held.value, value)) {
+      this.#entries.set(key, { resourceVersion, value: held.value })
+      return NONE
+    }
     this.#entries.set(key, { resourceVersion, value })
     this.#items.set(key, value)
     return { kind: 'upserted', key, value }

@@ -69,6 +69,19 @@ describe('a reflector that finds the API server well', () => {
     expect(f.reflector.state.faults).toBe(0)
   })
 
+  it('does not tell of an object that changed in what is not kept, and takes up after it all the same', async () => {
+    await using api = await FakeApi.start()
+    api.put('a', { color: 'red' })
+    await using f = follow(api, new ManualClock())
+    f.reflector.start()
+    await f.reflector.synced
+    api.put('a', { color: 'red', heartbeat: 1 })
+    api.put('b', { color: 'blue' })
+    await until('b', () => f.reflector.items.has('b'))
+    expect(f.told).toEqual(['replaced 1', 'upserted b blue'])
+    expect(f.reflector.state.events).toBeGreaterThan(2)
+  })
+
   it('asks for metadata alone, and for a selection, when told to', async () => {
     await using api = await FakeApi.start()
     await using f = follow(api, new ManualClock(), { metadataOnly: true, fieldSelector: 'metadata.name=a' })
