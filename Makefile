@@ -45,6 +45,16 @@ test-cluster: ## the same cases against a real kube-apiserver and etcd
 	@scripts/setup lab cluster
 	@$(TIERS) cluster
 
+.PHONY: bench
+bench: ## start, change, steady state, planner and netlink at up to 5,000 nodes; tables and JSON in docs/benchmarks
+	@scripts/setup lab
+	@$(NODE) test/bench/main.ts
+
+.PHONY: bench-smoke
+bench-smoke: ## that the benchmarks run, in two minutes; writes nothing
+	@scripts/setup lab
+	@$(NODE) test/bench/main.ts --smoke
+
 .PHONY: check
 check: ## format, lint, types, direction of dependencies
 	@scripts/setup

@@ -1,0 +1,68 @@
+import { annotations } from '#src/cluster/annotations.ts'
+import { waitUntil } from '#src/lab/wait.ts'
+import { percentile } from '../distribution.ts'
+import type { Profile } from '../profile.ts'
+import type { Table } from '../table.ts'
+import { LargeMesh } from './large-mesh.ts'
+import { newKey } from './node-object.ts'
+import { usageOf } from './process.ts'
+
+const LIMIT_MS = 60_000
+
+/** From the write of one Node's new key to its peer in the kernel, in a mesh that is encrypted already. */
+export async function oneChange({ sizes, changes, profiles }: Profile): Promise<Table> {
+  const rows: Table['rows'][number][] = []
+  for (const nodes of sizes) {
+    await using mesh = await LargeMesh.make(nodes)
+    await mesh.startAgent()
+    await mesh.stopAgent()
+    await mesh.steerAll()
+    await mesh.startAgent({ logLevel: 'debug', ...(profiles && { profile: `${profiles}/change-${nodes}` }) })
+    const before = usageOf(mesh.pid)
+    const began = performance.now()
+    const [latencies, writes]: [number[], number[]] = [[], []]
+    for (let change = 0; change < changes; change++) {
+      const { latency, write } = await changeKey(mesh, (change * 7) % (nodes - 1))
+      latencies.push(latency)
+      writes.push(write)
+    }
+    const [after, elapsed, probe] = [usageOf(mesh.pid), performance.now() - began, await mesh.probe()]
+    rows.push({
+      nodes,
+      changes,
+      'p50 ms': percentile(latencies, 0.5),
+      'p99 ms': percentile(latencies, 0.99),
+      'write p50 ms': percentile(writes, 0.5),
+      'agent CPU ms each': ((after.cpu - before.cpu) * 1_000) / changes,
+      'agent CPU %': ((after.cpu - before.cpu) * 100_000) / elapsed,
+      'loop delay p99 ms': probe.loopP99,
+      'longest stall ms': probe.loopMax,
+    })
+    await mesh.stopAgent()
+  }
+  return {
+    name: 'one-change',
+    title: 'One change',
+    notes: [
+      'From the request that writes one Node’s new key to the acknowledgement of its peer by the device, one change after the other; to the millisecond. “Write” is the request alone, until it is answered.',
+      'The new key never completes a handshake here, so the agent looks at the handshakes twice a second all the while: its share of a processor is that of a pair that is changing.',
+    ],
+    rows,
+  }
+}
+
+async function changeKey(mesh: LargeMesh, index: number): Promise<{ latency: number; write: number }> {
+  const key = newKey()
+  const from = mesh.log().length
+  const sent = performance.timeOrigin + performance.now()
+  await mesh.patchNode(index, { metadata: { annotations: { [annotations.publicKey[4]]: key } } })
+  const answered = performance.timeOrigin + performance.now()
+  const written = await waitUntil(() => timeOfPeer(mesh.log().slice(from), key), LIMIT_MS, 'the peer in the kernel')
+  return { latency: written - sent, write: answered - sent }
+}
+
+/** When the agent logged that the device has taken the peer. */
+function timeOfPeer(log: string, key: string): number | undefined {
+  const line = log.split('\n').find(one => one.includes(`set peer ${key.slice(0, 8)} `))
+  return line === undefined ? undefined : (JSON.parse(line) as { time: number }).time
+}

@@ -1,0 +1,76 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import type { Profile } from '../profile.ts'
+import type { Table } from '../table.ts'
+import { LargeMesh, metric } from './large-mesh.ts'
+import { statusOf } from './node-object.ts'
+import { usageOf } from './process.ts'
+
+/** Seconds between two status updates of a kubelet that has nothing to tell (nodeStatusReportFrequency). */
+const HEARTBEAT = 300
+/** Share of the nodes that are replaced in a minute. */
+const CHURN = 0.1
+
+/** What an agent costs while nothing changes but what kubelets write, and while nodes come and go. */
+export async function steadyState({ sizes, steadySeconds, profiles }: Profile): Promise<Table> {
+  const rows: Table['rows'][number][] = []
+  for (const nodes of sizes) {
+    await using mesh = await LargeMesh.make(nodes)
+    await mesh.startAgent()
+    await mesh.stopAgent()
+    await mesh.steerAll()
+    await mesh.startAgent({ ...(profiles && { profile: `${profiles}/steady-${nodes}` }) })
+    const heartbeats = nodes / HEARTBEAT
+    const load: Record<string, (mesh: LargeMesh, seconds: number) => Promise<void>> = {
+      nothing: (_, seconds) => pause(seconds * 1_000),
+      heartbeats: (mesh, seconds) => atRate(heartbeats, seconds, beat => heartbeat(mesh, beat)),
+      'heartbeats and churn': async (mesh, seconds) => {
+        const replace = atRate((nodes * CHURN) / 60, seconds, turn => mesh.replaceNode((turn * 13) % (nodes - 1)))
+        await Promise.all([replace, atRate(heartbeats, seconds, beat => heartbeat(mesh, beat))])
+      },
+    }
+    for (const [name, run] of Object.entries(load)) {
+      await mesh.probe()
+      const before = { ...usageOf(mesh.pid), bytes: metric(await mesh.metrics(), 'podveil_api_received_bytes_total') }
+      const began = performance.now()
+      await run(mesh, steadySeconds)
+      const seconds = (performance.now() - began) / 1_000
+      const after = { ...usageOf(mesh.pid), bytes: metric(await mesh.metrics(), 'podveil_api_received_bytes_total') }
+      const probe = await mesh.probe()
+      rows.push({
+        nodes,
+        writes: name,
+        'agent CPU %': ((after.cpu - before.cpu) * 100) / seconds,
+        'RSS MB': after.rss / 1e6,
+        'heap MB': probe.heapUsed / 1e6,
+        'loop delay p99 ms': probe.loopP99,
+        'longest stall ms': probe.loopMax,
+        'GC ms/s': probe.gcMs / seconds,
+        'kB/s from the API': (after.bytes - before.bytes) / 1_000 / seconds,
+      })
+    }
+    await mesh.stopAgent()
+  }
+  return {
+    name: 'steady-state',
+    title: 'Steady state',
+    notes: [
+      `${steadySeconds} s each, with all pairs encrypted. Heartbeats: each Node’s status every ${HEARTBEAT} s, as kubelets write it. Churn: ${CHURN * 100} % of the nodes replaced in a minute.`,
+    ],
+    rows,
+  }
+}
+
+const heartbeat = (mesh: LargeMesh, beat: number): Promise<unknown> => {
+  const index = beat % (mesh.nodes - 1)
+  return mesh.patchNode(index, { status: statusOf(index, beat + 1) }, '/status')
+}
+
+/** Calls at even times; one that is late is made up for. @param rate a second */
+async function atRate(rate: number, seconds: number, call: (turn: number) => Promise<unknown>): Promise<void> {
+  const began = performance.now()
+  for (let turn = 0; turn < rate * seconds; turn++) {
+    await pause(Math.max(0, began + (turn * 1_000) / rate - performance.now()))
+    await call(turn)
+  }
+  await pause(Math.max(0, began + seconds * 1_000 - performance.now()))
+}

@@ -1,0 +1,57 @@
+import { Lab } from '#src/lab/lab.ts'
+import { waitUntil } from '#src/lab/wait.ts'
+import { percentile } from './distribution.ts'
+import type { Profile } from './profile.ts'
+import type { Table } from './table.ts'
+
+const LIMIT_MS = 300_000
+
+/** From the switch until every agent of a lab encrypts to every other one, by their own logs. */
+export async function convergence({ agents }: Profile): Promise<Table> {
+  const rows: Table['rows'][number][] = []
+  for (const nodes of agents) {
+    const dataplane = process.env.PODVEIL_TIER === 'kernel' ? 'kernel' : 'userspace'
+    await using lab = await Lab.up({ name: `bench-${process.pid}-${nodes}`, nodes, families: '4', dataplane })
+    for (const node of lab.nodes) await node.agent.ready(LIMIT_MS)
+    const switched = performance.timeOrigin + performance.now()
+    await lab.setEncryption(true)
+    const wanted = nodes * (nodes - 1)
+    const times = await waitUntil(
+      () => {
+        const found = encryptedAt(lab)
+        return found.length >= wanted && found
+      },
+      LIMIT_MS,
+      `${wanted} directions to be encrypted`,
+    )
+    const after = times.map(time => time - switched)
+    rows.push({
+      agents: nodes,
+      directions: wanted,
+      'half of them after ms': percentile(after, 0.5),
+      '99 % after ms': percentile(after, 0.99),
+      'all after ms': Math.max(...after),
+    })
+  }
+  return {
+    name: 'convergence',
+    title: 'Convergence of a mesh',
+    notes: [
+      'From the request that turns encryption on until each agent steers into the tunnel to each other one. All agents, their devices and the API server share this machine’s processors.',
+    ],
+    rows,
+  }
+}
+
+/** Milliseconds since 1970 at which pairs of nodes were first steered, a direction each. */
+function encryptedAt(lab: Lab): number[] {
+  const found = new Map<string, number>()
+  for (const { name, agent } of lab.nodes)
+    for (const line of agent.logs().split('\n')) {
+      if (!line.includes('"to":"encrypting"')) continue
+      const { peer, time } = JSON.parse(line) as { peer: string; time: number }
+      const direction = `${name} ${peer}`
+      if (!found.has(direction)) found.set(direction, time)
+    }
+  return [...found.values()]
+}

@@ -1,0 +1,116 @@
+import { annotations } from '#src/cluster/annotations.ts'
+import { projectNode } from '#src/cluster/node-record.ts'
+import type { CidrSource } from '#src/mesh/claims.ts'
+import type { FamilyView } from '#src/mesh/family-view.ts'
+import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
+import type { PeerState, PeerStates } from '#src/mesh/peer-machine.ts'
+import { planFamily } from '#src/mesh/plan.ts'
+import { type Cidr, hostCidr, nthAddress } from '#wg/ip.ts'
+import { Mirror } from '#wg/reconcile/mirror.ts'
+import { diffPeers } from '#wg/reconcile/peers.ts'
+import { peerStatus, publicKey, viewOf } from '../unit/mesh/records.ts'
+import { largeNode, newKey } from './agent/node-object.ts'
+import { percentile } from './distribution.ts'
+import type { Profile } from './profile.ts'
+import type { Table } from './table.ts'
+
+/** The pure part of a pass: what it takes to plan the mesh after one node has changed. */
+export async function planner({ sizes, plans, pods }: Profile): Promise<Table> {
+  const rows: Table['rows'][number][] = []
+  for (const nodes of sizes) rows.push(measure(nodes, 0, plans))
+  rows.push(measure(Math.min(...sizes.filter(size => size >= 1_000), Math.max(...sizes)), pods, plans))
+  return {
+    name: 'planner',
+    title: 'Planner',
+    notes: [
+      'All pairs encrypted; one node has announced another key. Milliseconds of one call: the plan, the comparison with what the kernel holds, and (once, at the start of an agent) the book-keeping of the peers that were written.',
+    ],
+    rows,
+  }
+}
+
+function measure(nodes: number, pods: number, plans: number): Table['rows'][number] {
+  const records = [...Array(nodes).keys()].map(index => recordOf(index))
+  const source = workloads(records, pods)
+  const first = planFamily(new Map(), viewWith(records, source))
+  const { states, view } = encrypted(records, source, first.peers)
+  const [planned, compared]: [number[], number[]] = [[], []]
+  for (let turn = 0; turn < plans; turn++) {
+    const changed = new Map(view.nodes)
+    const record = recordOf(1 + ((turn * 7) % (nodes - 1)), newKey())
+    changed.set(record.name, record)
+    const began = performance.now()
+    const plan = planFamily(states, { ...view, nodes: changed })
+    const done = performance.now()
+    diffPeers(plan.desired.peers, view.kernel.peers, new Map())
+    planned.push(done - began)
+    compared.push(performance.now() - done)
+  }
+  return {
+    nodes,
+    'pods of their own': pods,
+    plans,
+    'plan p50 ms': percentile(planned, 0.5),
+    'plan p99 ms': percentile(planned, 0.99),
+    'compare p50 ms': percentile(compared, 0.5),
+    'note all peers ms': noteAll(view),
+  }
+}
+
+/** What an agent's own copy of the kernel takes to note all that a first pass has written. */
+function noteAll({ kernel }: FamilyView): number {
+  const mirror = new Mirror({ family: 4, deviceName: 'wireguard.cali', tables: new Set([1]) })
+  const began = performance.now()
+  for (const { publicKey, allowedIps } of kernel.peers.values())
+    mirror.notePeer({ kind: 'set', publicKey, addAllowedIps: [...allowedIps] })
+  return performance.now() - began
+}
+
+function recordOf(index: number, key?: string): NodeRecord {
+  const object = largeNode(index, index === 0 ? publicKey(1) : key)
+  const record = projectNode(object)
+  if (!record) throw new Error(`${annotations.publicKey[4]}: the node of number ${index} is none`)
+  return record
+}
+
+/** Pods with addresses of their own, as cloud networks have them, in place of the nodes' pod CIDRs. */
+function workloads(records: readonly NodeRecord[], pods: number): CidrSource | undefined {
+  if (pods === 0) return undefined
+  const own = new Map<NodeName, Cidr[]>()
+  for (let pod = 0; pod < pods; pod++) {
+    const record = records[pod % records.length]
+    const [cidr] = record?.podCidrs ?? []
+    const address = cidr && nthAddress(cidr, 2 + Math.floor(pod / records.length))
+    if (record && address) own.set(record.name, [...(own.get(record.name) ?? []), hostCidr(address)])
+  }
+  return ({ name }) => own.get(name) ?? []
+}
+
+function viewWith(records: readonly NodeRecord[], source: CidrSource | undefined): FamilyView {
+  const [own] = records
+  return viewOf(records, { ...(own && { self: own.name }), ...(source && { cidrSource: source }) })
+}
+
+/** Every pair as it is when it has long been encrypted, with what the plan wants in the kernel. */
+function encrypted(
+  records: readonly NodeRecord[],
+  source: CidrSource | undefined,
+  accepting: PeerStates,
+): { states: PeerStates; view: FamilyView } {
+  const states = new Map<NodeName, PeerState>()
+  for (const [name, state] of accepting)
+    if (state.phase === 'accepting') {
+      const { since, key, candidate, helloAddress, reason } = state
+      states.set(name, { phase: 'encrypting', since, key, candidate, helloAddress, reason })
+    }
+  const view = viewWith(records, source)
+  const { desired } = planFamily(states, view)
+  const peers = new Map(
+    [...desired.peers].map(([key, { allowedIps, endpoint }]) => [
+      key,
+      peerStatus(key, { allowedIps, endpoint, latestHandshake: 1n }),
+    ]),
+  )
+  const steered = new Set(desired.routes.filter(({ type }) => type === 'unicast').map(({ destination }) => destination))
+  return { states, view: { ...view, kernel: { up: true, peers, steered } } }
+}
