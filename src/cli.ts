@@ -8,6 +8,7 @@ import { fail } from './commands/fail.ts'
 import { registerLab } from './commands/lab.ts'
 import { registerShow } from './commands/show.ts'
 import { registerStatus } from './commands/status.ts'
+import { registerVerify } from './commands/verify.ts'
 import { VERSION } from './version.ts'
 
 const program = new Command('podveil')
@@ -21,6 +22,7 @@ registerLab(program)
 registerStatus(program)
 registerShow(program)
 registerExplain(program)
+registerVerify(program)
 registerDiagnose(program)
 registerCleanup(program)
 registerBreakGlass(program)

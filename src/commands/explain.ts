@@ -51,7 +51,9 @@ async function explain(from: string, to: string, { kubeconfig, stateDir, family 
     const [here, there] = [placeOf(common[0], from, snapshot), placeOf(common[1], to, snapshot)]
     if (here.node === snapshot.node) {
       if (!kernel) throw new Error(notes.join('; '))
-      return explainHere(here, there, snapshot, kernel, Date.now())
+      const { askRoute } = await import('#src/status/sources/asked-route.ts')
+      const asked = there.node === snapshot.node ? undefined : await askRoute(here, there, kernel)
+      return explainHere(here, there, snapshot, kernel, Date.now(), asked)
     }
   }
   const { objects, nodes } = api ?? (await readMesh([], look, kubeconfig))

@@ -1,9 +1,10 @@
 import { type Cidr, cidrContains, type Family, familyOf, formatEndpoint, type IpAddress, prefixLength } from '#wg/ip.ts'
 import type { Route } from '#wg/rtnetlink/route.ts'
 import type { Rule } from '#wg/rtnetlink/rule.ts'
+import type { AskedRoute } from './asked-route.ts'
 import { duration } from './format.ts'
 import type { NodeKernel } from './node-kernel.ts'
-import { lookUp } from './route-lookup.ts'
+import { lookUp, type RouteDecision } from './route-lookup.ts'
 import type { FamilySnapshot, NodeSnapshot, PeerSnapshot } from './snapshot.ts'
 
 /** RT_TABLE_LOCAL of linux/rtnetlink.h. */
@@ -42,13 +43,18 @@ export function placeOf(address: IpAddress, label: string, snapshot: NodeSnapsho
   return pods ? { address, label, node: pods.node, kind: 'pod' } : { address, label, node: undefined, kind: 'outside' }
 }
 
-/** The way of a packet that leaves this node, as its kernel would send it now. @param now Unix time in milliseconds */
+/**
+ * The way of a packet that leaves this node, as its kernel would send it now.
+ * @param now Unix time in milliseconds
+ * @param asked what the kernel itself says; without, it is worked out from its rules and routes
+ */
 export function explainHere(
   from: Place,
   to: Place,
   snapshot: NodeSnapshot,
   kernel: NodeKernel,
   now: number,
+  asked?: AskedRoute,
 ): Explanation {
   const family = familyOf(to.address)
   if (to.node === snapshot.node)
@@ -62,7 +68,8 @@ export function explainHere(
     }
   const { rules, routes, link, device } = kernel.families[family]
   const told = snapshot.families.find(one => one.family === family)
-  const decision = lookUp({ from: from.address, to: to.address, local: from.kind === 'node' }, rules, routes)
+  const worked = lookUp({ from: from.address, to: to.address, local: from.kind === 'node' }, rules, routes)
+  const { decision, doubts } = asked ? believe(asked, worked) : { decision: worked, doubts: [] }
   const { rule, route } = decision
   const steps = [
     // That the address is none of this host's own goes without saying.
@@ -74,9 +81,13 @@ export function explainHere(
       })),
     ...(rule ? [{ what: 'rule', detail: ruleText(rule) }] : []),
     ...(route ? [{ what: 'route', detail: routeText(route, kernel.links) }] : []),
+    ...(asked ? [{ what: 'kernel', detail: askedText(asked) }] : []),
   ]
   const caveats = [
-    ...decision.unjudged.map(one => `not judged, because it looks at more than addresses: ${ruleText(one)}`),
+    ...doubts,
+    ...(asked && asked.as !== 'unplaced' ? [] : decision.unjudged).map(
+      one => `not judged, because it looks at more than addresses: ${ruleText(one)}`,
+    ),
     ...(to.node
       ? [`this is one direction: \`podveil explain ${to.label} ${from.label}\` on ${to.node} shows the other`]
       : []),
@@ -87,7 +98,7 @@ export function explainHere(
       from,
       to,
       verdict: 'unreachable',
-      because: route ? `the route says ${route.type}` : 'no route leads there',
+      because: asked?.refused ?? (route ? `the route says ${route.type}` : 'no route leads there'),
       steps,
       caveats,
     }
@@ -138,6 +149,32 @@ export function explainHere(
     caveats:
       name === to.node || !to.node ? caveats : [`${to.address} is of ${to.node}, and goes to ${name}`, ...caveats],
   }
+}
+
+/** The kernel is believed; where the rules and routes that were read lead elsewhere, they do not explain why. */
+function believe(
+  { route, refused }: AskedRoute,
+  worked: RouteDecision,
+): { readonly decision: RouteDecision; readonly doubts: readonly string[] } {
+  const same =
+    worked.route?.table === route?.table &&
+    worked.route?.destination === route?.destination &&
+    worked.route?.device === route?.device
+  if (same || refused !== undefined) return { decision: { ...worked, route }, doubts: [] }
+  const doubts = [
+    'the kernel decides otherwise than its rules and routes read: they look at more, or have just changed',
+  ]
+  return { decision: { ...worked, rule: undefined, passedOver: [], route }, doubts }
+}
+
+function askedText({ as, device, refused }: AskedRoute): string {
+  const how =
+    as === 'sent'
+      ? 'sent by this node itself'
+      : as === 'forwarded'
+        ? `come in by ${device ?? '?'}`
+        : 'from no device of its own'
+  return refused === undefined ? `says so itself, of a packet ${how}` : `drops a packet ${how}: ${refused}`
 }
 
 const peerStep = (peer: PeerSnapshot | undefined, now: number): Explanation['steps'] =>

@@ -3,6 +3,7 @@
 export const AF_INET = 2
 export const AF_INET6 = 10
 export const AF_NETLINK = 16
+export const AF_PACKET = 17
 
 export const SOCK_DGRAM = 2
 export const SOCK_RAW = 3
@@ -16,3 +17,9 @@ export const SO_BINDTODEVICE = 25
 export const SO_SNDBUFFORCE = 32
 export const SO_RCVBUFFORCE = 33
 export const SO_MARK = 36
+
+/** Options of netinet/in.h that let a socket send from an address that is not this host's. */
+export const SOL_IP = 0
+export const IP_TRANSPARENT = 19
+export const SOL_IPV6 = 41
+export const IPV6_TRANSPARENT = 75

@@ -33,7 +33,15 @@ import {
   RTM_NEWRULE,
 } from './constants.ts'
 import { encodeLink, encodeLinkDump, type Link, type LinkChange, parseLink } from './link.ts'
-import { describeRoute, encodeRoute, encodeRouteDump, parseRoute, type Route } from './route.ts'
+import {
+  describeRoute,
+  encodeRoute,
+  encodeRouteDump,
+  encodeRouteQuery,
+  parseRoute,
+  type Route,
+  type RouteQuery,
+} from './route.ts'
 import { describeRule, encodeRule, encodeRuleDump, parseRule, type Rule, sameRule, wouldDelete } from './rule.ts'
 
 export interface RouteOperation {
@@ -142,6 +150,17 @@ export class RouteNetlink implements Disposable {
       if (isNetlinkError(error, 'ENOENT')) return []
       throw error
     }
+  }
+
+  /**
+   * Asks the kernel for the way of one packet.
+   * @returns undefined for a route that leads nowhere
+   * @throws NetlinkError, ENETUNREACH where there is no route, EXDEV where the reverse-path filter drops it
+   */
+  async lookUp(query: RouteQuery): Promise<Route | undefined> {
+    const operation = `look up the route to ${query.to}`
+    const request = { type: RTM_GETROUTE, flags: 0, payload: encodeRouteQuery(query) }
+    return parseRoute((await this.#connection.get(request, operation)).payload)
   }
 
   /**

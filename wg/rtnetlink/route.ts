@@ -1,4 +1,4 @@
-import { addressFamily, type Cidr, type Family, familyOf, type IpAddress, prefixLength } from '../ip.ts'
+import { addressBits, addressFamily, type Cidr, type Family, familyOf, type IpAddress, prefixLength } from '../ip.ts'
 import { type Attribute, AttributeWriter, readAttributes } from '../netlink/attributes.ts'
 import {
   fixedHeader,
@@ -22,6 +22,7 @@ const RTMSG = 12
 
 const RTA_DST = 1
 const RTA_SRC = 2
+const RTA_IIF = 3
 const RTA_OIF = 4
 const RTA_GATEWAY = 5
 const RTA_PRIORITY = 6
@@ -29,6 +30,7 @@ const RTA_PREFSRC = 7
 const RTA_METRICS = 8
 const RTA_CACHEINFO = 12
 const RTA_TABLE = 15
+const RTA_MARK = 16
 const RTA_PREF = 20
 const RTA_PAD = 26
 const RTAX_MTU = 2
@@ -37,6 +39,9 @@ const RTAX_MTU = 2
 const RTNH_F_ONLINK = 4
 /** A copy that the kernel keeps for itself, such as a path MTU that it learned. */
 const RTM_F_CLONED = 0x200
+/** Asks for the table that decided, and for the route as it is configured instead of what became of it. */
+const RTM_F_LOOKUP_TABLE = 0x1000
+const RTM_F_FIB_MATCH = 0x2000
 
 /** rtm_type, in the order of linux/rtnetlink.h. */
 const ROUTE_TYPES = [
@@ -138,6 +143,33 @@ export function encodeRouteDump(family: Family, table: number): Uint8Array {
   const header = new Uint8Array(RTMSG)
   header[0] = addressFamily(family)
   return new AttributeWriter(32).raw(header).u32(RTA_TABLE, table).bytes()
+}
+
+/** A packet, as far as routing looks at it. */
+export interface RouteQuery {
+  readonly to: IpAddress
+  /** Of a packet that this host sends itself it must be its own. */
+  readonly from?: IpAddress
+  /** Index of the device that it came in by: it is forwarded then, and the reverse-path filter judges it as well. */
+  readonly iif?: number
+  /** Of the packet; 0 is none. */
+  readonly mark?: number
+}
+
+/** Payload of an RTM_GETROUTE for one packet: the route that the kernel would take, as it is configured. */
+export function encodeRouteQuery({ to, from, iif, mark = 0 }: RouteQuery): Uint8Array {
+  const family = familyOf(to)
+  const bits = addressBits(family)
+  const header = new Uint8Array(RTMSG)
+  header.set([addressFamily(family), bits, from === undefined ? 0 : bits])
+  // IPv6 says the table in any case, and its strict checking knows no such flag.
+  const flags = family === 4 ? RTM_F_FIB_MATCH | RTM_F_LOOKUP_TABLE : RTM_F_FIB_MATCH
+  new DataView(header.buffer).setUint32(8, flags, true)
+  const writer = new AttributeWriter(64).raw(header).binary(RTA_DST, wireBytes(to))
+  if (from !== undefined) writer.binary(RTA_SRC, wireBytes(from))
+  if (iif !== undefined) writer.u32(RTA_IIF, iif)
+  if (mark !== 0) writer.u32(RTA_MARK, mark)
+  return writer.bytes()
 }
 
 /** @returns undefined for a family other than IP and for the kernel's own copies of routes @throws NetlinkFormatError */

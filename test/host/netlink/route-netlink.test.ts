@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { expect, test } from 'vitest'
 import { parseAddress, parseCidr } from '#wg/ip.ts'
 import type { Link } from '#wg/rtnetlink/link.ts'
@@ -350,5 +351,50 @@ describeInNamespaces('rules', () => {
     namespace.ip(foreign.replace('add', 'del'))
     await netlink.deleteRule(steering)
     expect((await netlink.rules(4)).some(rule => sameRule(rule, steering))).toBe(false)
+  })
+})
+
+describeInNamespaces('the way of one packet', () => {
+  test.each([
+    { to: '10.1.0.9', rule: 'not from all fwmark 0x200000/0x200000 lookup 4000 priority 99', subnet: '10.1.0.0/16' },
+    { to: 'fd01::9', rule: 'not from all fwmark 0x200000/0x200000 lookup 4000 priority 99', subnet: 'fd01::/32' },
+  ])('is what the kernel says: rules, marks, throw routes and all ($to)', async ({ to, rule, subnet }) => {
+    using namespace = new Namespace()
+    using netlink = RouteNetlink.openIn(namespace.path)
+    const { index } = await withDevice(netlink, namespace)
+    const family = to.includes(':') ? '-6' : '-4'
+    namespace.addDevice('t1')
+    const tunnel = (await netlink.link('t1'))?.index
+    namespace.ip(`${family} route add ${subnet} dev t0`)
+    namespace.ip(`${family} rule add ${rule}`)
+    namespace.ip(`${family} route add throw ${subnet} table ${TABLE}`)
+    const address = parseAddress(to)
+    expect(await netlink.lookUp({ to: address })).toMatchObject({ table: 254, destination: subnet, device: index })
+
+    namespace.ip(`${family} route add ${to} dev t1 table ${TABLE}`)
+    expect(await netlink.lookUp({ to: address })).toMatchObject({ table: TABLE, device: tunnel, type: 'unicast' })
+    expect(await netlink.lookUp({ to: address, mark: 0x200000 })).toMatchObject({ table: 254, device: index })
+  })
+
+  test('of a forwarded packet is told by where it comes in', async () => {
+    using namespace = new Namespace()
+    using netlink = RouteNetlink.openIn(namespace.path)
+    const { index } = await withDevice(netlink, namespace)
+    namespace.addDevice('t1')
+    const other = (await netlink.link('t1'))?.index
+    execFileSync('ip', ['netns', 'exec', namespace.name, 'sh', '-c', 'echo 1 >/proc/sys/net/ipv4/ip_forward'])
+    namespace.ip('address add 10.1.0.1/24 dev t0')
+    namespace.ip('route add 10.2.0.0/24 dev t1')
+    namespace.ip('rule add iif t0 lookup 4000 priority 99')
+    namespace.ip('route add 10.2.0.0/24 dev t0 table 4000')
+    const [to, from] = [parseAddress('10.2.0.9'), parseAddress('10.1.0.9')]
+    expect(await netlink.lookUp({ to })).toMatchObject({ table: 254, device: other })
+    expect(await netlink.lookUp({ to, from, iif: index })).toMatchObject({ table: 4000, device: index })
+  })
+
+  test('of a packet that has none is an error that says so', async () => {
+    using namespace = new Namespace()
+    using netlink = RouteNetlink.openIn(namespace.path)
+    await expect(netlink.lookUp({ to: parseAddress('192.0.2.1') })).rejects.toMatchObject({ errnoName: 'ENETUNREACH' })
   })
 })

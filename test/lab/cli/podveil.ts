@@ -3,7 +3,7 @@ import type { Lab, LabNode } from '#src/lab/lab.ts'
 import { type RunResult, run } from '#src/lab/run.ts'
 import { waitFor } from '../harness/wait-for.ts'
 
-const PODVEIL = fileURLToPath(new URL('../../../bin/podveil', import.meta.url))
+export const PODVEIL = fileURLToPath(new URL('../../../bin/podveil', import.meta.url))
 
 /** Runs `podveil` on a node, where its agent keeps its state. */
 export const onNode = (node: LabNode, ...argv: string[]): Promise<RunResult> =>

@@ -46,7 +46,15 @@ describeLab('an operator who looks at the mesh', { programs: ['wg', 'nft'], user
 
       const path = await onNode(one, 'explain', '10.244.1.10', '10.244.2.10')
       expect(path.stdout).toContain('encrypted: it goes into wireguard.cali, to node-2 at 10.200.0.12:51820')
+      expect(path.stdout).toMatch(/^ +kernel +says so itself, of a packet come in by \S+$/m)
       expect(path.status).toBe(0)
+      // What rules and routes alone do not tell: this one looks at the device that a packet comes in by.
+      const podDevice = /come in by (\S+)/.exec(path.stdout)?.[1] ?? ''
+      await one.exec(['ip', 'rule', 'add', 'priority', '50', 'iif', podDevice, 'lookup', 'main'])
+      const elsewhere = await onNode(one, 'explain', '10.244.1.10', '10.244.2.10')
+      expect(elsewhere.stdout).toContain('IN CLEAR')
+      expect(elsewhere.status).toBe(1)
+      await one.exec(['ip', 'rule', 'del', 'priority', '50'])
       const told = await anywhere(lab, 'explain', 'pod-1', 'default/pod-3')
       expect(told.stdout).toContain('encrypted: node-1 says that it encrypts to all of its peers')
       expect((await onNode(one, 'diagnose')).stdout).not.toMatch(/^FAIL(?! +API server)/m)

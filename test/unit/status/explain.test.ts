@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import type { AskedRoute } from '#src/status/asked-route.ts'
 import { type Explanation, explainHere, placeOf } from '#src/status/explain.ts'
 import { explainFromMesh } from '#src/status/explain-mesh.ts'
 import { explainView } from '#src/status/explain-view.ts'
@@ -6,7 +7,8 @@ import { plain } from '#src/status/format.ts'
 import { meshStatus } from '#src/status/mesh-status.ts'
 import type { KernelFamily } from '#src/status/node-kernel.ts'
 import type { NodeSnapshot } from '#src/status/snapshot.ts'
-import { parseAddress } from '#wg/ip.ts'
+import { parseAddress, parseCidr } from '#wg/ip.ts'
+import { makeRoute } from '#wg/rtnetlink/route.ts'
 import { encryptingNode, offNode } from './support/nodes.ts'
 import { ago, family4, kernel, keyOf, NOW, peer, snapshot, withoutRoute, withoutRule } from './support/snapshots.ts'
 
@@ -70,6 +72,40 @@ describe('on the node, by its kernel', () => {
   test('a route into the tunnel without a peer behind it is a black hole', () => {
     const device = { ...kernel().families[4].device, peers: new Map() } as KernelFamily['device']
     expect(explain('10.244.1.10', '10.244.2.10', { device }).verdict).toBe('unreachable')
+  })
+
+  test('is the kernel’s own word where it was asked, whatever its rules and routes seem to say', () => {
+    const told = snapshot()
+    const place = (text: string) => placeOf(parseAddress(text), text, told)
+    const ask = (asked: AskedRoute) =>
+      explainHere(place('10.244.1.10'), place('10.244.2.10'), told, kernel({}), NOW, asked)
+    const main = makeRoute({
+      table: 254,
+      destination: parseCidr('10.244.2.0/24'),
+      type: 'unicast',
+      device: 2,
+      protocol: 3,
+    })
+    const elsewhere = ask({ as: 'forwarded', device: 'veth1', route: main, refused: undefined })
+    expect(elsewhere.verdict).toBe('in-clear')
+    expect(elsewhere.steps).toContainEqual({ what: 'kernel', detail: 'says so itself, of a packet come in by veth1' })
+    expect(elsewhere.caveats[0]).toMatch(/^the kernel decides otherwise than its rules and routes read/)
+
+    const [worked] =
+      kernel({})
+        .families[4].routes.get(1)
+        ?.filter(({ destination }) => destination === '10.244.2.0/24') ?? []
+    const agreed = ask({ as: 'forwarded', device: 'veth1', route: worked, refused: undefined })
+    expect(agreed.verdict).toBe('encrypted')
+    expect(agreed.steps[0]).toEqual({ what: 'rule', detail: '99: not from all fwmark 0x200000/0x200000 lookup 1' })
+
+    const refused = ask({
+      as: 'forwarded',
+      device: 'veth1',
+      route: undefined,
+      refused: 'a rule or a route prohibits it',
+    })
+    expect(refused).toMatchObject({ verdict: 'unreachable', because: 'a rule or a route prohibits it' })
   })
 })
 

@@ -1,0 +1,39 @@
+import type { ApiClient } from '#src/cluster/api-client.ts'
+import { listOf, member, objectOf, textOf } from '#src/cluster/hostile.ts'
+
+/** Of the DaemonSet's pods, as in manifests/base. */
+const AGENTS = 'app.kubernetes.io/name=podveil,app.kubernetes.io/component=agent'
+
+/** What the template of `--via` is followed by. */
+const END = 'verify-end'
+
+/** A shell command that runs podveil on a node; `{node}` is its name, which holds nothing that a shell minds. */
+export const byTemplate = (template: string, node: string): string[] => [
+  'sh',
+  '-c',
+  `${template.replaceAll('{node}', node)} ${END}`,
+]
+
+/**
+ * Beside the node's agent, in a container of its own that kubectl adds to the agent's pod and that ends with us: it has
+ * the node's network, and NET_RAW, which the agent itself is not given.
+ * @throws Error where no agent runs there; ApiError and its like
+ */
+export async function byKubectl(client: ApiClient, kubeconfig: string | undefined, node: string): Promise<string[]> {
+  const query = `labelSelector=${encodeURIComponent(AGENTS)}&fieldSelector=${encodeURIComponent(`spec.nodeName=${node}`)}`
+  const list = objectOf(await client.get(`/api/v1/pods?${query}`))
+  const [pod] = listOf(member(list, 'items')).map(objectOf)
+  const metadata = objectOf(member(pod ?? {}, 'metadata'))
+  const name = textOf(member(metadata, 'name'), 253)
+  const namespace = textOf(member(metadata, 'namespace'), 253)
+  const container = objectOf(listOf(member(objectOf(member(pod ?? {}, 'spec')), 'containers'))[0])
+  const image = textOf(member(container, 'image'), 1024)
+  if (name === undefined || namespace === undefined || image === undefined)
+    throw new Error(`no agent's pod on ${node}: where agents run without pods, --via says how podveil is run on a node`)
+  return [
+    'kubectl',
+    ...(kubeconfig === undefined ? [] : ['--kubeconfig', kubeconfig]),
+    ...['--namespace', namespace, 'debug', name],
+    ...['--quiet', '--stdin', '--profile', 'netadmin', '--image', image, '--', 'podveil', END],
+  ]
+}
