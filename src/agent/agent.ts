@@ -2,6 +2,7 @@ import { constants } from 'node:os'
 import { pino } from 'pino'
 import { ApiClient } from '#src/cluster/api-client.ts'
 import { loadCredentials } from '#src/cluster/connect.ts'
+import { ownNamespace } from '#src/cluster/in-cluster.ts'
 import type { AgentFlags } from '#src/commands/agent.ts'
 import type { NodeName } from '#src/mesh/node-record.ts'
 import { VERSION } from '#src/version.ts'
@@ -22,6 +23,7 @@ export async function runAgent(options: AgentFlags & { environment: NodeJS.Proce
   const agent = new MeshAgent({
     client,
     nodeName: nodeName as NodeName,
+    namespace: await ownNamespace(),
     machineId,
     stateDir,
     dataplane,

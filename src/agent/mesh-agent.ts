@@ -22,6 +22,8 @@ import { Retry } from './retry.ts'
 export interface MeshAgentOptions {
   readonly client: ApiClient
   readonly nodeName: NodeName
+  /** Where the agents are installed. */
+  readonly namespace: string
   readonly machineId: string
   readonly stateDir: string
   readonly dataplane: DevicePreference
@@ -50,7 +52,7 @@ export class MeshAgent {
   #auditAt = Number.POSITIVE_INFINITY
 
   constructor(options: MeshAgentOptions) {
-    const { client, nodeName, environment, log } = options
+    const { client, nodeName, namespace, environment, log } = options
     this.#options = options
     this.#log = log
     this.#loop = new Loop(() => this.#pass())
@@ -58,7 +60,7 @@ export class MeshAgent {
     this.#guardKeeper = new GuardKeeper(nodeName, this.#feed, options.stateDir, log)
     this.#publisher = new Publisher({ client, nodeName, logger: log })
     this.health = new Health(() => this.#loop.idleFor)
-    this.#report = new Report({ client, nodeName, stateDir: options.stateDir, log })
+    this.#report = new Report({ client, nodeName, namespace, stateDir: options.stateDir, log })
     this.metrics = new AgentMetrics(nodeName, this.#feed, () => this.#dataplane)
     this.#retries = { agent: new Retry(log), 4: new Retry(log), 6: new Retry(log) }
   }

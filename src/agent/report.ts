@@ -1,9 +1,11 @@
 import type { ApiClient } from '#src/cluster/api-client.ts'
+import { HeartbeatPublisher } from '#src/cluster/heartbeat.ts'
 import type { Logger } from '#src/cluster/logger.ts'
 import { type ConditionContent, ConditionPublisher } from '#src/cluster/node-condition.ts'
 import { NodeEvents } from '#src/cluster/node-events.ts'
 import type { GuardDecision } from '#src/mesh/guard.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
+import { handshakeTime } from '#src/status/snapshot.ts'
 import { PATIENCE, type PairFact, tallyOf } from '#src/status/tally.ts'
 import { VERSION } from '#src/version.ts'
 import { FAMILIES, type Family, familyOf } from '#wg/ip.ts'
@@ -19,6 +21,8 @@ import { SnapshotFile } from './snapshot-file.ts'
 export interface ReportOptions {
   readonly client: ApiClient
   readonly nodeName: NodeName
+  /** Of the agent itself. */
+  readonly namespace: string
   readonly stateDir: string
   readonly log: Logger
 }
@@ -43,6 +47,7 @@ export class Report {
   readonly #nodeName: NodeName
   readonly #condition: ConditionPublisher
   readonly #events: NodeEvents
+  readonly #heartbeat: HeartbeatPublisher
   readonly #file: SnapshotFile
   #watches: Record<Family, Watch> = { 4: new Map(), 6: new Map() }
   #circumstances: Circumstances = {
@@ -56,12 +61,13 @@ export class Report {
   #observed: unknown
   #written: { readonly content: ConditionContent; readonly at: number } | undefined
 
-  constructor({ client, nodeName, stateDir, log }: ReportOptions) {
+  constructor({ client, nodeName, namespace, stateDir, log }: ReportOptions) {
     this.#nodeName = nodeName
     // What is written often enough to matter is held back by isDue().
     const limit = { interval: 60_000, most: 12 }
     this.#condition = new ConditionPublisher({ client, nodeName, logger: log, limit })
     this.#events = new NodeEvents({ client, nodeName, logger: log })
+    this.#heartbeat = new HeartbeatPublisher({ client, nodeName, namespace, logger: log })
     this.#file = new SnapshotFile(stateDir, log)
   }
 
@@ -80,6 +86,7 @@ export class Report {
       quarrel: dataplane?.repairs.quarrel(),
     })
     this.#tellCondition(outcome, troubles[0], now)
+    this.#heartbeat.beat({ nodeUid: feed.own.uid, latestHandshake: latestHandshake(dataplane) })
     const { nodes, settings } = feed
     const watches = this.#watches
     const self = this.#nodeName
@@ -88,7 +95,7 @@ export class Report {
   }
 
   async stop(): Promise<void> {
-    await Promise.all([this.#condition.stop(), this.#events.stop(), this.#file.stop()])
+    await Promise.all([this.#condition.stop(), this.#events.stop(), this.#heartbeat.stop(), this.#file.stop()])
   }
 
   #tellPeers(dataplane: Dataplane | undefined, now: number): void {
@@ -138,6 +145,14 @@ export class Report {
       }
     }
   }
+}
+
+/** Of any peer in any family. */
+function latestHandshake(dataplane: Dataplane | undefined): string | null {
+  const all = FAMILIES.flatMap(family => [...(dataplane?.meshes[family].kernel.device?.peers.values() ?? [])])
+  return handshakeTime(
+    all.reduce((latest, peer) => (peer.latestHandshake > latest ? peer.latestHandshake : latest), 0n),
+  )
 }
 
 /** To a node without addresses of a family nothing of that family goes. */

@@ -47,6 +47,12 @@ export function inClusterCredentials(options: InClusterOptions = {}): Credential
   }
 }
 
+/** Where this pod runs; what manifests/base says where this is no pod. */
+export async function ownNamespace(directory = SERVICE_ACCOUNT): Promise<string> {
+  const text = await readFile(join(directory, 'namespace'), 'utf8').catch(() => '')
+  return text.trim() || 'podveil-system'
+}
+
 async function read(file: string): Promise<string> {
   let text: string
   try {

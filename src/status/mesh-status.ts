@@ -1,12 +1,15 @@
 import { fingerprint } from '#keys/public-key.ts'
+import type { Heartbeat } from '#src/cluster/heartbeat.ts'
 import { listOf, member, objectOf, textOf } from '#src/cluster/hostile.ts'
 import { CONDITION_TYPE } from '#src/cluster/node-condition.ts'
 import { projectNode } from '#src/cluster/node-record.ts'
 import { type ConditionText, readConditionText } from './condition-text.ts'
-import { byName } from './format.ts'
+import { byName, duration } from './format.ts'
 
 /** How a node is doing, by what it publishes; the worst first. */
-export const MESH_STATES = ['in clear', 'no agent', 'not answering', 'turning', 'calico', 'encrypted', 'off'] as const
+export const MESH_STATES = [
+  ...(['in clear', 'no agent', 'unknown', 'not answering', 'turning', 'calico', 'encrypted', 'off'] as const),
+] as const
 export type MeshState = (typeof MESH_STATES)[number]
 
 /** One node, as the cluster sees it. */
@@ -20,6 +23,8 @@ export interface MeshNode {
   readonly since: string | null
   readonly encryptedPeers: number | null
   readonly peers: number | null
+  /** Of any of its peers, RFC 3339; null for never, or where it is not told. */
+  readonly latestHandshake: string | null
   readonly guard: string | null
   readonly version: string | null
   /** What is wrong, in words; empty when nothing is known to be. */
@@ -28,15 +33,24 @@ export interface MeshNode {
 
 /** The mesh, as the cluster sees it: `podveil status --json`. */
 export interface MeshStatus {
-  /** `off`: nothing should be encrypted. */
-  readonly verdict: 'encrypted' | 'turning' | 'not-answering' | 'not-encrypted' | 'off'
+  /** `off`: nothing should be encrypted. `unknown`: agents have not been heard of, and what they said last was good. */
+  readonly verdict: 'encrypted' | 'turning' | 'not-answering' | 'unknown' | 'not-encrypted' | 'off'
   /** The worst first. */
   readonly nodes: readonly MeshNode[]
 }
 
-/** @param objects Nodes, as the API has them; what is none is passed over */
-export function meshStatus(objects: Iterable<unknown>): MeshStatus {
-  const seen = [...objects].flatMap(raw => meshNode(raw) ?? [])
+/** Which agents are alive, by node; and when that was read, Unix time in milliseconds. */
+export interface Liveness {
+  readonly heartbeats: ReadonlyMap<string, Heartbeat>
+  readonly now: number
+}
+
+/**
+ * @param objects Nodes, as the API has them; what is none is passed over
+ * @param liveness undefined where it could not be read: then agents are believed whatever their age
+ */
+export function meshStatus(objects: Iterable<unknown>, liveness?: Liveness): MeshStatus {
+  const seen = [...objects].flatMap(raw => meshNode(raw, liveness) ?? [])
   const anyOn = seen.some(({ state }) => state !== 'off' && state !== 'no agent')
   const nodes = seen.map(node => (anyOn && node.state === 'off' ? turnedOff(node) : node)).sort(worstFirst)
   return { verdict: anyOn ? verdictOf(nodes) : 'off', nodes }
@@ -49,6 +63,7 @@ export const isAsItShould = ({ verdict }: Pick<MeshStatus, 'verdict'>): boolean 
 function verdictOf(nodes: readonly MeshNode[]): MeshStatus['verdict'] {
   const has = (...states: MeshState[]) => nodes.some(({ state }) => states.includes(state))
   if (has('in clear', 'no agent')) return 'not-encrypted'
+  if (has('unknown')) return 'unknown'
   if (has('not answering')) return 'not-answering'
   return has('turning') ? 'turning' : 'encrypted'
 }
@@ -62,7 +77,7 @@ const turnedOff = (node: MeshNode): MeshNode => ({
 const worstFirst = (a: MeshNode, b: MeshNode): number =>
   MESH_STATES.indexOf(a.state) - MESH_STATES.indexOf(b.state) || byName(a.name, b.name)
 
-function meshNode(raw: unknown): MeshNode | undefined {
+function meshNode(raw: unknown, liveness: Liveness | undefined): MeshNode | undefined {
   const record = projectNode(raw)
   if (!record) return undefined
   const announced = record.announced[4] ?? record.announced[6]
@@ -71,7 +86,13 @@ function meshNode(raw: unknown): MeshNode | undefined {
   const condition = find(CONDITION_TYPE)
   const said = readConditionText(textOf(member(condition ?? {}, 'message'), 2_000) ?? '')
   const ready = member(find('Ready') ?? {}, 'status')
-  const { state, why } = judge(said, condition, announced !== undefined, announced?.hello !== undefined)
+  const judged = judge(said, condition, announced !== undefined, announced?.hello !== undefined)
+  const heartbeat = liveness?.heartbeats.get(record.name)
+  const silence = said && liveness ? silenceOf(heartbeat, liveness.now) : ''
+  const { state, why } =
+    silence === ''
+      ? judged
+      : { state: doubted(judged.state), why: [judged.why, silence].filter(text => text !== '').join('; ') }
   const notReady = ready !== undefined && ready !== 'True' ? 'the node is not ready: this may be old' : ''
   return {
     name: record.name,
@@ -81,11 +102,24 @@ function meshNode(raw: unknown): MeshNode | undefined {
     since: said ? (textOf(member(condition ?? {}, 'lastTransitionTime'), 64) ?? null) : null,
     encryptedPeers: said && state !== 'off' ? said.encrypted : null,
     peers: said && state !== 'off' ? said.peers : null,
+    latestHandshake: heartbeat?.latestHandshake ?? null,
     guard: said?.guard ?? null,
     version: said?.version ?? null,
     why: [why, notReady, ...record.faults].filter(text => text !== '').join('; '),
   }
 }
+
+/** Why an agent's last words may be old; empty while they are not. */
+function silenceOf(heartbeat: Heartbeat | undefined, now: number): string {
+  if (!heartbeat) return 'its agent renews no Lease: is it older than this program, or not allowed to?'
+  const age = now - Date.parse(heartbeat.renewed)
+  if (age <= heartbeat.duration * 1000) return ''
+  return `its agent has not been heard of for ${duration(age)}; its kernel keeps what was set, and podveil verify shows what it does`
+}
+
+/** What was bad stays bad: silence does not make it better. */
+const doubted = (state: MeshState): MeshState =>
+  state === 'encrypted' || state === 'turning' || state === 'not answering' ? 'unknown' : state
 
 function judge(
   said: ConditionText | undefined,

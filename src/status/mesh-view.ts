@@ -4,6 +4,7 @@ import type { MeshNode, MeshState, MeshStatus } from './mesh-status.ts'
 const TONES: Readonly<Record<MeshState, Tone>> = {
   'in clear': 'bad',
   'no agent': 'bad',
+  unknown: 'bad',
   'not answering': 'bad',
   turning: 'warn',
   calico: 'warn',
@@ -11,7 +12,7 @@ const TONES: Readonly<Record<MeshState, Tone>> = {
   off: 'faint',
 }
 
-const HEAD = ['NODE', 'ADDRESS', 'KEY', 'STATE', 'SINCE', 'PEERS', 'GUARD', 'VERSION', 'WHY']
+const HEAD = ['NODE', 'ADDRESS', 'KEY', 'STATE', 'SINCE', 'PEERS', 'HANDSHAKE', 'GUARD', 'VERSION', 'WHY']
 
 /** The mesh for a person: the verdict, then the nodes, the worst first. @param now Unix time in milliseconds */
 export function meshView(status: MeshStatus, now: number, paint: Paint): string {
@@ -22,6 +23,7 @@ export function meshView(status: MeshStatus, now: number, paint: Paint): string 
     paint(TONES[node.state], node.state),
     since(node.since, now),
     node.peers === null ? UNKNOWN : `${node.encryptedPeers}/${node.peers}`,
+    since(node.latestHandshake, now),
     node.guard ?? UNKNOWN,
     node.version ?? UNKNOWN,
     node.why,
@@ -47,6 +49,8 @@ function verdict({ verdict, nodes }: MeshStatus, paint: Paint): string {
         'bad',
         `NOT ANSWERING: ${bad.length} of ${all} get no answer through the tunnel; traffic stays encrypted`,
       )
+    case 'unknown':
+      return paint('bad', `UNKNOWN: the agents of ${bad.length} of ${all} have not been heard of`)
     case 'not-encrypted':
       return paint('bad', `NOT ENCRYPTED as it should be: ${bad.length} of ${all}`)
   }

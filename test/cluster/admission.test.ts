@@ -1,8 +1,9 @@
-import { afterAll, beforeAll, beforeEach, describe, it } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { annotations, OWN_ANNOTATIONS } from '#src/cluster/annotations.ts'
 import type { LabApi } from '#src/lab/api.ts'
-import { AGENT_MANIFESTS, issueAgentToken, issueToken } from '#src/lab/kube-apiserver/agents.ts'
+import { AGENT_MANIFESTS, AGENT_NAMESPACE, issueAgentToken, issueToken } from '#src/lab/kube-apiserver/agents.ts'
 import { applyObjects, readManifests } from '#src/lab/kube-apiserver/apply.ts'
+import { waitUntil } from '#src/lab/wait.ts'
 import {
   annotate,
   expectAllowed,
@@ -119,6 +120,23 @@ describe.skipIf(noRealApi)(`what an agent may change of Nodes${noRealApi ? ` (${
       )
       expectRefused(await annotate(agent, OTHER, { [annotations.publicKey[4]]: KEY }, '/status'), /not bound to a Pod/)
       expectRefused(await setCondition(agent, OTHER, 'EncryptionReady'), /not bound to a Pod/)
+    })
+  })
+
+  describe('of the Leases by which agents are known to be alive', () => {
+    const renew = (node: string) =>
+      agent.request('POST', `/apis/coordination.k8s.io/v1/namespaces/${AGENT_NAMESPACE}/leases?dryRun=All`, {
+        apiVersion: 'coordination.k8s.io/v1',
+        kind: 'Lease',
+        metadata: { name: node },
+        spec: { holderIdentity: node, leaseDurationSeconds: 300 },
+      })
+
+    it('makes its own, and none of another node', async () => {
+      expect((await renew(OWN)).status).toBe(201)
+      // Policies come into force a moment after they are stored, each by itself.
+      await waitUntil(async () => (await renew(OTHER)).status !== 201, 30_000, 'the policy to be in force')
+      expectRefused(await renew(OTHER), /not bound to a Pod on Node node-2: an agent renews only the Lease/)
     })
   })
 

@@ -103,6 +103,15 @@ describeLab('an operator who looks at the mesh', { programs: ['wg', 'nft'], user
       const one = nodeOf(lab, 1)
       await one.agent.kill('SIGTERM')
       expect((await onNode(one, 'status', '--node')).status).toBe(0)
+      expect((await anywhere(lab, 'status')).stdout).toMatch(/^encrypted: /)
+      // As it is five minutes later.
+      await lab.client.mergePatch('/apis/coordination.k8s.io/v1/namespaces/podveil-system/leases/node-1', {
+        spec: { renewTime: new Date(Date.now() - 301_000).toISOString().replace('Z', '000Z') },
+      })
+      const unheard = await anywhere(lab, 'status')
+      expect(unheard.stdout).toMatch(/^UNKNOWN: the agents of 1 of 2 nodes have not been heard of\n/)
+      expect(unheard.stdout).toMatch(/^node-1 .* unknown .* its agent has not been heard of for 5m/m)
+      expect(unheard.status).toBe(1)
       await one.exec(['ip', 'rule', 'del', 'priority', '99'])
       const status = await onNode(one, 'status', '--node')
       expect(status.stdout).toContain('! the kernel has no rule that leads to its routes')

@@ -1,9 +1,10 @@
 import { expect, test } from 'vitest'
+import type { Heartbeat } from '#src/cluster/heartbeat.ts'
 import { plain } from '#src/status/format.ts'
 import { isAsItShould, meshStatus } from '#src/status/mesh-status.ts'
 import { meshView } from '#src/status/mesh-view.ts'
 import { encryptingNode, keys, nodeObject, offNode } from './support/nodes.ts'
-import { keyOf, NOW } from './support/snapshots.ts'
+import { ago, keyOf, NOW } from './support/snapshots.ts'
 
 const view = (objects: unknown[]): string => meshView(meshStatus(objects), NOW, plain)
 
@@ -42,6 +43,39 @@ test('a peer that does not answer is no clear text, and not as it should be', ()
   ])
   expect(status.verdict).toBe('not-answering')
   expect(isAsItShould(status)).toBe(false)
+})
+
+/** Agents that renewed so many seconds ago; null for one that never did. */
+const liveness = (...ages: (number | null)[]) => ({
+  now: NOW,
+  heartbeats: new Map(
+    ages.flatMap((age, i): [string, Heartbeat][] => {
+      const node = `node-${i + 1}`
+      return age === null ? [] : [[node, { node, renewed: ago(age), duration: 300, latestHandshake: ago(age + 60) }]]
+    }),
+  ),
+})
+
+test('a node whose agent has not been heard of is not taken for encrypted', () => {
+  const objects = [encryptingNode(1, 2), encryptingNode(2, 2), encryptingNode(3, 2)]
+  expect(meshStatus(objects, liveness(10, 20, 299)).verdict).toBe('encrypted')
+  const status = meshStatus(objects, liveness(10, 720, null))
+  expect(status.verdict).toBe('unknown')
+  expect(isAsItShould(status)).toBe(false)
+  expect(status.nodes.map(({ name, state }) => `${name} ${state}`)).toEqual([
+    'node-2 unknown',
+    'node-3 unknown',
+    'node-1 encrypted',
+  ])
+  expect(status.nodes[0]?.why).toMatch(/^its agent has not been heard of for 12m/)
+  expect(status.nodes[1]?.why).toMatch(/^its agent renews no Lease/)
+  expect(status.nodes[2]?.latestHandshake).toBe(ago(70))
+})
+
+test('a dead agent makes nothing better', () => {
+  const blocked = { node: 'node-2', state: 'clear', reason: 'IPv4: no handshake yet' } as const
+  const status = meshStatus([encryptingNode(1, 1, [blocked]), encryptingNode(2, 1)], liveness(720, 10))
+  expect(status).toMatchObject({ verdict: 'not-encrypted', nodes: [{ name: 'node-1', state: 'in clear' }, {}] })
 })
 
 test('a mesh that is off is as it should be', () => {
