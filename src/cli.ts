@@ -3,8 +3,11 @@ import { registerAgent } from './commands/agent.ts'
 import { registerBreakGlass } from './commands/break-glass.ts'
 import { registerCleanup } from './commands/cleanup.ts'
 import { registerDiagnose } from './commands/diagnose.ts'
+import { registerDiff } from './commands/diff.ts'
 import { registerExplain } from './commands/explain.ts'
+import { registerExport } from './commands/export.ts'
 import { fail } from './commands/fail.ts'
+import { registerGraph } from './commands/graph.ts'
 import { registerLab } from './commands/lab.ts'
 import { registerShow } from './commands/show.ts'
 import { registerStatus } from './commands/status.ts'
@@ -24,6 +27,9 @@ registerShow(program)
 registerExplain(program)
 registerVerify(program)
 registerDiagnose(program)
+registerDiff(program)
+registerExport(program)
+registerGraph(program)
 registerCleanup(program)
 registerBreakGlass(program)
 

@@ -2,6 +2,7 @@ import { familyConfig } from '#src/mesh/family-config.ts'
 import type { GuardDecision } from '#src/mesh/guard.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import type { FelixSettings } from '#src/mesh/settings.ts'
+import { desiredSnapshot } from '#src/status/desired-snapshot.ts'
 import {
   type DeviceSnapshot,
   type FamilySnapshot,
@@ -80,6 +81,7 @@ function familySnapshot(family: Family, input: SnapshotInput): FamilySnapshot | 
       peerSnapshot(family, name, nodes.get(name), watched, kernelPeers, steered),
     ),
     refused: [...(plan?.refused ?? [])].flatMap(([node, claims]) => claims.map(claim => ({ node, claim }))),
+    desired: desiredSnapshot(plan?.desired),
   }
 }
 

@@ -37,22 +37,19 @@ export function registerStatus(program: Command): void {
 }
 
 async function meshAnswer({ kubeconfig }: StatusFlags): Promise<() => Promise<Answer>> {
-  const { readHeartbeats, readNodes, openApi } = await import('#src/status/sources/cluster.ts')
-  const { isAsItShould, meshStatus } = await import('#src/status/mesh-status.ts')
+  const { openApi, readMesh } = await import('#src/status/sources/cluster.ts')
+  const { isAsItShould } = await import('#src/status/mesh-status.ts')
   const { meshView } = await import('#src/status/mesh-view.ts')
   const { paintFor } = await import('#src/status/format.ts')
   const client = await openApi(kubeconfig)
   return async () => {
-    const [objects, heartbeats] = await Promise.all([readNodes(client), readHeartbeats(client).catch(told)])
-    const status = meshStatus(objects, heartbeats && { heartbeats, now: Date.now() })
+    const { status, ageless } = await readMesh(client)
+    if (ageless !== undefined)
+      process.stderr.write(
+        `podveil: dead agents are not told from live ones, their Leases cannot be read: ${ageless}\n`,
+      )
     return { text: meshView(status, Date.now(), paintFor(process.stdout)), json: status, good: isAsItShould(status) }
   }
-}
-
-/** Who may not read Leases still sees the rest. */
-function told(error: unknown): undefined {
-  const message = error instanceof Error ? error.message : String(error)
-  process.stderr.write(`podveil: dead agents are not told from live ones, as their Leases cannot be read: ${message}\n`)
 }
 
 async function nodeAnswer({ stateDir }: StatusFlags): Promise<() => Promise<Answer>> {

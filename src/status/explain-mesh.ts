@@ -1,4 +1,5 @@
 import type { Explanation, Place } from './explain.ts'
+import { mentionOf } from './graph.ts'
 import type { MeshStatus } from './mesh-status.ts'
 
 /** The same from anywhere, by what the nodes publish: whether, and why not; what the kernel decides is seen on the node alone. */
@@ -46,12 +47,9 @@ export function explainFromMesh(from: Place, to: Place, { nodes }: MeshStatus): 
   return answer('encrypted', `${here.name} does not name ${there.name} among those that it does not encrypt to`, steps)
 }
 
-/** `in clear: node-2 (IPv4: no handshake yet), …`: what is said of that node; silence is not clear text. */
+/** Silence is not clear text. */
 function reasonFor(why: string, node: string): string | undefined {
-  for (const part of why.split('; ')) {
-    const [, words = '', list = ''] = /^(in clear|joining): (.*)$/.exec(part) ?? []
-    const at = ` ${list}`.indexOf(` ${node} (`)
-    if (words !== '' && at >= 0) return `${words}: ${/\(([^)]*)\)/.exec(list.slice(at))?.[1] ?? 'no reason is given'}`
-  }
-  return undefined
+  const named = mentionOf(why, node)
+  if (!named || named.state === 'not answering') return undefined
+  return `${named.state === 'turning' ? 'joining' : named.state}: ${named.why}`
 }

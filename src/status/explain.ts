@@ -1,8 +1,7 @@
 import { type Cidr, cidrContains, type Family, familyOf, formatEndpoint, type IpAddress, prefixLength } from '#wg/ip.ts'
-import type { Route } from '#wg/rtnetlink/route.ts'
-import type { Rule } from '#wg/rtnetlink/rule.ts'
 import type { AskedRoute } from './asked-route.ts'
 import { duration } from './format.ts'
+import { routeText, ruleText } from './kernel-text.ts'
 import type { NodeKernel } from './node-kernel.ts'
 import { lookUp, type RouteDecision } from './route-lookup.ts'
 import type { FamilySnapshot, NodeSnapshot, PeerSnapshot } from './snapshot.ts'
@@ -207,25 +206,6 @@ function whyClear(
   if (peer?.phase === 'encrypting')
     return `${peer.node} is ready, and the kernel does not send it into the tunnel: podveil diagnose says what is missing${held}`
   return `${peer?.reason ?? 'the agent knows nothing of its node'}${held}`
-}
-
-function ruleText({ priority, invert, source, destination, iif, oif, fwmark, fwmask, action, table }: Rule): string {
-  const mark =
-    fwmark === undefined && fwmask === undefined
-      ? ''
-      : ` fwmark 0x${(fwmark ?? 0).toString(16)}/0x${(fwmask ?? 0).toString(16)}`
-  const to = destination ? ` to ${destination}` : ''
-  const interfaces = `${iif ? ` iif ${iif}` : ''}${oif ? ` oif ${oif}` : ''}`
-  return `${priority}: ${invert ? 'not ' : ''}from ${source ?? 'all'}${to}${mark}${interfaces} ${action}${action === 'lookup' ? ` ${table}` : ''}`
-}
-
-function routeText(
-  { destination, gateway, device, table, type, mtu }: Route,
-  links: ReadonlyMap<number, string>,
-): string {
-  const via = gateway ? ` via ${gateway}` : ''
-  const name = device === undefined ? '' : ` dev ${links.get(device) ?? `#${device}`}`
-  return `${type === 'unicast' ? '' : `${type} `}${destination}${via}${name} table ${table}${mtu === undefined ? '' : ` mtu ${mtu}`}`
 }
 
 /** Addresses of both ends in a family that they share. @param wanted that of the caller, where he says one */

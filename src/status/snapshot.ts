@@ -1,6 +1,7 @@
-import { isObject, type JsonObject, listOf, member, objectOf, textOf } from '#src/cluster/hostile.ts'
+import { isObject, type JsonObject, listOf, member, messageOf, objectOf, textOf } from '#src/cluster/hostile.ts'
 import type { Phase } from '#src/mesh/peer-machine.ts'
 import type { Family } from '#wg/ip.ts'
+import { type DesiredSnapshot, parseDesired } from './desired-snapshot.ts'
 
 /** Its name in the state directory. */
 export const SNAPSHOT_FILE = 'status.json'
@@ -55,6 +56,8 @@ export interface FamilySnapshot {
   /** Every other node of the cluster. */
   readonly peers: readonly PeerSnapshot[]
   readonly refused: readonly { readonly node: string; readonly claim: string }[]
+  /** What the kernel should hold; null for nothing, and from agents that did not say. */
+  readonly desired: DesiredSnapshot | null
 }
 
 export interface DeviceSnapshot {
@@ -160,6 +163,15 @@ function parseFamily(raw: JsonObject): FamilySnapshot {
     tables: { mesh: number(tables, 'mesh'), nodes: number(tables, 'nodes'), device: number(tables, 'device') },
     peers: objects(raw, 'peers').map(parsePeer),
     refused: objects(raw, 'refused').map(one => ({ node: text(one, 'node'), claim: text(one, 'claim') })),
+    desired: desiredOf(member(raw, 'desired')),
+  }
+}
+
+function desiredOf(raw: unknown): DesiredSnapshot | null {
+  try {
+    return parseDesired(raw)
+  } catch (error) {
+    throw new SnapshotFormatError(messageOf(error))
   }
 }
 

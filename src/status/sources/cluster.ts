@@ -1,6 +1,8 @@
 import { ApiClient } from '#src/cluster/api-client.ts'
 import { loadCredentials } from '#src/cluster/connect.ts'
 import { HEARTBEATS_PATH, HEARTBEATS_SELECTOR, type Heartbeat, readHeartbeat } from '#src/cluster/heartbeat.ts'
+import { messageOf } from '#src/cluster/hostile.ts'
+import { type MeshStatus, meshStatus } from '../mesh-status.ts'
 
 /** @param kubeconfig file; in-cluster credentials without @throws CredentialsError */
 export const openApi = async (kubeconfig: string | undefined): Promise<ApiClient> =>
@@ -11,6 +13,24 @@ export async function readNodes(client: ApiClient): Promise<unknown[]> {
   const nodes: unknown[] = []
   for await (const page of client.list('/api/v1/nodes')) nodes.push(...page.items)
   return nodes
+}
+
+export interface ReadMesh {
+  readonly status: MeshStatus
+  /** Nodes, as the API has them. */
+  readonly objects: readonly unknown[]
+  /** Why the age of what agents say is not known; undefined where it is: who may not read Leases still sees the rest. */
+  readonly ageless: string | undefined
+}
+
+/** The mesh as the cluster sees it now. @throws ApiError and its like */
+export async function readMesh(client: ApiClient): Promise<ReadMesh> {
+  const [objects, heartbeats] = await Promise.all([
+    readNodes(client),
+    readHeartbeats(client).catch((error: unknown) => messageOf(error)),
+  ])
+  if (typeof heartbeats === 'string') return { status: meshStatus(objects), objects, ageless: heartbeats }
+  return { status: meshStatus(objects, { heartbeats, now: Date.now() }), objects, ageless: undefined }
 }
 
 /** The heartbeats of all agents, by node. @throws ApiError and its like */

@@ -1,4 +1,9 @@
+import { mkdtemp, readFile, rm, stat } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import type { Lab, LabNode } from '#src/lab/lab.ts'
+import { run } from '#src/lab/run.ts'
 import { describeLab } from '../harness/requirements.ts'
 import { waitFor } from '../harness/wait-for.ts'
 import { withLab } from '../harness/with-lab.ts'
@@ -58,6 +63,9 @@ describeLab('an operator who looks at the mesh', { programs: ['wg', 'nft'], user
       const told = await anywhere(lab, 'explain', 'pod-1', 'default/pod-3')
       expect(told.stdout).toContain('encrypted: node-1 says that it encrypts to all of its peers')
       expect((await onNode(one, 'diagnose')).stdout).not.toMatch(/^FAIL(?! +API server)/m)
+      expect(await onNode(one, 'diff')).toMatchObject({ status: 0, stdout: expect.stringMatching(/^nothing: /) })
+      await expectExported(lab, one)
+      await expectBundle(one)
     })
   })
 
@@ -113,6 +121,10 @@ describeLab('an operator who looks at the mesh', { programs: ['wg', 'nft'], user
       expect(unheard.stdout).toMatch(/^node-1 .* unknown .* its agent has not been heard of for 5m/m)
       expect(unheard.status).toBe(1)
       await one.exec(['ip', 'rule', 'del', 'priority', '99'])
+      const diff = await onNode(one, 'diff')
+      expect(diff.stdout).toMatch(/^\+ IPv4 rule 99: not from all fwmark 0x200000\/0x200000 lookup 1$/m)
+      expect(diff.status).toBe(1)
+      expect((await one.exec(['ip', 'rule', 'show', 'priority', '99'])).stdout).toBe('')
       const status = await onNode(one, 'status', '--node')
       expect(status.stdout).toContain('! the kernel has no rule that leads to its routes')
       expect(status.status).toBe(1)
@@ -144,9 +156,46 @@ describeLab('an operator who looks at the mesh', { programs: ['wg', 'nft'], user
   })
 })
 
+/** What `export` says of its peers is what the kernel of that node has. */
+async function expectExported(lab: Lab, node: LabNode): Promise<void> {
+  const { stdout } = await anywhere(lab, 'export', node.name)
+  expect(stdout).toContain('PrivateKey = <the private key of node-1: it never leaves that node>')
+  const shown = await node.exec(['wg', 'show', 'wireguard.cali', 'allowed-ips'])
+  const held = shown.stdout
+    .trim()
+    .split('\n')
+    .map(line => line.split(/\s+/))
+  expect(held).toHaveLength(2)
+  for (const [key, ...allowedIps] of held) {
+    const [, listed = ''] =
+      new RegExp(`PublicKey = ${key?.replaceAll('+', '\\+')}\n.*\nAllowedIPs = (.*)`).exec(stdout) ?? []
+    expect(listed.split(', ').toSorted()).toEqual(allowedIps.toSorted())
+  }
+}
+
+/** The archive has what a supporter needs, and no secret of the node. */
+async function expectBundle(node: LabNode): Promise<void> {
+  const directory = await mkdtemp(join(tmpdir(), 'podveil-test-'))
+  try {
+    const path = join(directory, 'bundle.tar.gz')
+    const { stderr } = await onNode(node, 'diagnose', '--bundle', path)
+    expect(stderr).toMatch(/^wrote .*\.tar\.gz, 1\d files/m)
+    expect((await stat(path)).mode & 0o777).toBe(0o600)
+    const text = (await run(['tar', '-xzOf', path])).stdout
+    const keyFile = await readFile(`${node.agent.stateDirectory}/keys.json`, 'utf8')
+    const secrets = [...keyFile.matchAll(/[A-Za-z0-9+/]{43}=/g)].map(([key]) => key)
+    expect(secrets).toHaveLength(2)
+    for (const secret of secrets)
+      for (const form of [secret, Buffer.from(secret, 'base64').toString('hex')]) expect(text).not.toContain(form)
+    const [publicKey = ''] = (await node.exec(['wg', 'show', 'wireguard.cali', 'public-key'])).stdout.split('\n')
+    for (const part of [publicKey, 'wireguard.cali', 'podveil_peers', 'lookup 1']) expect(text).toContain(part)
+  } finally {
+    await rm(directory, { recursive: true, force: true })
+  }
+}
+
 describe('errors', () => {
   test('are one line, with what to do', async () => {
-    const { run } = await import('#src/lab/run.ts')
     const { fileURLToPath } = await import('node:url')
     const podveil = fileURLToPath(new URL('../../../bin/podveil', import.meta.url))
     const result = await run(['env', '-u', 'KUBECONFIG', '-u', 'KUBERNETES_SERVICE_HOST', podveil, 'status'])

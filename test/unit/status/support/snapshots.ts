@@ -42,6 +42,7 @@ export const family4 = (changes: Partial<FamilySnapshot> = {}): FamilySnapshot =
   tables: { mesh: 1, nodes: 2, device: 3 },
   peers: [peer(2), peer(3)],
   refused: [],
+  desired: null,
   ...changes,
 })
 

@@ -1,0 +1,31 @@
+import type { Command } from 'commander'
+import { jsonOption, print, printJson, stateDirOption } from './common.ts'
+
+/** `podveil diff`: what the agent would do to this node's kernel now. */
+export function registerDiff(program: Command): void {
+  program
+    .command('diff')
+    .description(
+      'what the agent would change in the kernel of this node now, without a single write; exit status 1 when there is something',
+    )
+    .addOption(jsonOption())
+    .addOption(stateDirOption())
+    .action(async ({ json, stateDir }: { json?: true; stateDir: string }) => {
+      const { lookAtNode } = await import('#src/status/sources/node.ts')
+      const { kernelDiff } = await import('#src/status/kernel-diff.ts')
+      const { duration, paintFor } = await import('#src/status/format.ts')
+      const { snapshot, kernel, notes } = await lookAtNode(stateDir)
+      if (!snapshot || !kernel) throw new Error(notes.join('; '))
+      const changes = kernelDiff(snapshot, kernel)
+      const paint = paintFor(process.stdout)
+      const signs = { add: ['good', '+'], change: ['warn', '~'], remove: ['bad', '-'] } as const
+      if (json) printJson({ time: snapshot.time, changes })
+      else if (changes.length === 0)
+        print('nothing: the kernel holds all that the agent wants, and nothing else of ours')
+      else {
+        for (const { op, family, what } of changes) print(paint(signs[op][0], `${signs[op][1]} IPv${family} ${what}`))
+        print(paint('faint', `as the agent knew it ${duration(Date.now() - Date.parse(snapshot.time))} ago`))
+      }
+      process.exitCode = changes.length === 0 ? 0 : 1
+    })
+}

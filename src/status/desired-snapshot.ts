@@ -1,0 +1,137 @@
+import { type PublicKey, parsePublicKey } from '#keys/public-key.ts'
+import { isObject, type JsonObject, listOf, member, objectOf, textOf } from '#src/cluster/hostile.ts'
+import { formatEndpoint, parseAddress, parseCidr, parseEndpoint } from '#wg/ip.ts'
+import type { DesiredFamily, DesiredPeer, DesiredRoute, DesiredRule } from '#wg/reconcile/desired.ts'
+
+/** What the agent wants the kernel to hold of one family, as its snapshot has it; the private key is not in it. */
+export interface DesiredSnapshot {
+  readonly device: {
+    readonly name: string
+    readonly publicKey: string
+    readonly listenPort: number
+    readonly fwmark: number
+    readonly mtu: number
+    readonly addresses: readonly string[]
+  }
+  readonly peers: readonly {
+    readonly publicKey: string
+    readonly endpoint: string | null
+    /** Null: wherever the peer's handshake comes from. */
+    readonly mayRoamTo: readonly string[] | null
+    readonly allowedIps: readonly string[]
+    readonly persistentKeepalive: number
+  }[]
+  readonly routes: readonly DesiredRoute[]
+  readonly rules: readonly DesiredRule[]
+  readonly routeProtocol: number
+}
+
+/** The same, to compare with a kernel. */
+export type DesiredKernel = Omit<DesiredFamily, 'family' | 'device'> & { readonly device: DesiredSnapshot['device'] }
+
+/** @returns null where nothing of the family is to be in the kernel */
+export function desiredSnapshot(desired: DesiredFamily | undefined): DesiredSnapshot | null {
+  const { device } = desired ?? {}
+  if (!desired || !device) return null
+  const { name, listenPort, fwmark, mtu } = device
+  return {
+    device: {
+      name,
+      publicKey: device.privateKey.publicKey(),
+      listenPort,
+      fwmark,
+      mtu,
+      addresses: [...device.addresses],
+    },
+    peers: [...desired.peers].map(([publicKey, peer]) => ({
+      publicKey,
+      endpoint: peer.endpoint ? formatEndpoint(peer.endpoint) : null,
+      mayRoamTo: peer.mayRoamTo === 'anywhere' ? null : [...peer.mayRoamTo],
+      allowedIps: [...peer.allowedIps],
+      persistentKeepalive: peer.persistentKeepalive,
+    })),
+    routes: desired.routes,
+    rules: desired.rules,
+    routeProtocol: desired.routeProtocol,
+  }
+}
+
+/** @returns null where there is none; agents before this one wrote none @throws Error of whatever parser found something malformed */
+export function parseDesired(raw: unknown): DesiredSnapshot | null {
+  if (!isObject(raw)) return null
+  const device = objectOf(member(raw, 'device'))
+  return {
+    device: {
+      name: text(device, 'name'),
+      publicKey: parsePublicKey(text(device, 'publicKey')),
+      listenPort: number(device, 'listenPort'),
+      fwmark: number(device, 'fwmark'),
+      mtu: number(device, 'mtu'),
+      addresses: texts(device, 'addresses'),
+    },
+    peers: objects(raw, 'peers').map(peer => ({
+      publicKey: parsePublicKey(text(peer, 'publicKey')),
+      endpoint: textOf(member(peer, 'endpoint'), 64) ?? null,
+      mayRoamTo: Array.isArray(member(peer, 'mayRoamTo')) ? texts(peer, 'mayRoamTo') : null,
+      allowedIps: texts(peer, 'allowedIps'),
+      persistentKeepalive: number(peer, 'persistentKeepalive'),
+    })),
+    routes: objects(raw, 'routes').map(parseRoute),
+    rules: objects(raw, 'rules').map(parseRule),
+    routeProtocol: number(raw, 'routeProtocol'),
+  }
+}
+
+/** @throws Error of whatever parser found something malformed */
+export function desiredKernel({ device, peers, routes, rules, routeProtocol }: DesiredSnapshot): DesiredKernel {
+  const parsed = peers.map((peer): [PublicKey, DesiredPeer] => [
+    parsePublicKey(peer.publicKey),
+    {
+      endpoint: peer.endpoint === null ? undefined : parseEndpoint(peer.endpoint),
+      mayRoamTo: peer.mayRoamTo === null ? 'anywhere' : new Set(peer.mayRoamTo.map(parseAddress)),
+      allowedIps: new Set(peer.allowedIps.map(parseCidr)),
+      persistentKeepalive: peer.persistentKeepalive,
+    },
+  ])
+  return { device, peers: new Map(parsed), routes, rules, routeProtocol }
+}
+
+function parseRoute(raw: JsonObject): DesiredRoute {
+  const mtu = member(raw, 'mtu')
+  return {
+    table: number(raw, 'table'),
+    destination: parseCidr(text(raw, 'destination')),
+    type: text(raw, 'type') === 'throw' ? 'throw' : 'unicast',
+    ...(typeof mtu === 'number' && { mtu }),
+  }
+}
+
+function parseRule(raw: JsonObject): DesiredRule {
+  const source = textOf(member(raw, 'source'), 64)
+  return {
+    priority: number(raw, 'priority'),
+    table: number(raw, 'table'),
+    invert: member(raw, 'invert') === true,
+    fwmark: number(raw, 'fwmark'),
+    fwmask: number(raw, 'fwmask'),
+    source: source === undefined ? undefined : parseCidr(source),
+    outputInterface: textOf(member(raw, 'outputInterface'), 64),
+  }
+}
+
+function text(object: JsonObject, name: string): string {
+  const value = textOf(member(object, name), 256)
+  if (value === undefined) throw new Error(`has no usable ${name} in what is desired`)
+  return value
+}
+
+function number(object: JsonObject, name: string): number {
+  const value = member(object, name)
+  if (typeof value !== 'number' || !(value >= 0)) throw new Error(`has no usable ${name} in what is desired`)
+  return value
+}
+
+const texts = (object: JsonObject, name: string): string[] =>
+  listOf(member(object, name)).flatMap(value => textOf(value, 256) ?? [])
+
+const objects = (object: JsonObject, name: string): JsonObject[] => listOf(member(object, name)).map(objectOf)
