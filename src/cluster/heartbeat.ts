@@ -131,7 +131,7 @@ function leaseOf(node: string, namespace: string, { nodeUid, latestHandshake }: 
       name: node,
       namespace,
       labels: { 'app.kubernetes.io/name': 'podveil', 'app.kubernetes.io/component': 'agent' },
-      annotations: { [LATEST_HANDSHAKE]: latestHandshake },
+      annotations: { [LATEST_HANDSHAKE]: latestHandshake ?? '' },
       ownerReferences: [{ apiVersion: 'v1', kind: 'Node', name: node, uid: nodeUid }],
     },
     // MicroTime has six digits.

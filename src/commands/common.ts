@@ -7,7 +7,7 @@ export const stateDirOption = (): Option =>
     .default('/var/lib/podveil')
 
 export const kubeconfigOption = (): Option =>
-  new Option('--kubeconfig <file>', 'credentials; in-cluster ones by default').env('KUBECONFIG')
+  new Option('--kubeconfig <file>', 'credentials; by default those of a pod, else ~/.kube/config').env('KUBECONFIG')
 
 export const jsonOption = (): Option => new Option('--json', 'for programs')
 

@@ -1,6 +1,7 @@
 import { arch, release } from 'node:os'
 import { familyOf } from '#wg/ip.ts'
 import type { JsonObject, LabApi } from './api.ts'
+import { AGENT_NAMESPACE } from './kube-apiserver/agents.ts'
 import type { LabPlan, NodePlan } from './plan.ts'
 
 export const NODES = '/api/v1/nodes'
@@ -14,6 +15,12 @@ const GO_ARCH: Readonly<Record<string, string>> = { x64: 'amd64', arm64: 'arm64'
 
 /** Puts into the API what kubelets, a controller manager and an operator would have put there. */
 export async function createObjects(api: LabApi, plan: LabPlan): Promise<void> {
+  // Where agents keep their Leases; on a real API server the manifests have made it.
+  await api.request('POST', '/api/v1/namespaces', {
+    apiVersion: 'v1',
+    kind: 'Namespace',
+    metadata: { name: AGENT_NAMESPACE },
+  })
   await api.create(FELIX_CONFIGURATIONS, felixConfiguration('default', { wireguardEnabled: false }))
   await Promise.all(plan.nodes.map(node => createNode(api, node)))
 }

@@ -9,6 +9,7 @@ export interface Ciphertext {
 }
 
 const UDP = 17
+const ICMP = { 4: 1, 6: 58 } as const
 const UDP_HEADER = 8
 /** Message type 4 and three bytes of zero (WireGuard, section 5.4.6). */
 const TRANSPORT_MESSAGE = 0x04000000
@@ -32,6 +33,12 @@ export function readCiphertext(packet: Buffer): Ciphertext | undefined {
   if (version === 6 && packet.length >= 40 && packet[6] === UDP)
     return transportMessage(packet.subarray(40), packet.subarray(8, 24), packet.subarray(24, 40))
   return undefined
+}
+
+/** An answer such as `port unreachable`, which quotes what it answers: it goes the other way. */
+export function isAnswer(packet: Buffer): boolean {
+  const version = (packet[0] ?? 0) >> 4
+  return version === 4 ? packet[9] === ICMP[4] : version === 6 && packet[6] === ICMP[6]
 }
 
 function transportMessage(udp: Buffer, from: Buffer, to: Buffer): Ciphertext | undefined {

@@ -1,4 +1,4 @@
-import { readCiphertext } from './frame.ts'
+import { isAnswer, readCiphertext } from './frame.ts'
 import { readableText } from './marked.ts'
 import type { Tally } from './protocol.ts'
 
@@ -20,6 +20,7 @@ export class FrameTally {
 
   /** @param device where it was captured @param packet from its IP header on */
   look(device: string, packet: Buffer): void {
+    if (isAnswer(packet)) return
     for (const { token, text } of this.#needles) {
       const at = packet.indexOf(text, 0, 'latin1')
       if (at < 0) continue

@@ -1,12 +1,26 @@
+import { existsSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
 import { ApiClient } from '#src/cluster/api-client.ts'
 import { loadCredentials } from '#src/cluster/connect.ts'
 import { HEARTBEATS_PATH, HEARTBEATS_SELECTOR, type Heartbeat, readHeartbeat } from '#src/cluster/heartbeat.ts'
 import { messageOf } from '#src/cluster/hostile.ts'
 import { type MeshStatus, meshStatus } from '../mesh-status.ts'
 
-/** @param kubeconfig file; in-cluster credentials without @throws CredentialsError */
-export const openApi = async (kubeconfig: string | undefined): Promise<ApiClient> =>
-  new ApiClient({ credentials: await loadCredentials(kubeconfig), silenceMs: 10_000 })
+/**
+ * @param kubeconfig file; without, the credentials of a pod where this is one, else kubectl's own file
+ * @throws CredentialsError
+ */
+export async function openApi(kubeconfig: string | undefined): Promise<ApiClient> {
+  const file = kubeconfig ?? (process.env.KUBERNETES_SERVICE_HOST ? undefined : kubectlsOwn())
+  return new ApiClient({ credentials: await loadCredentials(file), silenceMs: 10_000 })
+}
+
+/** Where kubectl looks when nobody says. */
+function kubectlsOwn(): string | undefined {
+  const file = join(homedir(), '.kube', 'config')
+  return existsSync(file) ? file : undefined
+}
 
 /** All Nodes, as the API has them. @throws ApiError, ApiUnreachableError, ApiFormatError */
 export async function readNodes(client: ApiClient): Promise<unknown[]> {

@@ -57,6 +57,14 @@ describe('a captured packet', () => {
     expect(tally.tally.ciphertext).toEqual([{ from: '10.0.0.1', to: '10.0.0.2', length: LENGTH, frames: 1 }])
   })
 
+  test('that answers and quotes what it answers is not of its direction', () => {
+    const tally = new FrameTally([MARK.token], [LENGTH])
+    const inner = packet('10.244.1.1', '10.244.2.1', markedPayload(MARK, 1))
+    tally.look('eth0', packet('10.244.2.1', '10.244.1.1', inner, { 9: 1 }))
+    tally.look('eth0', packet('fd00::2', 'fd00::1', inner, { 6: 58 }))
+    expect(tally.tally.clear).toEqual([])
+  })
+
   test.each([0, 0.5, 0.999])('has a size that WireGuard pads nothing to (%d)', random => {
     const packetLength = packetLengthOf(random)
     expect(packetLength % 16).toBe(0)
