@@ -183,7 +183,7 @@ async function expectBundle(node: LabNode): Promise<void> {
     expect((await stat(path)).mode & 0o777).toBe(0o600)
     const text = (await run(['tar', '-xzOf', path])).stdout
     const keyFile = await readFile(`${node.agent.stateDirectory}/keys.json`, 'utf8')
-    const secrets = [...keyFile.matchAll(/[A-Za-z0-9+/]{43}=/g)].map(([key]) => key)
+    const secrets = [...keyFile.matchAll(/"privateKey": "([^"]+)"/g)].map(([, key = '']) => key)
     expect(secrets).toHaveLength(2)
     for (const secret of secrets)
       for (const form of [secret, Buffer.from(secret, 'base64').toString('hex')]) expect(text).not.toContain(form)
