@@ -1,16 +1,33 @@
+import { stat } from 'node:fs/promises'
 import { hostname } from 'node:os'
+import { join } from 'node:path'
 import type { NodeName } from '#src/mesh/node-record.ts'
 import type { Phase } from '#src/mesh/peer-machine.ts'
 import { VERSION } from '#src/version.ts'
 import { FAMILIES, formatEndpoint } from '#wg/ip.ts'
+import { NetlinkError } from '#wg/netlink/errors.ts'
+import { readCounters } from '#wg/nftables/nft.ts'
+import { GUARD_COUNTERS, TABLE } from '#wg/nftables/ruleset.ts'
 import type { ClusterFeed } from './cluster-feed.ts'
 import type { Dataplane } from './dataplane.ts'
 import { Counter, collected, exposition, Histogram, type Labels, type Metric, type Sample } from './metrics/registry.ts'
+import type { Report } from './report.ts'
 
 const PHASES: readonly Phase[] = ['absent', 'accepting', 'encrypting', 'lingering']
 
 /** Seconds: a pass that changes nothing takes fractions of a millisecond, the first one of a large mesh seconds. */
 const PASS_BOUNDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
+
+/** Peers that are named one by one: in a mesh that is not encrypted at all, so many series of each agent are enough. */
+const MOST_NAMED = 50
+
+export interface MetricSources {
+  readonly self: NodeName
+  readonly feed: ClusterFeed
+  readonly dataplane: () => Dataplane | undefined
+  readonly report: Pick<Report, 'tally' | 'droppedEvents'>
+  readonly stateDir: string
+}
 
 /** All metrics of the agent. Felix's four WireGuard metrics keep their names and labels. */
 export class AgentMetrics {
@@ -20,26 +37,107 @@ export class AgentMetrics {
     PASS_BOUNDS,
   )
   readonly reconcileFailures = new Counter('podveil_reconcile_failures_total', 'Passes that ended in an error.')
+  readonly #netlinkErrors = new Counter('podveil_netlink_errors_total', 'Requests that the kernel refused.')
+  readonly #stateDir: string
   readonly #metrics: readonly Metric[]
+  #clear: ReadonlyMap<string, number> = new Map()
+  #keysWritten: number | undefined
 
-  constructor(self: NodeName, feed: ClusterFeed, dataplane: () => Dataplane | undefined) {
+  constructor({ self, feed, dataplane, report, stateDir }: MetricSources) {
+    this.#stateDir = stateDir
     this.#metrics = [
       collected('gauge', 'podveil_build_info', 'Constant 1; the version is a label.', () => [
         { labels: { version: VERSION, node: self }, value: 1 },
       ]),
+      collected('gauge', 'podveil_encryption_enabled', 'Whether the configuration wants it on this node.', () =>
+        FAMILIES.map(family => ({
+          labels: { family: String(family) },
+          value: Number(feed.settings.wireguard[family].enabled),
+        })),
+      ),
       collected('gauge', 'podveil_peers', 'Other nodes by the state of their pair with this node.', () =>
         peerCounts(dataplane()),
       ),
+      ...tallyMetrics(report),
+      collected(
+        'counter',
+        'podveil_clear_packets_total',
+        'Pod packets in clear, and strange WireGuard ones, that the guard counted or dropped.',
+        () =>
+          GUARD_COUNTERS.flatMap(reason => {
+            const value = this.#clear.get(reason)
+            return value === undefined ? [] : [{ labels: { reason }, value }]
+          }),
+      ),
       this.reconcileSeconds,
       this.reconcileFailures,
+      this.#netlinkErrors,
+      collected(
+        'counter',
+        'podveil_repairs_total',
+        'Foreign changes to device, routes or rules that were put back.',
+        () => [{ labels: {}, value: dataplane()?.repairs.total ?? 0 }],
+      ),
+      collected(
+        'gauge',
+        'podveil_keys_written_timestamp_seconds',
+        'Unix time at which the private keys were last written.',
+        () => (this.#keysWritten === undefined ? [] : [{ labels: {}, value: this.#keysWritten }]),
+      ),
+      collected(
+        'counter',
+        'podveil_events_dropped_total',
+        'Kubernetes Events that were not written, because too many came.',
+        () => [{ labels: {}, value: report.droppedEvents }],
+      ),
       ...felixMetrics(feed, dataplane),
       ...reflectorMetrics(feed),
     ]
   }
 
-  text(): string {
+  /** By the kernel's name for it, where it was the kernel that refused. */
+  countNetlinkError(error: unknown): void {
+    if (error instanceof NetlinkError) this.#netlinkErrors.add({ error: error.errnoName })
+  }
+
+  /** As it is now; what is not in the agent's memory is read for each scrape. */
+  async text(): Promise<string> {
+    // A node without nft, or without the guard, has no such counters.
+    this.#clear = await readCounters(TABLE).catch(() => new Map())
+    this.#keysWritten = await stat(join(this.#stateDir, 'keys.json')).then(
+      ({ mtimeMs }) => Math.round(mtimeMs / 1000),
+      () => undefined,
+    )
     return exposition(this.#metrics)
   }
+}
+
+function tallyMetrics(report: MetricSources['report']): Metric[] {
+  const state = { clear: 'in-clear', silent: 'not-answering', joining: 'joining', encrypted: 'encrypted' } as const
+  const others = () => report.tally?.others ?? []
+  return [
+    collected('gauge', 'podveil_nodes', 'Other nodes that pods of this node may talk to, over all families.', () => [
+      { labels: {}, value: report.tally?.peers ?? 0 },
+    ]),
+    collected('gauge', 'podveil_nodes_encrypted', 'Of these, the ones that all traffic to is encrypted.', () => [
+      { labels: {}, value: report.tally?.encrypted ?? 0 },
+    ]),
+    collected(
+      'gauge',
+      'podveil_nodes_not_answering',
+      'Of these, the ones that answer nothing through the tunnel.',
+      () => [{ labels: {}, value: others().filter(pair => pair.state === 'silent').length }],
+    ),
+    collected(
+      'gauge',
+      'podveil_peer_trouble',
+      'Constant 1 for each peer that is not simply encrypted, by name and state.',
+      () =>
+        others()
+          .slice(0, MOST_NAMED)
+          .map(pair => ({ labels: { peer: pair.node, state: state[pair.state] }, value: 1 })),
+    ),
+  ]
 }
 
 function* peerCounts(dataplane: Dataplane | undefined): Generator<Sample> {
@@ -121,6 +219,17 @@ function reflectorMetrics(feed: ClusterFeed): Metric[] {
       'podveil_api_failures_total',
       'Lists and watches that failed.',
       each(s => s.restarts),
+    ),
+    collected(
+      'gauge',
+      'podveil_api_silence_seconds',
+      'Seconds since the API server last said something of this resource: an event or a bookmark.',
+      () =>
+        Object.entries(feed.reflectors).flatMap(([resource, { lastEventAt }]) =>
+          lastEventAt === undefined
+            ? []
+            : [{ labels: { resource }, value: Math.round(performance.now() - lastEventAt) / 1000 }],
+        ),
     ),
     collected(
       'counter',

@@ -32,7 +32,9 @@ export async function runAgent(options: AgentFlags & { environment: NodeJS.Proce
   })
   const servers = [
     await serve('health', healthPort, { '/livez': agent.health.livez, '/readyz': agent.health.readyz }),
-    await serve('metrics', metricsPort, { '/metrics': () => plainText(200, agent.metrics.text().trimEnd()) }),
+    await serve('metrics', metricsPort, {
+      '/metrics': async () => plainText(200, (await agent.metrics.text()).trimEnd()),
+    }),
   ]
   log.info({ version: VERSION, server: client.server.href }, `podveil ${VERSION} on ${nodeName}`)
   agent.start()

@@ -28,14 +28,15 @@ export class PortInUseError extends Error {
 export async function serve(
   what: 'health' | 'metrics',
   port: number,
-  answers: Readonly<Record<string, () => Answer>>,
+  answers: Readonly<Record<string, () => Answer | Promise<Answer>>>,
 ): Promise<Server> {
   const server = createServer((request, response) => {
     const path = (request.url ?? '/').split('?')[0] ?? '/'
     const found = Object.hasOwn(answers, path) ? answers[path] : undefined
-    const { status, type, body } =
-      found?.() ?? plainText(404, `no such page; there is ${Object.keys(answers).join(', ')}`)
-    response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store' }).end(body)
+    const missing = plainText(404, `no such page; there is ${Object.keys(answers).join(', ')}`)
+    void (found ? answerOf(found) : Promise.resolve(missing)).then(({ status, type, body }) =>
+      response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store' }).end(body),
+    )
   })
   server.requestTimeout = 10_000
   await new Promise<void>((resolve, reject) => {
@@ -46,4 +47,13 @@ export async function serve(
   })
   server.unref()
   return server
+}
+
+/** Whatever goes wrong while it is made is an answer as well. */
+async function answerOf(make: () => Answer | Promise<Answer>): Promise<Answer> {
+  try {
+    return await make()
+  } catch (error) {
+    return plainText(503, error instanceof Error ? error.message : String(error))
+  }
 }

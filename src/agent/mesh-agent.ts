@@ -61,7 +61,13 @@ export class MeshAgent {
     this.#publisher = new Publisher({ client, nodeName, logger: log })
     this.health = new Health(() => this.#loop.idleFor)
     this.#report = new Report({ client, nodeName, namespace, stateDir: options.stateDir, log })
-    this.metrics = new AgentMetrics(nodeName, this.#feed, () => this.#dataplane)
+    this.metrics = new AgentMetrics({
+      self: nodeName,
+      feed: this.#feed,
+      dataplane: () => this.#dataplane,
+      report: this.#report,
+      stateDir: options.stateDir,
+    })
     this.#retries = { agent: new Retry(log), 4: new Retry(log), 6: new Retry(log) }
   }
 
@@ -94,6 +100,7 @@ export class MeshAgent {
       return due
     } catch (error) {
       this.metrics.reconcileFailures.add()
+      this.metrics.countNetlinkError(error)
       this.health.set('agent', messageOf(error))
       return started + this.#retries.agent.failed(describe(error))
     } finally {
@@ -208,6 +215,7 @@ export class MeshAgent {
       return due
     } catch (error) {
       this.metrics.reconcileFailures.add({ family: String(family) })
+      this.metrics.countNetlinkError(error)
       this.health.set(`IPv${family}`, messageOf(error))
       return now + retry.failed(describe(error))
     }

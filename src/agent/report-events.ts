@@ -1,3 +1,4 @@
+import { fingerprint, type PublicKey } from '#keys/public-key.ts'
 import type { NodeEvent } from '#src/cluster/node-events.ts'
 import type { NodeName } from '#src/mesh/node-record.ts'
 import { PATIENCE } from '#src/status/tally.ts'
@@ -14,6 +15,10 @@ export interface Circumstances {
   /** Values of FelixConfiguration that were refused, a sentence each. */
   readonly refusedSettings: ReadonlySet<string>
   readonly quarrel: RepairNote | undefined
+  /** Public keys that our own Node carries; undefined before it was read. */
+  readonly publishedKeys: Readonly<Record<Family, PublicKey | undefined>> | undefined
+  /** Why the guard does less than it was told to, a sentence each. */
+  readonly guardRefusals: ReadonlySet<string>
 }
 
 /** More of one kind at once are told in one Event: a node that is cut off loses all of its peers. */
@@ -74,6 +79,12 @@ export function circumstanceEvents(before: Circumstances, after: Circumstances):
   if (before.enabled && after.enabled)
     for (const family of [4, 6] as const)
       if (before.enabled[family] !== after.enabled[family]) events.push(switched(family, after.enabled[family]))
+  if (before.publishedKeys && after.publishedKeys)
+    for (const family of [4, 6] as const)
+      events.push(...published(family, before.publishedKeys[family], after.publishedKeys[family]))
+  for (const refusal of after.guardRefusals)
+    if (!before.guardRefusals.has(refusal))
+      events.push({ type: 'Warning', reason: 'GuardNotEnforced', message: refusal })
   for (const claim of after.refusedClaims)
     if (!before.refusedClaims.has(claim))
       events.push({ type: 'Warning', reason: /\bkey\b/i.test(claim) ? 'KeyRefused' : 'ClaimRefused', message: claim })
@@ -87,6 +98,13 @@ export function circumstanceEvents(before: Circumstances, after: Circumstances):
       message: `something else is changing Podveil's device, routes or rules on this node: five repairs within a minute, the last after it ${after.quarrel.what} (IPv${after.quarrel.family}); end what does it`,
     })
   return events
+}
+
+function published(family: Family, before: PublicKey | undefined, after: PublicKey | undefined): NodeEvent[] {
+  if (after === undefined || after === before) return []
+  const instead = before === undefined ? '' : ` in place of ${fingerprint(before)}`
+  const message = `this Node carries the IPv${family} key ${fingerprint(after)}${instead} now: others may encrypt to it`
+  return [{ type: 'Normal', reason: 'KeyPublished', message }]
 }
 
 const switched = (family: Family, on: boolean): NodeEvent => ({

@@ -6,7 +6,7 @@ import { NodeEvents } from '#src/cluster/node-events.ts'
 import type { GuardDecision } from '#src/mesh/guard.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import { handshakeTime } from '#src/status/snapshot.ts'
-import { PATIENCE, type PairFact, tallyOf } from '#src/status/tally.ts'
+import { PATIENCE, type PairFact, type Tally, tallyOf } from '#src/status/tally.ts'
 import { VERSION } from '#src/version.ts'
 import { FAMILIES, type Family, familyOf } from '#wg/ip.ts'
 import type { ClusterFeed } from './cluster-feed.ts'
@@ -55,9 +55,12 @@ export class Report {
     refusedClaims: new Set(),
     refusedSettings: new Set(),
     quarrel: undefined,
+    publishedKeys: undefined,
+    guardRefusals: new Set(),
   }
   /** Since when encryption is on, in the agent's milliseconds: no peer can be overdue before that. */
   readonly #enabledSince: Record<Family, number | undefined> = { 4: undefined, 6: undefined }
+  #tally: Tally | undefined
   #observed: unknown
   #written: { readonly content: ConditionContent; readonly at: number } | undefined
 
@@ -69,6 +72,16 @@ export class Report {
     this.#events = new NodeEvents({ client, nodeName, logger: log })
     this.#heartbeat = new HeartbeatPublisher({ client, nodeName, namespace, logger: log })
     this.#file = new SnapshotFile(stateDir, log)
+  }
+
+  /** The peers as they were after the last pass; undefined before the first. */
+  get tally(): Tally | undefined {
+    return this.#tally
+  }
+
+  /** Events that were not written, because too many came. */
+  get droppedEvents(): number {
+    return this.#events.dropped
   }
 
   after(outcome: PassOutcome): void {
@@ -84,6 +97,8 @@ export class Report {
       refusedClaims: refusedClaims(feed.nodes, dataplane),
       refusedSettings,
       quarrel: dataplane?.repairs.quarrel(),
+      publishedKeys: { 4: feed.own.announced[4]?.publicKey, 6: feed.own.announced[6]?.publicKey },
+      guardRefusals: new Set(guard.refusals),
     })
     this.#tellCondition(outcome, troubles[0], now)
     this.#heartbeat.beat({ nodeUid: feed.own.uid, latestHandshake: latestHandshake(dataplane) })
@@ -117,6 +132,7 @@ export class Report {
   #tellCondition({ feed, enabled, guard }: PassOutcome, trouble: string | undefined, now: number): void {
     this.#minds(feed.ownConditions, now)
     const tally = tallyOf(this.#facts(feed, enabled, now))
+    this.#tally = tally
     const by = { guard: guard.mode, version: VERSION }
     const content = conditionOf({ enabled: enabled[4] || enabled[6], trouble, tally, by }, this.#written?.content)
     if (!isDue(content, this.#written, tally.peers, now)) return

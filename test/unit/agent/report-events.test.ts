@@ -3,6 +3,7 @@ import { type Circumstances, circumstanceEvents, peerEvents } from '#src/agent/r
 import { Repairs } from '#src/agent/report-repairs.ts'
 import { type Watch, watchPeers } from '#src/agent/report-watch.ts'
 import type { PeerState } from '#src/mesh/peer-machine.ts'
+import { keyOf } from '../status/support/snapshots.ts'
 import { accepting, encrypting, kernelPeer, node } from './peers.ts'
 
 const states = (...peers: PeerState[]) => new Map(peers.map((state, i) => [node(i + 2), state]))
@@ -81,6 +82,8 @@ describe('circumstances', () => {
     refusedClaims: new Set(),
     refusedSettings: new Set(),
     quarrel: undefined,
+    publishedKeys: { 4: undefined, 6: undefined },
+    guardRefusals: new Set(),
   }
   const reasons = (before: Partial<Circumstances>, after: Partial<Circumstances>) =>
     circumstanceEvents({ ...quiet, ...before }, { ...quiet, ...after }).map(({ type, reason }) => `${type} ${reason}`)
@@ -107,6 +110,22 @@ describe('circumstances', () => {
     }
     expect(reasons({}, refused)).toEqual(['Warning KeyRefused', 'Warning ClaimRefused', 'Warning ConfigurationRefused'])
     expect(reasons(refused, refused)).toEqual([])
+  })
+
+  test('a key that the Node carries, and one that takes its place; not what was there when the agent started', () => {
+    const [first, second] = [keyOf(1), keyOf(2)]
+    expect(reasons({}, { publishedKeys: { 4: first, 6: undefined } })).toEqual(['Normal KeyPublished'])
+    expect(
+      reasons({ publishedKeys: { 4: first, 6: undefined } }, { publishedKeys: { 4: second, 6: undefined } }),
+    ).toEqual(['Normal KeyPublished'])
+    expect(reasons({ publishedKeys: { 4: first, 6: undefined } }, {})).toEqual([])
+    expect(reasons({ publishedKeys: undefined }, { publishedKeys: { 4: first, 6: undefined } })).toEqual([])
+  })
+
+  test('a guard that does less than it was told to, once', () => {
+    const guardRefusals = new Set(['guard enforce needs pod supernets: …'])
+    expect(reasons({}, { guardRefusals })).toEqual(['Warning GuardNotEnforced'])
+    expect(reasons({ guardRefusals }, { guardRefusals })).toEqual([])
   })
 
   test('low-order keys are named as keys', () => {
