@@ -1,10 +1,8 @@
 import type { PublicKey } from '#keys/public-key.ts'
 import { type Cidr, type Family, familyOf, hostCidr, type IpAddress } from '#wg/ip.ts'
-import { PrefixMap } from '#wg/prefix-map.ts'
+import type { PrefixMap } from '#wg/prefix-map.ts'
+import { type Claimant, ownersOf, type Refusals } from './cidr-owners.ts'
 import type { NodeName, NodeRecord } from './node-record.ts'
-
-/** One sentence for each claim that lost, by the node that made it. */
-type Refusals = ReadonlyMap<NodeName, readonly string[]>
 
 /** Which node a prefix belongs to, and who else says that it is theirs. */
 export interface CidrClaims {
@@ -20,47 +18,39 @@ export interface KeyClaims {
   readonly refused: Refusals
 }
 
-/** A source of prefixes that belong to nodes: pod CIDRs today; IPAM blocks and workload addresses are others. */
-export type CidrSource = (node: NodeRecord) => Iterable<Cidr>
+/** What the prefixes of nodes are, disputes settled. */
+export interface CidrSource {
+  /** What may be a node's; what of it is, the owners say. */
+  prefixes(node: NodeRecord): Iterable<Cidr>
+  owners(nodes: Iterable<NodeRecord>, family: Family): Pick<CidrClaims, 'owner' | 'refused'>
+}
 
-export const podCidrSource: CidrSource = node => node.podCidrs
+/** Pod CIDRs as the Nodes have them. Kubernetes hands them out disjoint. */
+export const podCidrSource: CidrSource = {
+  prefixes: node => node.podCidrs,
+  owners: (nodes, family) => {
+    const owners = ownersOf(Array.from(nodes, podCidrClaimant))
+    return { owner: owners.owner(family), refused: owners.refused(family) }
+  },
+}
+
+export const podCidrClaimant = ({ name, createdAt, podCidrs }: NodeRecord): Claimant => ({
+  id: name,
+  createdAt,
+  leaving: false,
+  claims: podCidrs.map(cidr => ({ cidr, node: name, exclusive: true })),
+})
 
 /** The same order on every node: the older object wins, then the lesser name. */
 const elderFirst = (a: NodeRecord, b: NodeRecord): number =>
   a.createdAt - b.createdAt || (a.name < b.name ? -1 : a.name > b.name ? 1 : 0)
 
-/**
- * Decides who owns each prefix and each single address. A prefix inside another node's, or around it, is refused as well:
- * with pod CIDRs, which Kubernetes hands out disjoint, an overlap is a mistake or a theft. Of two nodes that claim the
- * same the elder has it.
- */
+/** Decides who owns each prefix and each single address. Of two nodes that claim the same the elder has it. */
 export function claimCidrs(nodes: Iterable<NodeRecord>, source: CidrSource, family: Family): CidrClaims {
-  const elders = [...nodes].sort(elderFirst)
-  const rank = new Map(elders.map((node, index) => [node.name, index]))
-  const owner = new PrefixMap<NodeName>()
-  const refused = new Map<NodeName, string[]>()
-  for (const node of elders) {
-    for (const cidr of source(node)) {
-      if (familyOf(cidr) !== family) continue
-      const holder = owner.get(cidr)
-      if (holder === undefined) owner.set(cidr, node.name)
-      else if (holder !== node.name) note(refused, node.name, `${cidr} belongs to ${holder}`)
-    }
-  }
-  // All overlaps are found before any of them is settled, so that the order in which they are found is none of the verdict.
-  const lost = new Set<Cidr>()
-  for (const [cidr, node] of owner) {
-    for (let around = owner.parent(cidr); around; around = owner.parent(around[0])) {
-      const [wider, other] = around
-      if (other === node) continue
-      const younger = (rank.get(other) ?? 0) > (rank.get(node) ?? 0)
-      lost.add(younger ? wider : cidr)
-      if (younger) note(refused, other, `${wider} lies around ${cidr} of ${node}`)
-      else note(refused, node, `${cidr} lies inside ${wider} of ${other}`)
-    }
-  }
-  for (const cidr of lost) owner.delete(cidr)
-  return { owner, hosts: claimHosts(elders, family, refused), refused }
+  const all = [...nodes]
+  const settled = source.owners(all, family)
+  const refused = new Map(Array.from(settled.refused, ([node, faults]) => [node, [...faults]]))
+  return { owner: settled.owner, hosts: claimHosts(all.sort(elderFirst), family, refused), refused }
 }
 
 /** Two Nodes with one address, as one that was left behind has, must not take it from each other in turns. */
@@ -113,7 +103,7 @@ export function claimKeys(
 /** All that a node may send from, and be sent to, through the tunnel: what its peers have as its allowed IPs. */
 export function addressesOf(node: NodeRecord, family: Family, cidrs: CidrClaims, source: CidrSource): Set<Cidr> {
   const all = new Set<Cidr>()
-  for (const cidr of source(node)) if (cidrs.owner.get(cidr) === node.name) all.add(cidr)
+  for (const cidr of source.prefixes(node)) if (cidrs.owner.get(cidr) === node.name) all.add(cidr)
   const device = node.announced[family]?.interfaceAddress
   if (device !== undefined && familyOf(device) === family && mayHold(node, device, cidrs)) all.add(hostCidr(device))
   for (const address of nodeAddresses(node, family)) if (mayHold(node, address, cidrs)) all.add(hostCidr(address))

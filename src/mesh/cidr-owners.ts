@@ -1,0 +1,245 @@
+import { type Cidr, type Family, familyOf, prefixLength } from '#wg/ip.ts'
+import { PrefixMap } from '#wg/prefix-map.ts'
+import { SortedPrefixes } from '#wg/sorted-prefixes.ts'
+import type { NodeName } from './node-record.ts'
+
+/** Who says which prefixes are whose: a Node, a block of Calico's IPAM, a Pod. */
+export interface Claimant {
+  /** As people know it, and unique: `node-1`, `IPAM block 10.65.0.0/26`. */
+  readonly id: string
+  /** Unix time in seconds: of two claimants the older has it. */
+  readonly createdAt: number
+  /** It is on its way out: whoever is not comes before it, whatever the age. */
+  readonly leaving: boolean
+  readonly claims: readonly CidrClaim[]
+}
+
+type Rank = Pick<Claimant, 'id' | 'createdAt' | 'leaving'>
+
+export interface CidrClaim {
+  readonly cidr: Cidr
+  readonly node: NodeName
+  /**
+   * Such prefixes are handed out disjoint, so that one inside or around that of another node is a mistake or a theft. Any
+   * other claim may lie in another node's prefix, as a borrowed address does, and is the longer one.
+   */
+  readonly exclusive: boolean
+}
+
+/** One sentence for each claim that lost, by the node that would have had it. */
+export type Refusals = ReadonlyMap<NodeName, readonly string[]>
+
+interface Held {
+  readonly node: NodeName
+  readonly exclusive: boolean
+  readonly by: Rank
+}
+
+/** Every node's own claims are of the claimant that is called like it; others are named where they lose. */
+const nameOf = ({ by, node }: Held): string => (by.id === node ? '' : ` (${by.id})`)
+
+/** The same order on every node: who stays before who leaves, then the older, then the lesser name. */
+const precedes = (a: Rank, b: Rank): boolean => {
+  if (a.leaving !== b.leaving) return b.leaving
+  if (a.createdAt !== b.createdAt) return a.createdAt < b.createdAt
+  return a.id < b.id
+}
+
+/**
+ * Which node each prefix belongs to, all disputes settled. The verdict depends on the claims alone, never on the order in
+ * which they came; the work of a change is in proportion to what overlaps it.
+ */
+export class CidrOwners {
+  readonly #claimants = new Map<string, Claimant>()
+  readonly #claims = new Map<Cidr, Map<string, Held>>()
+  /** Who comes first of those that claim exactly this prefix. */
+  readonly #first = new Map<Cidr, Held>()
+  /** Those of #first that are exclusive, to find what lies around one and in it. */
+  readonly #around: Record<Family, PrefixMap<Held>> = { 4: new PrefixMap(), 6: new PrefixMap() }
+  readonly #sorted: Record<Family, SortedPrefixes> = { 4: new SortedPrefixes(), 6: new SortedPrefixes() }
+  readonly #owner: Record<Family, PrefixMap<NodeName>> = { 4: new PrefixMap(), 6: new PrefixMap() }
+  readonly #held = new Map<NodeName, Set<Cidr>>()
+  readonly #reserved = new Map<Cidr, Set<NodeName>>()
+  readonly #reserves = new Map<NodeName, ReadonlySet<Cidr>>()
+  readonly #refused: Record<Family, Map<Cidr, readonly (readonly [NodeName, string])[]>> = {
+    4: new Map(),
+    6: new Map(),
+  }
+  #changed = new Set<NodeName>()
+
+  /** Takes in what a claimant says now, in place of what it said before. */
+  put(claimant: Claimant): void {
+    const before = this.#claimants.get(claimant.id)
+    const { id, createdAt, leaving } = claimant
+    const same = before?.createdAt === createdAt && before.leaving === leaving
+    // Not the claimant itself, of which an earlier version would be kept with all its claims.
+    const by = { id, createdAt, leaving }
+    const now = new Map(claimant.claims.map(claim => [claim.cidr, claim]))
+    const touched: Cidr[] = []
+    for (const { cidr } of before?.claims ?? []) if (!now.has(cidr)) touched.push(this.#drop(cidr, id))
+    for (const { cidr, node, exclusive } of now.values()) {
+      const held = this.#claims.get(cidr)?.get(id)
+      if (same && held?.node === node && held.exclusive === exclusive) continue
+      this.#claimed(cidr).set(id, { node, exclusive, by })
+      touched.push(cidr)
+    }
+    this.#claimants.set(id, claimant)
+    for (const cidr of touched) this.#settle(cidr)
+  }
+
+  remove(id: string): void {
+    const before = this.#claimants.get(id)
+    this.#claimants.delete(id)
+    for (const { cidr } of before?.claims ?? []) this.#settle(this.#drop(cidr, id))
+  }
+
+  /** Says what a node's own addresses are, in place of what it had before: nobody's pod has one of them. */
+  reserve(node: NodeName, cidrs: ReadonlySet<Cidr>): void {
+    const before = this.#reserves.get(node) ?? NOTHING
+    if (cidrs.size > 0) this.#reserves.set(node, cidrs)
+    else this.#reserves.delete(node)
+    for (const cidr of before.difference(cidrs)) {
+      const nodes = this.#reserved.get(cidr)
+      nodes?.delete(node)
+      if (nodes?.size === 0) this.#reserved.delete(cidr)
+      this.#settle(cidr)
+    }
+    for (const cidr of cidrs.difference(before)) {
+      this.#reserved.set(cidr, (this.#reserved.get(cidr) ?? new Set()).add(node))
+      this.#settle(cidr)
+    }
+  }
+
+  /** Live. */
+  owner(family: Family): PrefixMap<NodeName> {
+    return this.#owner[family]
+  }
+
+  /** Both families. Live. */
+  of(node: NodeName): ReadonlySet<Cidr> {
+    return this.#held.get(node) ?? NOTHING
+  }
+
+  refused(family: Family): Refusals {
+    const refused = new Map<NodeName, string[]>()
+    for (const verdicts of this.#refused[family].values())
+      for (const [node, sentence] of verdicts) refused.set(node, [...(refused.get(node) ?? []), sentence])
+    return refused
+  }
+
+  /** Nodes whose prefixes have changed since this was last asked. */
+  takeChanged(): ReadonlySet<NodeName> {
+    const changed = this.#changed
+    this.#changed = new Set()
+    return changed
+  }
+
+  #claimed(cidr: Cidr): Map<string, Held> {
+    const claims = this.#claims.get(cidr) ?? new Map<string, Held>()
+    this.#claims.set(cidr, claims)
+    return claims
+  }
+
+  #drop(cidr: Cidr, id: string): Cidr {
+    const claims = this.#claims.get(cidr)
+    claims?.delete(id)
+    if (claims?.size === 0) this.#claims.delete(cidr)
+    return cidr
+  }
+
+  /** Decides anew whose the prefix is, and with it all exclusive ones that overlap it. */
+  #settle(cidr: Cidr): void {
+    const family = familyOf(cidr)
+    const before = this.#first.get(cidr)
+    const first = this.#firstOf(cidr)
+    if (first) this.#first.set(cidr, first)
+    else this.#first.delete(cidr)
+    if (first?.exclusive) {
+      this.#around[family].set(cidr, first)
+      this.#sorted[family].add(cidr)
+    } else if (before?.exclusive) {
+      this.#around[family].delete(cidr)
+      this.#sorted[family].delete(cidr)
+    }
+    this.#judge(cidr)
+    if (before === first || !(before?.exclusive || first?.exclusive)) return
+    for (const other of this.#overlapping(cidr)) this.#judge(other)
+  }
+
+  #firstOf(cidr: Cidr): Held | undefined {
+    if (this.#reserved.has(cidr)) return undefined
+    let first: Held | undefined
+    for (const held of this.#claims.get(cidr)?.values() ?? [])
+      if (first === undefined || precedes(held.by, first.by)) first = held
+    return first
+  }
+
+  /** Exclusive prefixes around this one and in it. */
+  *#overlapping(cidr: Cidr): Generator<Cidr> {
+    const around = this.#around[familyOf(cidr)]
+    for (let wider = around.parent(cidr); wider; wider = around.parent(wider[0])) yield wider[0]
+    yield* this.#sorted[familyOf(cidr)].within(cidr)
+  }
+
+  #judge(cidr: Cidr): void {
+    const first = this.#first.get(cidr)
+    const refused: (readonly [NodeName, string])[] = []
+    for (const held of this.#claims.get(cidr)?.values() ?? []) {
+      const reserved = this.#reserved.get(cidr)
+      if (reserved)
+        refused.push([
+          held.node,
+          `${cidr}${nameOf(held)} is an address of ${[...reserved].sort().join(' and ')} itself`,
+        ])
+      else if (first && first.node !== held.node)
+        refused.push([held.node, `${cidr}${nameOf(held)} belongs to ${first.node}${nameOf(first)}`])
+    }
+    let lost = false
+    if (first?.exclusive)
+      for (const [other, { node, by }] of this.#rivals(cidr, first)) {
+        if (precedes(first.by, by)) continue
+        lost = true
+        const where = prefixLength(other) < prefixLength(cidr) ? 'inside' : 'around'
+        refused.push([first.node, `${cidr}${nameOf(first)} lies ${where} ${other} of ${node}`])
+      }
+    if (refused.length > 0) this.#refused[familyOf(cidr)].set(cidr, refused)
+    else this.#refused[familyOf(cidr)].delete(cidr)
+    this.#give(cidr, lost ? undefined : first?.node)
+  }
+
+  /** A claimant is in no dispute with itself. */
+  *#rivals(cidr: Cidr, { node, by }: Held): Generator<[Cidr, Held]> {
+    for (const other of this.#overlapping(cidr)) {
+      const held = this.#around[familyOf(cidr)].get(other)
+      if (held && held.node !== node && held.by.id !== by.id) yield [other, held]
+    }
+  }
+
+  #give(cidr: Cidr, node: NodeName | undefined): void {
+    const owner = this.#owner[familyOf(cidr)]
+    const before = owner.get(cidr)
+    if (before === node) return
+    if (before !== undefined) {
+      const held = this.#held.get(before)
+      held?.delete(cidr)
+      if (held?.size === 0) this.#held.delete(before)
+      this.#changed.add(before)
+    }
+    if (node === undefined) owner.delete(cidr)
+    else {
+      owner.set(cidr, node)
+      const held = this.#held.get(node) ?? new Set()
+      this.#held.set(node, held.add(cidr))
+      this.#changed.add(node)
+    }
+  }
+}
+
+const NOTHING: ReadonlySet<Cidr> = new Set()
+
+/** All of these claims at once. */
+export function ownersOf(claimants: Iterable<Claimant>): CidrOwners {
+  const owners = new CidrOwners()
+  for (const claimant of claimants) owners.put(claimant)
+  return owners
+}
