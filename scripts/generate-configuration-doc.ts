@@ -29,7 +29,8 @@ const EFFECTS: Readonly<Record<ParameterKey, string | { readonly parsed: string 
     'priority of the rule that Felix has as well; two of our own go at one less and one more, so leave both free',
   persistentKeepalive: 'keepalive of every peer, rounded up to whole seconds; 0 is off',
   threadingEnabled: { parsed: 'threaded NAPI of the device' },
-  routeSource: { parsed: "where pod addresses come from: it is always the Node's pod CIDRs" },
+  routeSource:
+    "what says which pod addresses are on which node. Unset: Calico's IPAM where there is an IPAMBlock, else the Nodes' pod CIDRs where there are any, else the Pods. `CalicoIPAM` without a block is the pod CIDRs (host-local IPAM)",
   routeTableRanges:
     'the three lowest free tables of these are used; the first is the one that Felix would take. A change removes the device and makes it anew',
   routeTableRange: 'as `routeTableRanges`, which beats it; one range',
@@ -64,7 +65,7 @@ function defaultOf(key: ParameterKey): string {
   if (value instanceof RegExp) return code(value.source)
   if (key === 'markMask') return code(`0x${Number(value).toString(16)}`)
   if (key === 'routeTableRanges') return code('1-250')
-  if (Array.isArray(value)) return 'unset'
+  if (value === undefined || Array.isArray(value)) return 'unset'
   if (key === 'routeRefreshInterval' || key === 'persistentKeepalive') return code(`${String(value)}s`)
   return code(String(value))
 }

@@ -22,6 +22,7 @@ import { Reflector, type ReflectorState } from '#src/cluster/reflector.ts'
 import type { PodveilSettings } from '#src/mesh/guard.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import type { FelixSettings } from '#src/mesh/settings.ts'
+import { RouteFeed } from './route-feed.ts'
 
 /** What is kept of one Node; as it is written, only of our own. */
 interface SeenNode {
@@ -33,7 +34,8 @@ interface SeenNode {
 
 /** Keeps what the agent needs of the cluster: all Nodes, and the settings that apply to this one. */
 export class ClusterFeed {
-  readonly nodes = new Map<NodeName, NodeRecord>()
+  /** Where pod addresses come from, and the Nodes as the mesh takes them. */
+  readonly routes: RouteFeed
   readonly #self: NodeName
   readonly #log: Logger
   readonly #changed: () => void
@@ -62,6 +64,7 @@ export class ClusterFeed {
     this.#changed = changed
     this.#environment = environmentLayer(environment)
     this.#resolved = resolveSettings([this.#environment])
+    this.routes = new RouteFeed(client, self, log, changed)
     this.#nodeReflector = new Reflector({
       client,
       path: '/api/v1/nodes',
@@ -69,17 +72,18 @@ export class ClusterFeed {
       logger: log,
       handler: {
         replaced: items => {
-          this.nodes.clear()
           this.#ownWritten = undefined
-          for (const node of items.values()) this.#takeNode(node)
+          for (const node of items.values()) this.#takeOwn(node)
+          this.routes.replaceNodes(items.values().map(({ record }) => record))
           changed()
         },
         upserted: node => {
-          this.#takeNode(node)
+          this.#takeOwn(node)
+          this.routes.putNode(node.record)
           changed()
         },
         deleted: name => {
-          this.nodes.delete(name as NodeName)
+          this.routes.deleteNode(name as NodeName)
           if (name === self) this.#ownWritten = undefined
           changed()
         },
@@ -100,6 +104,7 @@ export class ClusterFeed {
   }
 
   start(): void {
+    this.routes.start()
     for (const reflector of this.#reflectors) {
       reflector.start()
       // Stopping before the first list is complete is no failure.
@@ -108,12 +113,17 @@ export class ClusterFeed {
   }
 
   async stop(): Promise<void> {
-    await Promise.all(this.#reflectors.map(reflector => reflector.stop()))
+    await Promise.all([...this.#reflectors.map(reflector => reflector.stop()), this.routes.stop()])
   }
 
   /** Every source has been read whole at least once: what is not there does not exist. */
   get synced(): boolean {
-    return this.#reflectors.every(({ state }) => state.synced)
+    return this.#reflectors.every(({ state }) => state.synced) && this.routes.established
+  }
+
+  /** All Nodes. */
+  get nodes(): ReadonlyMap<NodeName, NodeRecord> {
+    return this.routes.nodes
   }
 
   get settings(): FelixSettings {
@@ -121,7 +131,9 @@ export class ClusterFeed {
   }
 
   get podveil(): PodveilSettings {
-    return this.#resolvedPodveil.settings
+    const { settings } = this.#resolvedPodveil
+    const { pools } = this.routes
+    return pools.length === 0 ? settings : { ...settings, podSupernets: [...settings.podSupernets, ...pools] }
   }
 
   get own(): NodeRecord | undefined {
@@ -143,11 +155,12 @@ export class ClusterFeed {
     return [...this.#resolved.faults.map(describeFault), ...this.#resolvedPodveil.faults]
   }
 
-  get reflectors(): Readonly<Record<'nodes' | 'felixconfigurations' | 'podveilconfigurations', ReflectorState>> {
+  get reflectors(): Readonly<Record<string, ReflectorState>> {
     return {
       nodes: this.#nodeReflector.state,
       felixconfigurations: this.#felixReflector.state,
       podveilconfigurations: this.#podveilReflector.state,
+      ...this.routes.reflectors,
     }
   }
 
@@ -194,15 +207,10 @@ export class ClusterFeed {
     return { record, written: isOwn ? written(raw) : undefined, conditions }
   }
 
-  #takeNode({ record, written, conditions }: SeenNode): void {
-    const before = this.nodes.get(record.name)
-    this.nodes.set(record.name, record)
-    if (record.name === this.#self) {
-      this.#ownWritten = written
-      this.#ownConditions = conditions
-    }
-    const news = record.faults.filter(fault => !before?.faults.includes(fault))
-    for (const fault of news) this.#log.warn({ node: record.name }, `Node ${record.name}: ${fault}`)
+  #takeOwn({ record, written, conditions }: SeenNode): void {
+    if (record.name !== this.#self) return
+    this.#ownWritten = written
+    this.#ownConditions = conditions
   }
 
   #resolve(): void {
@@ -212,6 +220,7 @@ export class ClusterFeed {
       own.filter(layer => layer !== undefined),
       this.#resolvedPodveil.settings,
     )
+    this.routes.ask(this.#resolvedPodveil.settings.routeSource ?? this.#resolved.settings.routeSource)
     const { faults } = this
     if (faults.join('\n') !== this.#told) for (const fault of faults) this.#log.warn({}, fault)
     this.#told = faults.join('\n')

@@ -2,7 +2,7 @@ import type { PrivateKey } from '#keys/private-key.ts'
 import { fingerprint, type PublicKey } from '#keys/public-key.ts'
 import type { Logger } from '#src/cluster/logger.ts'
 import { adoptPeers } from '#src/mesh/adopt.ts'
-import { type CidrSource, podCidrSource } from '#src/mesh/claims.ts'
+import type { CidrSource } from '#src/mesh/claims.ts'
 import type { FamilyConfig, FamilyView } from '#src/mesh/family-view.ts'
 import type { HeardHello } from '#src/mesh/hello-content.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
@@ -23,6 +23,7 @@ const MAX_ROUNDS = 4
 /** What one pass is given. */
 export interface MeshInput {
   readonly nodes: ReadonlyMap<NodeName, NodeRecord>
+  readonly cidrSource: CidrSource
   readonly enabled: boolean
   readonly config: FamilyConfig
   readonly key: PrivateKey | undefined
@@ -35,7 +36,6 @@ export class FamilyMesh {
   readonly #kernel: FamilyKernel
   readonly #log: Logger
   readonly #hello: HelloExchange
-  readonly #cidrSource: CidrSource = podCidrSource
   #states: PeerStates | undefined
   #plan: FamilyPlan | undefined
   #pollAt = 0
@@ -114,14 +114,14 @@ export class FamilyMesh {
     this.#states = undefined
   }
 
-  #view({ nodes, enabled, config, key }: MeshInput, now: number): FamilyView {
+  #view({ nodes, cidrSource, enabled, config, key }: MeshInput, now: number): FamilyView {
     const { device, up } = this.#kernel
     return {
       family: this.family,
       now,
       self: this.#self,
       nodes,
-      cidrSource: this.#cidrSource,
+      cidrSource,
       enabled,
       config,
       key,

@@ -208,7 +208,8 @@ export class MeshAgent {
     if (retry.waitsUntil > now) return retry.waitsUntil
     try {
       const config = familyConfig(family, this.#feed.settings, dataplane.links)
-      const input = { nodes: this.#feed.nodes, enabled, config, key: keys[family] }
+      const { nodes, routes: cidrSource } = this.#feed
+      const input = { nodes, cidrSource, enabled, config, key: keys[family] }
       const due = await dataplane.meshes[family].pass(input, now)
       retry.succeeded()
       this.health.set(`IPv${family}`, undefined)

@@ -105,7 +105,8 @@ export class Report {
     const { nodes, settings } = feed
     const watches = this.#watches
     const self = this.#nodeName
-    const input = { self, nodes, settings, enabled, guard, refusedSettings, troubles, dataplane, watches }
+    const routeSource = feed.routes.source ?? 'PodCIDR'
+    const input = { self, nodes, settings, routeSource, enabled, guard, refusedSettings, troubles, dataplane, watches }
     this.#file.offer(() => takeSnapshot(input))
   }
 

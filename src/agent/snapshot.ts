@@ -1,6 +1,7 @@
 import { familyConfig } from '#src/mesh/family-config.ts'
 import type { GuardDecision } from '#src/mesh/guard.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
+import type { RouteSource } from '#src/mesh/route-source.ts'
 import type { FelixSettings } from '#src/mesh/settings.ts'
 import { desiredSnapshot } from '#src/status/desired-snapshot.ts'
 import {
@@ -20,6 +21,8 @@ export interface SnapshotInput {
   readonly self: NodeName
   readonly nodes: ReadonlyMap<NodeName, NodeRecord>
   readonly settings: FelixSettings
+  /** The one that counts, whoever chose it. */
+  readonly routeSource: RouteSource
   readonly enabled: Readonly<Record<Family, boolean>>
   readonly guard: GuardDecision
   readonly refusedSettings: Iterable<string>
@@ -30,7 +33,7 @@ export interface SnapshotInput {
 
 /** All that the agent knows and that somebody on the node may ask for; no private key is in it. */
 export function takeSnapshot(input: SnapshotInput): NodeSnapshot {
-  const { self, nodes, settings, guard, refusedSettings, troubles, dataplane } = input
+  const { self, nodes, settings, routeSource, guard, refusedSettings, troubles, dataplane } = input
   const own = nodes.get(self)
   return {
     format: 1,
@@ -44,7 +47,7 @@ export function takeSnapshot(input: SnapshotInput): NodeSnapshot {
       wireguardEnabled: settings.wireguard[4].enabled,
       wireguardEnabledV6: settings.wireguard[6].enabled,
       wireguardRoutingRulePriority: settings.routingRulePriority,
-      routeSource: settings.routeSource,
+      routeSource,
     },
     guard: { mode: guard.mode, refusals: guard.refusals },
     troubles,

@@ -11,6 +11,11 @@ export const annotations = {
   },
   /** Underlay address that Calico detected, as CIDR text; read, never written. */
   nodeAddress: { 4: 'projectcalico.org/IPv4Address', 6: 'projectcalico.org/IPv6Address' },
+  /** Addresses of the devices of other encapsulations; read, never written. */
+  tunnelAddress: {
+    4: ['projectcalico.org/IPv4IPIPTunnelAddr', 'projectcalico.org/IPv4VXLANTunnelAddr'],
+    6: ['projectcalico.org/IPv6VXLANTunnelAddr'],
+  },
   /** UDP port that the device listens on. */
   port: { 4: 'podveil.io/wireguard-port', 6: 'podveil.io/wireguard-port-v6' },
   /** Version of the hello protocol, one for both families; its presence says that the node runs Podveil. */
@@ -18,7 +23,7 @@ export const annotations = {
   /** status.addresses and spec.podCIDRs over again, comma-separated, for readers that watch metadata alone. */
   addresses: 'podveil.io/addresses',
   podCidrs: 'podveil.io/pod-cidrs',
-} as const satisfies Record<string, string | Record<Family, string>>
+} as const satisfies Record<string, string | Record<Family, string | readonly string[]>>
 
 /** Every key that an agent may write on its own Node: what the admission policy allows and `cleanup` withdraws. */
 export const OWN_ANNOTATIONS: readonly string[] = [

@@ -82,7 +82,11 @@ export const PARAMETERS = {
 } satisfies Record<string, Parameter<unknown>>
 
 export type ParameterKey = keyof typeof PARAMETERS
-export type ParameterValues = { readonly [K in ParameterKey]: ReturnType<(typeof PARAMETERS)[K]['parse']> }
+type Parsed<K extends ParameterKey> = ReturnType<(typeof PARAMETERS)[K]['parse']>
+/** Of routeSource it matters whether somebody has said it. */
+export type ParameterValues = {
+  readonly [K in ParameterKey]: K extends 'routeSource' ? Parsed<K> | undefined : Parsed<K>
+}
 
 /** Felix's defaults (`felix/config/config_params.go`). */
 export const DEFAULTS: ParameterValues = {
@@ -98,7 +102,7 @@ export const DEFAULTS: ParameterValues = {
   routingRulePriority: 99,
   persistentKeepalive: 0,
   threadingEnabled: false,
-  routeSource: 'CalicoIPAM',
+  routeSource: undefined,
   routeTableRanges: [],
   routeTableRange: [],
   routeSyncDisabled: false,

@@ -1,10 +1,11 @@
 import { parsePublicKey } from '#keys/public-key.ts'
 import type { Announcement, NodeName, NodeRecord } from '#src/mesh/node-record.ts'
-import { type Cidr, cidrContains, type Family, familyOf, type IpAddress, parseCidr } from '#wg/ip.ts'
+import { type Cidr, FAMILIES, type Family, familyOf, type IpAddress, parseCidr } from '#wg/ip.ts'
 import { annotations } from './annotations.ts'
 import { isObject, type JsonObject, listOf, member, objectOf, quote, textOf } from './hostile.ts'
 import { nodeAddresses, parseHostAddress } from './node-addresses.ts'
 import { type Fault, MALFORMED, type Noted, Notes } from './notes.ts'
+import { birthDate } from './timestamp.ts'
 
 /** The API's own bounds: a DNS-1123 subdomain, and a UUID with room to spare. */
 const NAME = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/
@@ -35,55 +36,38 @@ export function projectNode(raw: unknown): NodeRecord | undefined {
     if (faults.length < MOST_FAULTS) faults.push(sentence)
   }
   const notes = new Notes(member(metadata, 'annotations'), fault)
-  const podCidrs = podCidrsOf(node, notes, fault)
   const hello = notes.number(annotations.hello, 65_535)
   return {
     name: name as NodeName,
     uid: textOf(member(metadata, 'uid'), LONGEST_UID) ?? '',
     createdAt: createdAt(member(metadata, 'creationTimestamp'), fault),
     addresses: nodeAddresses(node, notes, fault),
-    podCidrs,
+    podCidrs: podCidrsOf(node, notes, fault),
+    tunnels: tunnelAddresses(notes),
     announced: {
-      4: announcement(4, notes, hello, podCidrs, fault),
-      6: announcement(6, notes, hello, podCidrs, fault),
+      4: announcement(4, notes, hello),
+      6: announcement(6, notes, hello),
     },
     faults,
   }
 }
 
-function announcement(
-  family: Family,
-  notes: Notes,
-  hello: Noted<number>,
-  podCidrs: readonly Cidr[],
-  fault: Fault,
-): Announcement | undefined {
+function announcement(family: Family, notes: Notes, hello: Noted<number>): Announcement | undefined {
   const publicKey = notes.read(annotations.publicKey[family], parsePublicKey)
   if (publicKey === undefined) return undefined
   const port = notes.number(annotations.port[family], 65_535)
   const address = notes.read(annotations.interfaceAddress[family], text => parseHostAddress(text, family))
   if (publicKey === MALFORMED || port === MALFORMED || address === MALFORMED || hello === MALFORMED) return undefined
-  return { publicKey, port, hello, interfaceAddress: ownAddress(family, address, hello, podCidrs, fault) }
+  return { publicKey, port, hello, interfaceAddress: address }
 }
 
-/**
- * A Podveil node's device has an address of the node's own pod CIDRs; another would be a claim on somebody else's pods.
- * For a Felix node Calico IPAM allocates it, and from wherever it likes.
- */
-function ownAddress(
-  family: Family,
-  address: IpAddress | undefined,
-  hello: number | undefined,
-  podCidrs: readonly Cidr[],
-  fault: Fault,
-): IpAddress | undefined {
-  const own = podCidrs.filter(cidr => familyOf(cidr) === family)
-  if (address === undefined || hello === undefined || own.length === 0) return address
-  if (own.some(cidr => cidrContains(cidr, address))) return address
-  fault(
-    `annotation ${annotations.interfaceAddress[family]}: ${address} is outside of the node's pod CIDRs ${own.join(', ')}`,
+function tunnelAddresses(notes: Notes): readonly IpAddress[] {
+  return FAMILIES.flatMap(family =>
+    annotations.tunnelAddress[family].flatMap(key => {
+      const address = notes.read(key, text => parseHostAddress(text, family))
+      return address === undefined || address === MALFORMED ? [] : [address]
+    }),
   )
-  return undefined
 }
 
 /** spec.podCIDRs, else spec.podCIDR, else (of metadata alone) what the node says they are. */
@@ -117,9 +101,8 @@ function podCidr(value: unknown): Cidr | undefined {
 
 /** A node without a usable birth date is the youngest, so that it wins no dispute over a key. */
 function createdAt(value: unknown, fault: Fault): number {
-  const text = textOf(value, 64)
-  const ms = text === undefined ? Number.NaN : Date.parse(text)
-  if (ms >= 0) return Math.floor(ms / 1000)
+  const seconds = birthDate(value)
+  if (seconds !== undefined) return seconds
   fault(`metadata.creationTimestamp ${quote(value)} is not a time`)
   return Number.MAX_SAFE_INTEGER
 }

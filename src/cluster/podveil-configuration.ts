@@ -1,5 +1,6 @@
 import { type GuardMode, PODVEIL_DEFAULTS, type PodveilSettings } from '#src/mesh/guard.ts'
 import type { NodeName } from '#src/mesh/node-record.ts'
+import { ROUTE_SOURCES, type RouteSource } from '#src/mesh/route-source.ts'
 import { type Cidr, parseCidr } from '#wg/ip.ts'
 import { type JsonObject, listOf, member, messageOf, objectOf, quote, textOf } from './hostile.ts'
 
@@ -41,13 +42,14 @@ export function resolvePodveilSettings(
       return last
     }
   }
-  const { guard, clearTextNodes, podSupernets, natExceptions } = PODVEIL_DEFAULTS
+  const { guard, clearTextNodes, podSupernets, natExceptions, routeSource } = PODVEIL_DEFAULTS
   return {
     settings: {
       guard: read('guard', parseMode, guard, lastGood.guard),
       clearTextNodes: read('clearTextNodes', parseNames, clearTextNodes, lastGood.clearTextNodes),
       podSupernets: read('podSupernets', parseCidrs, podSupernets, lastGood.podSupernets),
       natExceptions: read('natExceptions', parseCidrs, natExceptions, lastGood.natExceptions),
+      routeSource: read('routeSource', parseRouteSource, routeSource, lastGood.routeSource),
     },
     faults,
   }
@@ -56,6 +58,12 @@ export function resolvePodveilSettings(
 function parseMode(value: unknown): GuardMode {
   if (typeof value === 'string' && MODES.includes(value)) return value as GuardMode
   throw new RangeError('is not off, audit or enforce')
+}
+
+function parseRouteSource(value: unknown): RouteSource {
+  const source = ROUTE_SOURCES.find(one => one === value)
+  if (source === undefined) throw new RangeError(`is not one of ${ROUTE_SOURCES.join(', ')}`)
+  return source
 }
 
 function parseNames(value: unknown): ReadonlySet<NodeName> {

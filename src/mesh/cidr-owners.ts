@@ -93,6 +93,16 @@ export class CidrOwners {
     for (const { cidr } of before?.claims ?? []) this.#settle(this.#drop(cidr, id))
   }
 
+  /** Takes in what there is now in place of all that there was. */
+  replace(claimants: Iterable<Claimant>): void {
+    const gone = new Set(this.#claimants.keys())
+    for (const claimant of claimants) {
+      gone.delete(claimant.id)
+      this.put(claimant)
+    }
+    for (const id of gone) this.remove(id)
+  }
+
   /** Says what a node's own addresses are, in place of what it had before: nobody's pod has one of them. */
   reserve(node: NodeName, cidrs: ReadonlySet<Cidr>): void {
     const before = this.#reserves.get(node) ?? NOTHING
@@ -199,8 +209,11 @@ export class CidrOwners {
       for (const [other, { node, by }] of this.#rivals(cidr, first)) {
         if (precedes(first.by, by)) continue
         lost = true
-        const where = prefixLength(other) < prefixLength(cidr) ? 'inside' : 'around'
-        refused.push([first.node, `${cidr}${nameOf(first)} lies ${where} ${other} of ${node}`])
+        const fault =
+          prefixLength(other) < prefixLength(cidr)
+            ? `${cidr}${nameOf(first)} lies inside ${other} of ${node}`
+            : `${cidr}${nameOf(first)} lies around ${other} of ${node}`
+        refused.push([first.node, fault])
       }
     if (refused.length > 0) this.#refused[familyOf(cidr)].set(cidr, refused)
     else this.#refused[familyOf(cidr)].delete(cidr)

@@ -61,8 +61,7 @@ function claimHosts(
 ): Map<IpAddress, NodeName> {
   const hosts = new Map<IpAddress, NodeName>()
   for (const node of elders) {
-    const device = node.announced[family]?.interfaceAddress
-    for (const address of [...nodeAddresses(node, family), ...(device === undefined ? [] : [device])]) {
+    for (const address of [...nodeAddresses(node, family), ...deviceAddresses(node, family)]) {
       const holder = hosts.get(address)
       if (holder === undefined) hosts.set(address, node.name)
       else if (holder !== node.name) note(refused, node.name, `${address} belongs to ${holder}`)
@@ -104,14 +103,19 @@ export function claimKeys(
 export function addressesOf(node: NodeRecord, family: Family, cidrs: CidrClaims, source: CidrSource): Set<Cidr> {
   const all = new Set<Cidr>()
   for (const cidr of source.prefixes(node)) if (cidrs.owner.get(cidr) === node.name) all.add(cidr)
-  const device = node.announced[family]?.interfaceAddress
-  if (device !== undefined && familyOf(device) === family && mayHold(node, device, cidrs)) all.add(hostCidr(device))
-  for (const address of nodeAddresses(node, family)) if (mayHold(node, address, cidrs)) all.add(hostCidr(address))
+  for (const address of [...deviceAddresses(node, family), ...nodeAddresses(node, family)])
+    if (mayHold(node, address, cidrs)) all.add(hostCidr(address))
   return all
 }
 
 export const nodeAddresses = (node: NodeRecord, family: Family): IpAddress[] =>
   node.addresses.filter(address => familyOf(address) === family)
+
+/** What the devices of a node have: of WireGuard, and of Calico's other encapsulations. */
+export function deviceAddresses({ announced, tunnels }: NodeRecord, family: Family): IpAddress[] {
+  const device = announced[family]?.interfaceAddress
+  return [...(device === undefined ? [] : [device]), ...tunnels].filter(address => familyOf(address) === family)
+}
 
 /** An address of another node, or inside its prefix, is not this node's to announce. */
 function mayHold(node: NodeRecord, address: IpAddress, cidrs: CidrClaims): boolean {

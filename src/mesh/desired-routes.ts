@@ -1,6 +1,6 @@
 import { type Cidr, type Family, familyOf, hostCidr, parseCidr } from '#wg/ip.ts'
 import type { DesiredRoute, DesiredRule } from '#wg/reconcile/desired.ts'
-import { addressesOf, type CidrClaims, nodeAddresses } from './claims.ts'
+import { addressesOf, type CidrClaims, deviceAddresses, nodeAddresses } from './claims.ts'
 import type { FamilyView } from './family-view.ts'
 import type { NodeName } from './node-record.ts'
 import type { PeerStates } from './peer-machine.ts'
@@ -15,10 +15,9 @@ export function* desiredRoutes(view: FamilyView, states: PeerStates, cidrs: Cidr
     const node = view.nodes.get(name)
     if (state.phase !== 'encrypting' || !node) continue
     const held = addressesOf(node, view.family, cidrs, view.cidrSource)
-    const device = node.announced[view.family]?.interfaceAddress
-    const covered = device === undefined || cidrs.owner.longest(device) !== undefined
-    if (!covered && held.has(hostCidr(device)))
-      yield { table: tables.mesh, destination: hostCidr(device), type: 'unicast' }
+    for (const device of new Set(deviceAddresses(node, view.family)))
+      if (cidrs.owner.longest(device) === undefined && held.has(hostCidr(device)))
+        yield { table: tables.mesh, destination: hostCidr(device), type: 'unicast' }
     // Felix's nodes do not accept their own address as a destination from pods any better than in clear.
     if (state.helloAddress === undefined) continue
     for (const destination of nodeAddresses(node, view.family).map(hostCidr))

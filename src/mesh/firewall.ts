@@ -1,6 +1,7 @@
 import { type Cidr, FAMILIES, type Family, familyOf, hostCidr, type IpAddress } from '#wg/ip.ts'
 import type { DesiredFirewall, GuardRules } from '#wg/nftables/ruleset.ts'
 import type { NodeName, NodeRecord } from './node-record.ts'
+import { territories } from './territories.ts'
 
 /** What the firewall must know of this node. */
 export interface FirewallFacts {
@@ -21,10 +22,10 @@ export function desiredFirewall(facts: FirewallFacts): DesiredFirewall {
   const localPods = noPrefixes()
   const remotes = noPrefixes()
   const own = noPrefixes()
-  for (const { name, podCidrs, addresses } of nodes.values()) {
-    for (const cidr of podCidrs) (name === self ? localPods : remotes)[familyOf(cidr)].add(cidr)
+  for (const [name, cidrs] of territories(nodes))
+    for (const cidr of cidrs) (name === self ? localPods : remotes)[familyOf(cidr)].add(cidr)
+  for (const { name, addresses } of nodes.values())
     if (name !== self) for (const address of addresses) remotes[familyOf(address)].add(hostCidr(address))
-  }
   for (const address of deviceAddresses) own[familyOf(address)].add(hostCidr(address))
   return { mark, devices, helloPort, localPods, remotes, deviceAddresses: own, guard }
 }

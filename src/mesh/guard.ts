@@ -1,6 +1,8 @@
 import { type Cidr, FAMILIES, type Family, familyOf, hostCidr } from '#wg/ip.ts'
 import type { GuardRules, Prefixes } from '#wg/nftables/ruleset.ts'
 import type { NodeName, NodeRecord } from './node-record.ts'
+import type { RouteSource } from './route-source.ts'
+import { territories } from './territories.ts'
 
 /** Whether pod packets may cross the underlay in clear: nobody looks, they are counted, they are dropped. */
 export type GuardMode = 'off' | 'audit' | 'enforce'
@@ -14,6 +16,8 @@ export interface PodveilSettings {
   readonly podSupernets: readonly Cidr[]
   /** Where WireGuard packets may come from beside the nodes' own addresses. */
   readonly natExceptions: readonly Cidr[]
+  /** What says which pod addresses are on which node; undefined where nobody says. */
+  readonly routeSource: RouteSource | undefined
 }
 
 export const PODVEIL_DEFAULTS: PodveilSettings = {
@@ -21,6 +25,7 @@ export const PODVEIL_DEFAULTS: PodveilSettings = {
   clearTextNodes: new Set(),
   podSupernets: [],
   natExceptions: [],
+  routeSource: undefined,
 }
 
 /** What the guard does, and what of the operator's wish it cannot do. */
@@ -87,10 +92,11 @@ export function guardRules(
   for (const cidr of settings.podSupernets) supernets[familyOf(cidr)].add(cidr)
   const pinned = noPrefixes()
   for (const cidr of settings.natExceptions) pinned[familyOf(cidr)].add(cidr)
+  const pods = territories(nodes)
   for (const { name, podCidrs, addresses } of nodes.values()) {
     for (const cidr of podCidrs) supernets[familyOf(cidr)].add(cidr)
     if (name === self) continue
-    const own = [...podCidrs, ...addresses.map(hostCidr)]
+    const own = [...(pods.get(name) ?? []), ...addresses.map(hostCidr)]
     for (const cidr of own) {
       const family = familyOf(cidr)
       if (settings.clearTextNodes.has(name)) clear[family].add(cidr)

@@ -25,8 +25,12 @@ export interface NodeRecord {
   readonly createdAt: number
   /** status.addresses, InternalIP before ExternalIP, as the API orders them. */
   readonly addresses: readonly IpAddress[]
-  /** spec.podCIDRs, else spec.podCIDR. */
+  /** What of the pods' addresses is this node's, by the route source that counts: spec.podCIDRs, or what was found to be its. */
   readonly podCidrs: readonly Cidr[]
+  /** Addresses of the node's IPIP and VXLAN devices, as Calico says. */
+  readonly tunnels: readonly IpAddress[]
+  /** What the node's own devices are to have; absent where that follows from the pod CIDRs. */
+  readonly deviceAddresses?: Readonly<Partial<Record<Family, IpAddress>>>
   readonly announced: Readonly<Record<Family, Announcement | undefined>>
   /** What of the object could not be used, one sentence each. */
   readonly faults: readonly string[]

@@ -125,12 +125,15 @@ function desiredFamily(view: FamilyView, states: PeerStates, cidrs: CidrClaims):
 }
 
 /**
- * The first address of our first pod CIDR, as Felix has it with host-local IPAM: ours alone, and inside what we announce,
- * so that what a host sends to a remote pod has a source that comes back through the tunnel.
+ * What was allocated for the device, else the first address of our first pod CIDR, as Felix has it with host-local IPAM:
+ * ours alone, and inside what we announce, so that what a host sends to a remote pod has a source that comes back through
+ * the tunnel.
  */
 function deviceAddress({ nodes, self, family }: FamilyView): IpAddress[] {
-  const podCidr = nodes.get(self)?.podCidrs.find(cidr => familyOf(cidr) === family)
-  const address = podCidr === undefined ? undefined : nthAddress(podCidr, 1)
+  const own = nodes.get(self)
+  const podCidr = own?.podCidrs.find(cidr => familyOf(cidr) === family)
+  const ofCidr = podCidr === undefined ? undefined : nthAddress(podCidr, 1)
+  const address = own?.deviceAddresses ? own.deviceAddresses[family] : ofCidr
   return address === undefined ? [] : [address]
 }
 

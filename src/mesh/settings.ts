@@ -25,8 +25,8 @@ export interface FelixSettings {
   readonly persistentKeepalive: number
   /** wireguardThreadingEnabled. */
   readonly threadingEnabled: boolean
-  /** routeSource. */
-  readonly routeSource: 'CalicoIPAM' | 'WorkloadIPs'
+  /** routeSource; undefined where nobody says. */
+  readonly routeSource: 'CalicoIPAM' | 'WorkloadIPs' | undefined
   /** routeTableRanges, or routeTableRange as a list of one. */
   readonly routeTableRanges: readonly { readonly min: number; readonly max: number }[]
   /** routeSyncDisabled. */

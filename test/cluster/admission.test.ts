@@ -76,6 +76,24 @@ describe.skipIf(noRealApi)(`what an agent may change of Nodes${noRealApi ? ` (${
       expectAllowed(await annotate(agent, OWN, { [annotations.interfaceAddress[4]]: '10.200.0.1' }))
     })
 
+    it('uses an address of Podveil’s own range where nobody hands one out', async () => {
+      expectAllowed(
+        await annotate(agent, OWN, {
+          [annotations.interfaceAddress[4]]: '198.19.3.4',
+          [annotations.interfaceAddress[6]]: 'fd8a:9ae4:1c5d:7761::7',
+        }),
+      )
+    })
+
+    it('uses the address that Calico allocated for another of its devices, and keeps one that Calico wrote', async () => {
+      const patch = { 'projectcalico.org/IPv4IPIPTunnelAddr': '10.65.0.1' }
+      expectAllowed(await annotate(admin, OWN, patch))
+      expectAllowed(await annotate(agent, OWN, { [annotations.interfaceAddress[4]]: '10.65.0.1' }))
+      expectAllowed(await annotate(admin, OWN, { [annotations.interfaceAddress[4]]: '10.65.0.9' }))
+      expectAllowed(await annotate(agent, OWN, { [annotations.publicKey[4]]: KEY }))
+      expectRefused(await annotate(agent, OWN, { [annotations.interfaceAddress[4]]: '10.65.0.8' }), /interface/)
+    })
+
     it.each([
       [
         'an annotation of somebody else',

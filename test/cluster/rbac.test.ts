@@ -81,6 +81,7 @@ async function runningAgent(lab: Lab): Promise<RunningAgent> {
 
 /** Makes an agent do all that it does with the API; the second round is what repeats. */
 async function stimulate(lab: Lab): Promise<void> {
+  await lab.patchFelix({ routeSource: 'WorkloadIPs' })
   for (const enabled of [true, false, true, false]) {
     await lab.setEncryption(enabled)
     // An agent that lacks a right may never do it.

@@ -33,7 +33,7 @@ describe('with nothing configured', () => {
       routingRulePriority: 99,
       persistentKeepalive: 0,
       threadingEnabled: false,
-      routeSource: 'CalicoIPAM',
+      routeSource: undefined,
       routeTableRanges: [{ min: 1, max: 250 }],
       routeSyncDisabled: false,
       deviceRouteProtocol: 3,

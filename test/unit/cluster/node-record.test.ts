@@ -48,6 +48,7 @@ describe('a Node as the mesh needs it', () => {
       createdAt: 1767323045,
       addresses: ['192.168.0.5'],
       podCidrs: ['10.244.1.0/24', 'fd00:1::/64'],
+      tunnels: [],
       announced: {
         4: { publicKey: KEY, interfaceAddress: '10.244.1.1', port: 51820, hello: 1 },
         6: undefined,
@@ -92,15 +93,16 @@ describe('a Node as the mesh needs it', () => {
     expect(record?.faults).toEqual([])
   })
 
-  it('does not believe a Podveil node an interface address outside of its pod CIDRs', () => {
-    const record = projectNode(node({ 'projectcalico.org/IPv4WireguardInterfaceAddr': '10.244.2.1' }))
-    expect(record?.announced[4]).toEqual({ publicKey: KEY, interfaceAddress: undefined, port: 51820, hello: 1 })
-    expect(record?.faults.join()).toContain("10.244.2.1 is outside of the node's pod CIDRs 10.244.1.0/24")
-  })
-
-  it('believes it where the Node has no pod CIDR of that family', () => {
-    const record = projectNode(node({}, { spec: {} }))
-    expect(record?.announced[4]?.interfaceAddress).toBe('10.244.1.1')
+  it('keeps the addresses of other devices that Calico gave the node', () => {
+    const record = projectNode(
+      node({
+        'projectcalico.org/IPv4IPIPTunnelAddr': '10.244.1.2',
+        'projectcalico.org/IPv4VXLANTunnelAddr': 'none',
+        'projectcalico.org/IPv6VXLANTunnelAddr': 'fd00:1::2',
+      }),
+    )
+    expect(record?.tunnels).toEqual(['10.244.1.2', 'fd00:1::2'])
+    expect(record?.faults.join()).toContain('projectcalico.org/IPv4VXLANTunnelAddr')
   })
 
   it('takes spec.podCIDR where there are no podCIDRs, and clears host bits', () => {

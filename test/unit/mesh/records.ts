@@ -40,6 +40,7 @@ export function nodeRecord(index: number, fields: Partial<NodeRecord> = {}): Nod
     createdAt: 1_000 + index,
     addresses: [parseAddress(`10.200.0.${index}`)],
     podCidrs: [podCidr(index)],
+    tunnels: [],
     announced: { 4: announcement(index), 6: undefined },
     faults: [],
     ...fields,

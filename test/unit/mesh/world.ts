@@ -111,6 +111,7 @@ export class WorldNode {
       createdAt: 0,
       addresses: [this.address],
       podCidrs: [this.podCidr],
+      tunnels: [],
       announced: { 4: announced, 6: undefined },
       faults: [],
     }

@@ -1,0 +1,310 @@
+import { projectIpPool } from '#src/cluster/ip-pool.ts'
+import { projectIpamBlock } from '#src/cluster/ipam-block.ts'
+import type { Logger } from '#src/cluster/logger.ts'
+import { Reflector, type ReflectorOptions, type ReflectorState } from '#src/cluster/reflector.ts'
+import { projectWorkload, WORKLOAD_SELECTOR } from '#src/cluster/workload.ts'
+import { CidrOwners, type Claimant } from '#src/mesh/cidr-owners.ts'
+import { type CidrClaims, type CidrSource, podCidrClaimant } from '#src/mesh/claims.ts'
+import { poolAddress } from '#src/mesh/device-address.ts'
+import { BLOCK, blockClaimant, type IpamBlock } from '#src/mesh/ipam-block.ts'
+import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
+import { chooseRouteSource, type RouteSource } from '#src/mesh/route-source.ts'
+import { sourcedNode } from '#src/mesh/sourced-node.ts'
+import { POD, type Workload, workloadClaimant } from '#src/mesh/workload.ts'
+import { type Cidr, FAMILIES, type Family, familyOf, hostCidr, type IpAddress } from '#wg/ip.ts'
+
+type Source = 'ipamblocks' | 'ippools' | 'pods'
+
+/** Knows what of the pods' addresses is on which node, and gives Nodes as the mesh takes them. */
+export class RouteFeed implements CidrSource {
+  /** Every Node, with the prefixes of the source that counts. Live. */
+  readonly nodes = new Map<NodeName, NodeRecord>()
+  readonly #client: ReflectorOptions<unknown>['client']
+  readonly #self: NodeName
+  readonly #log: Logger
+  readonly #changed: () => void
+  readonly #raw = new Map<NodeName, NodeRecord>()
+  readonly #owners: Readonly<Record<RouteSource, CidrOwners>> = {
+    PodCIDR: new CidrOwners(),
+    CalicoIPAM: new CidrOwners(),
+    WorkloadIPs: new CidrOwners(),
+  }
+  readonly #blocks: Reflector<IpamBlock>
+  readonly #pools: Reflector<Cidr>
+  #workloads: Reflector<Workload> | undefined
+  /** By block, what Calico has allocated to our own devices. */
+  readonly #allocated = new Map<string, IpamBlock['tunnels']>()
+  #asked: RouteSource | undefined
+  #source: RouteSource | undefined
+  #nodesWithPodCidrs = 0
+  #established = false
+  /** The source that all nodes were last made by. */
+  #refreshed: RouteSource | undefined
+
+  /** @param changed called after every change that this hears of by itself */
+  constructor(client: ReflectorOptions<unknown>['client'], self: NodeName, log: Logger, changed: () => void) {
+    this.#client = client
+    this.#self = self
+    this.#log = log
+    this.#changed = changed
+    this.#blocks = this.#follow('/apis/crd.projectcalico.org/v1/ipamblocks', projectIpamBlock, BLOCK, 'CalicoIPAM', {
+      claimant: blockClaimant,
+      seen: (id, block) => this.#sawBlock(id, block),
+    })
+    this.#pools = new Reflector({
+      client,
+      path: '/apis/crd.projectcalico.org/v1/ippools',
+      project: projectIpPool,
+      optional: true,
+      logger: log,
+      handler: { replaced: changed, upserted: changed, deleted: changed },
+    })
+  }
+
+  start(): void {
+    for (const reflector of [this.#blocks, this.#pools]) this.#begin(reflector)
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all([this.#blocks, this.#pools, this.#workloads].map(reflector => reflector?.stop()))
+  }
+
+  /**
+   * The source that the operator wants has been read whole. It stays so while another one is being read: what was known
+   * before is better than nothing. To be asked only when the configuration has been read.
+   */
+  get established(): boolean {
+    this.#established ||= this.#blocks.state.synced && this.#pools.state.synced && this.#source === this.#wanted
+    return this.#established
+  }
+
+  get reflectors(): Readonly<Partial<Record<Source, ReflectorState>>> {
+    return {
+      ipamblocks: this.#blocks.state,
+      ippools: this.#pools.state,
+      ...(this.#workloads && { pods: this.#workloads.state }),
+    }
+  }
+
+  /** Where the prefixes come from now; undefined before any of the sources was read. */
+  get source(): RouteSource | undefined {
+    return this.#source
+  }
+
+  /** Addresses of all pools of Calico that pods have theirs of. */
+  get pools(): readonly Cidr[] {
+    return [...this.#pools.items.values()]
+  }
+
+  prefixes(node: NodeRecord): Iterable<Cidr> {
+    return node.podCidrs
+  }
+
+  owners(_nodes: Iterable<NodeRecord>, family: Family): Pick<CidrClaims, 'owner' | 'refused'> {
+    const owners = this.#owners[this.#source ?? 'PodCIDR']
+    return { owner: owners.owner(family), refused: owners.refused(family) }
+  }
+
+  /** @param source what the operator says; undefined where nobody does */
+  ask(source: RouteSource | undefined): void {
+    this.#asked = source
+    this.#refresh([])
+  }
+
+  putNode(node: NodeRecord): void {
+    this.#takeNode(node)
+    this.#refresh([node.name])
+  }
+
+  deleteNode(name: NodeName): void {
+    this.#dropNode(name)
+    this.#refresh([name])
+  }
+
+  replaceNodes(nodes: Iterable<NodeRecord>): void {
+    const gone = new Set(this.#raw.keys())
+    for (const node of nodes) {
+      gone.delete(node.name)
+      this.#takeNode(node)
+    }
+    for (const name of gone) this.#dropNode(name)
+    this.#refresh([...this.#raw.keys(), ...gone])
+  }
+
+  #takeNode(node: NodeRecord): void {
+    this.#countPodCidrs(node.name, -1)
+    this.#raw.set(node.name, node)
+    this.#countPodCidrs(node.name, 1)
+    this.#owners.PodCIDR.put(podCidrClaimant(node))
+    const addresses = new Set(node.addresses.map(hostCidr))
+    this.#owners.CalicoIPAM.reserve(node.name, addresses)
+    this.#owners.WorkloadIPs.reserve(node.name, addresses)
+  }
+
+  #dropNode(name: NodeName): void {
+    this.#countPodCidrs(name, -1)
+    this.#raw.delete(name)
+    this.#owners.PodCIDR.remove(name)
+    this.#owners.CalicoIPAM.reserve(name, new Set())
+    this.#owners.WorkloadIPs.reserve(name, new Set())
+  }
+
+  #countPodCidrs(name: NodeName, change: 1 | -1): void {
+    if ((this.#raw.get(name)?.podCidrs.length ?? 0) > 0) this.#nodesWithPodCidrs += change
+  }
+
+  /** Makes anew the Nodes that are named, those whose prefixes have changed, and all of them where the source has. */
+  #refresh(touched: Iterable<NodeName>): void {
+    this.#switchSource()
+    const source = this.#source
+    if (source === undefined) return
+    const changed = this.#owners[source].takeChanged()
+    const touchedNodes = new Set(touched)
+    const all =
+      source === this.#refreshed ? touchedNodes.union(changed) : new Set([...this.#raw.keys(), ...touchedNodes])
+    this.#refreshed = source
+    for (const name of all) this.#makeNode(name, source)
+    if (touchedNodes.size > 0 || all.has(this.#self) || source === 'CalicoIPAM') this.#addressOwn(source)
+  }
+
+  #makeNode(name: NodeName, source: RouteSource): void {
+    const raw = this.#raw.get(name)
+    if (!raw) {
+      this.nodes.delete(name)
+      return
+    }
+    const before = this.nodes.get(name)
+    const node = sourcedNode(raw, source, this.#owners[source].of(name))
+    this.nodes.set(name, node)
+    for (const fault of node.faults)
+      if (!before?.faults.includes(fault)) this.#log.warn({ node: name }, `Node ${name}: ${fault}`)
+  }
+
+  /** What our own devices are to have, where that does not follow from the Node's pod CIDRs. */
+  #addressOwn(source: RouteSource): void {
+    const own = this.nodes.get(this.#self)
+    if (!own || source === 'PodCIDR') return
+    const before = own.deviceAddresses
+    const deviceAddresses = Object.fromEntries(
+      FAMILIES.map(family => [family, this.#allocatedAddress(family) ?? poolAddress(family, own, this.nodes.values())]),
+    )
+    if (FAMILIES.some(family => deviceAddresses[family] !== before?.[family]))
+      this.nodes.set(this.#self, { ...own, deviceAddresses })
+  }
+
+  /** What Calico allocated for WireGuard, else for another encapsulation: either is ours alone. */
+  #allocatedAddress(family: Family): IpAddress | undefined {
+    if (this.#source !== 'CalicoIPAM') return undefined
+    const own = [...this.#allocated.values()].flat().filter(({ address }) => familyOf(address) === family)
+    own.sort((a, b) => Number(b.wireguard) - Number(a.wireguard) || (a.address < b.address ? -1 : 1))
+    return own[0]?.address
+  }
+
+  #sawBlock(id: string, block: IpamBlock | undefined): void {
+    const own = block?.tunnels.filter(({ node }) => node === this.#self) ?? []
+    if (own.length > 0) this.#allocated.set(id, own)
+    else this.#allocated.delete(id)
+  }
+
+  get #wanted(): RouteSource {
+    return chooseRouteSource({
+      asked: this.#asked,
+      hasBlocks: this.#blocks.items
+        .values()
+        .some(({ affinity, elsewhere }) => affinity !== undefined || elsewhere.size > 0),
+      hasPodCidrs: this.#nodesWithPodCidrs > 0,
+    })
+  }
+
+  /** Nothing is taken from a source before it was read whole: until then the one before it counts. */
+  #switchSource(): void {
+    const wanted = this.#wanted
+    if (wanted === 'WorkloadIPs') this.#workloads ??= this.#begin(this.#followWorkloads())
+    else if (this.#workloads && this.#source !== 'WorkloadIPs') this.#endWorkloads(this.#workloads)
+    const read = wanted === 'WorkloadIPs' ? this.#workloads : this.#blocks
+    if (wanted === this.#source || !read?.state.synced) return
+    if (this.#source !== undefined)
+      this.#log.warn({}, `pod addresses come from ${wanted} now, and no more from ${this.#source}`)
+    else this.#log.info({}, `pod addresses come from ${wanted}`)
+    this.#source = wanted
+    if (wanted !== 'WorkloadIPs' && this.#workloads) this.#endWorkloads(this.#workloads)
+  }
+
+  #endWorkloads(workloads: Reflector<Workload>): void {
+    this.#workloads = undefined
+    void workloads.stop()
+    this.#owners.WorkloadIPs.replace([])
+  }
+
+  #followWorkloads(): Reflector<Workload> {
+    return this.#follow('/api/v1/pods', projectWorkload, POD, 'WorkloadIPs', {
+      claimant: workloadClaimant,
+      fieldSelector: WORKLOAD_SELECTOR,
+    })
+  }
+
+  #follow<T>(
+    path: string,
+    project: (raw: unknown) => T | undefined,
+    prefix: string,
+    source: RouteSource,
+    options: {
+      readonly claimant: (item: T) => Claimant
+      readonly seen?: (id: string, item: T | undefined) => void
+      readonly fieldSelector?: string
+    },
+  ): Reflector<T> {
+    const owners = this.#owners[source]
+    const { claimant, seen } = options
+    const known = new Set<string>()
+    const handler: ReflectorOptions<T>['handler'] = {
+      replaced: items => {
+        for (const id of known) if (!items.has(id)) seen?.(id, undefined)
+        known.clear()
+        for (const [id, item] of items) {
+          known.add(id)
+          seen?.(id, item)
+        }
+        owners.replace([...items.values()].map(claimant))
+        this.#heard()
+      },
+      upserted: (item, id) => {
+        known.add(id)
+        seen?.(id, item)
+        owners.put(claimant(item))
+        this.#heard()
+      },
+      deleted: id => {
+        known.delete(id)
+        seen?.(id, undefined)
+        owners.remove(`${prefix}${id}`)
+        this.#heard()
+      },
+    }
+    const { fieldSelector } = options
+    return new Reflector({
+      client: this.#client,
+      path,
+      project,
+      optional: true,
+      logger: this.#log,
+      handler,
+      ...(fieldSelector !== undefined && { fieldSelector }),
+    })
+  }
+
+  #heard(): void {
+    this.#refresh([])
+    this.#changed()
+  }
+
+  #begin<R extends Pick<Reflector<unknown>, 'start' | 'synced'>>(reflector: R): R {
+    reflector.start()
+    // Stopping before the first list is complete is no failure.
+    reflector.synced.then(
+      () => this.#heard(),
+      () => {},
+    )
+    return reflector
+  }
+}

@@ -1,0 +1,25 @@
+import { type Cidr, FAMILIES, type Family, familyOf } from '#wg/ip.ts'
+import { isOwnAddress } from './device-address.ts'
+import type { Announcement, NodeRecord } from './node-record.ts'
+import type { RouteSource } from './route-source.ts'
+
+/**
+ * A Node as the mesh takes it: its pods' prefixes are those that the route source gives it, all disputes settled, and what
+ * it says of its device's address is believed only where it may say so.
+ */
+export function sourcedNode(node: NodeRecord, source: RouteSource, owned: ReadonlySet<Cidr>): NodeRecord {
+  const podCidrs = source === 'PodCIDR' ? node.podCidrs.filter(cidr => owned.has(cidr)) : [...owned].sort()
+  const faults: string[] = []
+  const believed = (family: Family): Announcement | undefined => {
+    const announced = node.announced[family]
+    const address = announced?.interfaceAddress
+    // For a Felix node Calico's IPAM allocates it, and from wherever it likes.
+    if (!announced || address === undefined || announced.hello === undefined) return announced
+    const hasNone = source === 'PodCIDR' && !node.podCidrs.some(cidr => familyOf(cidr) === family)
+    if (hasNone || isOwnAddress(address, podCidrs)) return announced
+    faults.push(`announces the interface address ${address}, which is outside of its own ${podCidrs.join(', ')}`)
+    return { ...announced, interfaceAddress: undefined }
+  }
+  const [v4, v6] = FAMILIES.map(believed)
+  return { ...node, podCidrs, announced: { 4: v4, 6: v6 }, faults: [...node.faults, ...faults] }
+}

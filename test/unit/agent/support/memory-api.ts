@@ -1,0 +1,102 @@
+import { ApiError } from '#src/cluster/api-errors.ts'
+import type { ReflectorOptions } from '#src/cluster/reflector.ts'
+
+type Client = ReflectorOptions<unknown>['client']
+
+interface Event {
+  readonly type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK'
+  readonly object: object
+}
+
+interface Collection {
+  readonly objects: Map<string, Record<string, unknown>>
+  readonly watchers: Set<(event: Event) => void>
+  readonly selectors: Set<string>
+}
+
+/** Collections that a reflector can follow, in memory: list and watch of what a test puts there. */
+export class MemoryApi implements Client {
+  readonly #collections = new Map<string, Collection>()
+  #version = 1
+
+  /** Serves a collection, empty or not. What is not served is 404. */
+  serve(path: string): void {
+    this.#collections.set(path, { objects: new Map(), watchers: new Set(), selectors: new Set() })
+  }
+
+  put(path: string, name: string, fields: Record<string, unknown>): void {
+    const collection = this.#at(path)
+    const [last = '', namespace] = name.split('/').reverse()
+    const metadata = {
+      name: last,
+      ...(namespace !== undefined && { namespace }),
+      resourceVersion: String(++this.#version),
+      creationTimestamp: '2026-01-01T00:00:00Z',
+      ...(fields.metadata as object),
+    }
+    const object = { ...fields, metadata }
+    const type = collection.objects.has(name) ? 'MODIFIED' : 'ADDED'
+    collection.objects.set(name, object)
+    for (const tell of collection.watchers) tell({ type, object })
+  }
+
+  delete(path: string, name: string): void {
+    const collection = this.#at(path)
+    const object = collection.objects.get(name) ?? { metadata: { name } }
+    collection.objects.delete(name)
+    for (const tell of collection.watchers) tell({ type: 'DELETED', object })
+  }
+
+  watchers(path: string): number {
+    return this.#collections.get(path)?.watchers.size ?? 0
+  }
+
+  /** Field selectors that the collection was asked with. */
+  selectors(path: string): ReadonlySet<string> {
+    return this.#at(path).selectors
+  }
+
+  /** Every server that this stands for streams its lists. */
+  list(path: string): AsyncGenerator<never> {
+    throw new Error(`${path} was asked for in pages`)
+  }
+
+  async *stream(path: string, options: Parameters<Client['stream']>[1]): AsyncGenerator<unknown> {
+    const collection = this.#collections.get(path)
+    if (!collection) throw new ApiError(`GET ${path}`, 404, 'NotFound', 'not served')
+    const queue: Event[] = []
+    let wake = Promise.withResolvers<void>()
+    const tell = (event: Event) => {
+      queue.push(event)
+      wake.resolve()
+    }
+    collection.selectors.add(String(options?.query?.fieldSelector))
+    for (const object of collection.objects.values()) queue.push({ type: 'ADDED', object })
+    const end = {
+      annotations: { 'k8s.io/initial-events-end': 'true' },
+      resourceVersion: String(this.#version),
+      name: '',
+    }
+    queue.push({ type: 'BOOKMARK', object: { metadata: end } })
+    collection.watchers.add(tell)
+    options?.signal?.addEventListener('abort', () => wake.resolve())
+    try {
+      while (!options?.signal?.aborted) {
+        const event = queue.shift()
+        if (event) yield event
+        else {
+          await wake.promise
+          wake = Promise.withResolvers()
+        }
+      }
+    } finally {
+      collection.watchers.delete(tell)
+    }
+  }
+
+  #at(path: string): Collection {
+    const collection = this.#collections.get(path)
+    if (!collection) throw new Error(`${path} is not served`)
+    return collection
+  }
+}
