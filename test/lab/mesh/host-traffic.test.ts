@@ -1,0 +1,97 @@
+import { expect, test } from 'vitest'
+import type { Lab } from '#src/lab/lab.ts'
+import { clearPodFrames, underlayDelta, wireguardFrames } from '#src/lab/underlay-watch.ts'
+import { type Family, familyOf, parseAddress } from '#wg/ip.ts'
+import { describeLab } from '../harness/requirements.ts'
+import { caseLimit, meshNeeds } from './support/profile.ts'
+import { ask, MASQUERADED_PORT, NODE_PORT, PORT, SERVICES, serveEverywhere } from './support/services.ts'
+import { nodeOf, turnOn, withMesh } from './support/with-mesh.ts'
+
+interface Path {
+  readonly name: string
+  readonly from: string
+  readonly to: string
+  readonly port: number
+  /** Part of the way is from host to host, where no end is a pod. */
+  readonly hosts?: true
+}
+
+/** Ways on which one end is a pod and the other a host, or on which hosts translate addresses. */
+function pathsOf(lab: Lab, family: Family): readonly Path[] {
+  const [one, two, three] = [nodeOf(lab, 1), nodeOf(lab, 2), nodeOf(lab, 3)]
+  const at = (addresses: readonly string[]) => addresses.find(each => familyOf(parseAddress(each)) === family) ?? ''
+  const service = SERVICES[family]
+  const pod = { 1: one.pod.namespace, 3: three.pod.namespace }
+  return [
+    { name: 'pod to host-networked pod', from: pod[1], to: at(two.addresses), port: PORT },
+    { name: 'pod to host-networked pod, masqueraded', from: pod[1], to: at(two.addresses), port: MASQUERADED_PORT },
+    { name: 'pod to a service of a host-networked pod', from: pod[1], to: service.host, port: 80 },
+    { name: 'pod to a service of a pod', from: pod[1], to: service.pod, port: 80 },
+    { name: 'host to pod', from: one.namespace, to: at(two.pod.addresses), port: PORT },
+    { name: 'host to a service of a pod', from: one.namespace, to: service.pod, port: 80 },
+    { name: 'host to a service of a pod, masqueraded', from: one.namespace, to: service.masqueraded, port: 80 },
+    { name: 'pod to a NodePort of its own node', from: pod[1], to: at(one.addresses), port: NODE_PORT },
+    { name: 'pod to a NodePort of another node', from: pod[3], to: at(one.addresses), port: NODE_PORT },
+    {
+      name: 'host to a NodePort of another node',
+      from: three.namespace,
+      to: at(one.addresses),
+      port: NODE_PORT,
+      hosts: true,
+    },
+    {
+      name: 'client to a NodePort',
+      from: lab.plan.switchNamespace,
+      to: at(one.addresses),
+      port: NODE_PORT,
+      hosts: true,
+    },
+  ]
+}
+
+interface Seen {
+  readonly path: string
+  readonly answered: boolean
+  readonly clear: number
+  readonly tunnelled: boolean
+  /** Frames between hosts, where there should be none. */
+  readonly strange: number
+}
+
+async function tryAll(lab: Lab): Promise<Seen[]> {
+  const seen: Seen[] = []
+  for (const family of lab.plan.families)
+    for (const { name, from, to, port, hosts } of pathsOf(lab, family)) {
+      const before = await lab.underlay.snapshot()
+      const answer = await ask(from, to, port)
+      const delta = underlayDelta(before, await lab.underlay.snapshot())
+      seen.push({
+        path: `IPv${family}: ${name}`,
+        answered: answer !== undefined,
+        clear: clearPodFrames(delta),
+        tunnelled: wireguardFrames(delta) > 0,
+        strange: hosts ? 0 : delta.other.packets,
+      })
+    }
+  return seen
+}
+
+describeLab('where one end is a host, or a host translates addresses', meshNeeds, () => {
+  test.each([0, 1] as const)(
+    'all is reached as before, and what has a pod at one end is encrypted (reverse-path filter %d)',
+    async rpFilter => {
+      await withMesh({ nodes: 3, rpFilter }, async lab => {
+        await serveEverywhere(lab)
+        const off = await tryAll(lab)
+        // Control: every way works without Podveil, and nothing of it is encrypted.
+        expect(off.filter(({ answered, tunnelled }) => !answered || tunnelled)).toEqual([])
+        await turnOn(lab)
+        const on = await tryAll(lab)
+        const good = { answered: true, clear: 0, tunnelled: true, strange: 0 }
+        expect(on).toEqual(on.map(({ path }) => ({ path, ...good })))
+        expect(on.length).toBeGreaterThan(20)
+      })
+    },
+    caseLimit(120),
+  )
+})

@@ -1,0 +1,121 @@
+import { expect, test } from 'vitest'
+import type { Lab, LabNode } from '#src/lab/lab.ts'
+import { describeLab } from '../harness/requirements.ts'
+import { waitFor } from '../harness/wait-for.ts'
+import { expectNoLoss, measureLoss } from './support/loss.ts'
+import { limit, meshNeeds } from './support/profile.ts'
+import { blockOf, changeBlock, createBlock, createPod, deletePod, echo, giveAddress } from './support/sources.ts'
+import { nodeOf, onNode, turnOn, withMesh } from './support/with-mesh.ts'
+
+const DEVICE = 'wireguard.cali'
+
+/** An address of node 1's block, which a pod of node 2 has. */
+const LENT = '10.244.1.20'
+const LENT_OFFSET = 20
+
+/** How a pod's packet to this address leaves the node. */
+const wayTo = (node: LabNode, address: string): Promise<string> =>
+  onNode(node, `ip route get ${address} from ${node.pod.addresses[0]} iif veth-pod`)
+
+const untilSteered = (node: LabNode, address: string, steered = true): Promise<unknown> =>
+  waitFor(
+    async () => (await wayTo(node, address)).includes(`dev ${DEVICE}`) === steered,
+    limit(15_000),
+    `${node.name} ${steered ? 'to steer' : 'not to steer'} ${address}`,
+  )
+
+const deviceAddress = (node: LabNode): Promise<string> => onNode(node, `ip -4 -o address show dev ${DEVICE}`)
+
+async function eachBlock(lab: Lab): Promise<void> {
+  for (const node of lab.nodes) {
+    const own = { node: node.name }
+    await createBlock(lab, blockOf(node), node.name, { 2: { ...own, type: 'wireguardTunnelAddress' }, 10: own })
+  }
+}
+
+describeLab('with Calico’s IPAM', meshNeeds, () => {
+  test('pods are where the blocks say, and an address that another node borrowed is encrypted on its way there', async () => {
+    await withMesh({ nodes: 3, families: '4' }, async lab => {
+      const [one, two, three] = [nodeOf(lab, 1), nodeOf(lab, 2), nodeOf(lab, 3)]
+      await eachBlock(lab)
+      await turnOn(lab)
+      expect(await onNode(one, 'ip route show table 1')).toContain('10.244.2.0/26')
+      expect(await onNode(one, 'ip route show table 1')).not.toContain('/24')
+      expect(await deviceAddress(one)).toContain('10.244.1.2/32')
+
+      await giveAddress(lab, two, LENT)
+      // Control: while Calico says that it is node 1's, it goes there in the tunnel, and on from there in clear.
+      expect(await echo(lab, three.pod, LENT)).toMatchObject({ clear: 1 })
+
+      const lent = { 10: { node: one.name }, [LENT_OFFSET]: { node: two.name } }
+      await changeBlock(lab, blockOf(one), one.name, lent)
+      for (const node of [one, three]) await untilSteered(node, LENT)
+      await waitFor(async () => (await onNode(two, `wg show ${DEVICE} allowed-ips`)) !== '', limit(5_000), 'node 2')
+      for (const from of [one.pod, three.pod, one, three])
+        expect(await echo(lab, from, LENT)).toMatchObject({ answered: true, clear: 0, tunnelled: 2 })
+      expect(await echo(lab, two, LENT)).toMatchObject({ answered: true, tunnelled: 0 })
+    })
+  })
+
+  test('a block that moves to another node is steered there', async () => {
+    await withMesh({ nodes: 3, families: '4' }, async lab => {
+      const [one, two, three] = [nodeOf(lab, 1), nodeOf(lab, 2), nodeOf(lab, 3)]
+      await eachBlock(lab)
+      const moving = '10.244.77.0/26'
+      await createBlock(lab, moving, two.name)
+      await turnOn(lab)
+      const holder = () => onNode(one, `wg show ${DEVICE} allowed-ips | grep -F ${moving} | cut -f 1`)
+      await waitFor(async () => (await holder()) !== '', limit(15_000), 'node 2 to have the block')
+      const before = await holder()
+      await changeBlock(lab, moving, three.name)
+      await waitFor(async () => ![before, ''].includes(await holder()), limit(15_000), 'node 3 to have it')
+      await changeBlock(lab, moving, undefined)
+      await waitFor(
+        async () => !(await onNode(one, 'ip route show table 1')).includes(moving),
+        limit(15_000),
+        'its end',
+      )
+    })
+  })
+})
+
+describeLab('with the Pods’ own addresses', meshNeeds, () => {
+  test('each is encrypted as long as its Pod is there, and the devices have addresses that nobody hands out', async () => {
+    await withMesh({ nodes: 3, families: '4' }, async lab => {
+      const [one, two, three] = [nodeOf(lab, 1), nodeOf(lab, 2), nodeOf(lab, 3)]
+      await lab.patchFelix({ routeSource: 'WorkloadIPs' })
+      await turnOn(lab)
+      expect(await onNode(one, 'ip route show table 1')).toMatch(/^10\.244\.2\.10 dev wireguard\.cali/m)
+      expect(await deviceAddress(one)).toMatch(/ 198\.1[89]\.\d+\.\d+\/32/)
+
+      await giveAddress(lab, two, LENT)
+      // Control: of an address of no Pod nothing is known.
+      expect(await echo(lab, three.pod, LENT)).toMatchObject({ answered: true, clear: 2, tunnelled: 0 })
+      await createPod(lab, 'second', two, LENT)
+      for (const node of [one, three]) await untilSteered(node, LENT)
+      await waitFor(async () => (await onNode(two, 'ip rule')).includes(LENT), limit(15_000), 'node 2')
+      for (const from of [one.pod, three.pod, one, three])
+        expect(await echo(lab, from, LENT)).toMatchObject({ answered: true, clear: 0, tunnelled: 2 })
+      await deletePod(lab, 'second')
+      await untilSteered(one, LENT, false)
+    })
+  })
+})
+
+describeLab('a change of where pod addresses come from', meshNeeds, () => {
+  test('loses nothing of what both say alike', async () => {
+    await withMesh({ nodes: 3, families: '4' }, async lab => {
+      const [one] = [nodeOf(lab, 1)]
+      await turnOn(lab)
+      const shows = (what: RegExp) =>
+        waitFor(async () => what.test(await onNode(one, 'ip route show table 1')), limit(15_000), String(what))
+      const report = await measureLoss(lab, async () => {
+        await lab.patchFelix({ routeSource: 'WorkloadIPs' })
+        await shows(/^10\.244\.2\.10 dev wireguard\.cali(?![\s\S]*\/24)/m)
+        await lab.patchFelix({ routeSource: null })
+        await shows(/^10\.244\.2\.0\/24 dev wireguard\.cali(?![\s\S]*10\.244\.2\.10)/m)
+      })
+      expectNoLoss(report)
+    })
+  })
+})

@@ -1,0 +1,100 @@
+import type { Lab, LabNode } from '#src/lab/lab.ts'
+import { inNamespace } from '#src/lab/namespaces.ts'
+import { nodeProgram } from '#src/lab/node-program.ts'
+import { must, run } from '#src/lab/run.ts'
+import { type Family, familyOf, parseAddress } from '#wg/ip.ts'
+import { waitFor } from '../../harness/wait-for.ts'
+import { limit } from './profile.ts'
+
+/** Where something listens, in pods and on nodes. */
+export const PORT = 7_070
+/** The same, of a kind that is masqueraded when a pod sends to it (natOutgoing). */
+export const MASQUERADED_PORT = 7_071
+/** Leads to node 2's pod, from every address of every node. */
+export const NODE_PORT = 30_080
+/** Mark of kube-proxy for what is to be masqueraded. */
+const MASQUERADE = '0x4000'
+
+/** Addresses of services, none of which anybody has. */
+export const SERVICES: Readonly<Record<Family, Readonly<Record<'host' | 'pod' | 'masqueraded', string>>>> = {
+  4: { host: '10.96.0.10', pod: '10.96.0.11', masqueraded: '10.96.0.12' },
+  6: { host: 'fd00:96::10', pod: 'fd00:96::11', masqueraded: 'fd00:96::12' },
+}
+
+const ANSWER = 'hello'
+
+/** Answers every connection; ends with the lab, as all does that runs in its namespaces. */
+const LISTEN = `
+  const { createServer } = require('node:net')
+  for (const port of [${PORT}, ${MASQUERADED_PORT}])
+    createServer(socket => socket.end('${ANSWER} ' + socket.remoteAddress)).on('error', () => process.exit(1)).listen(port, '::')`
+
+/** Something that listens in every pod and on every node, and on every node what kube-proxy would have set up for it. */
+export async function serveEverywhere(lab: Lab): Promise<void> {
+  const [, two] = lab.nodes
+  if (!two) throw new Error('the services lead to node 2')
+  for (const node of lab.nodes) {
+    for (const namespace of [node.namespace, node.pod.namespace]) {
+      const script = `"${nodeProgram()}" -e "$0" </dev/null >/dev/null 2>&1 &`
+      await must(inNamespace(namespace, ['sh', '-c', script, LISTEN]))
+    }
+    await must(inNamespace(node.namespace, ['nft', '-f', '-']), { input: proxy(two) })
+  }
+  const addresses = lab.nodes.flatMap(node => [node.addresses[0], node.pod.addresses[0]])
+  const [one] = lab.nodes
+  for (const address of addresses)
+    await waitFor(
+      async () => (await ask(one?.namespace ?? '', address ?? '', PORT)) !== undefined,
+      limit(15_000),
+      `${address} to listen`,
+    )
+}
+
+/** Rules as kube-proxy has them, in both families. */
+function proxy(two: LabNode): string {
+  const of = (family: Family) => {
+    const ip = family === 4 ? 'ip' : 'ip6'
+    const [host, pod] = [two.addresses, two.pod.addresses].map(all =>
+      all.find(one => familyOf(parseAddress(one)) === family),
+    )
+    if (host === undefined || pod === undefined) return { services: [], nodePorts: [] }
+    const to = (address: string) => (family === 4 ? `${address}:${PORT}` : `[${address}]:${PORT}`)
+    const service = SERVICES[family]
+    const mark = `meta mark set meta mark | ${MASQUERADE}`
+    return {
+      services: [
+        `${ip} daddr ${service.host} tcp dport 80 dnat ${ip} to ${to(host)}`,
+        `${ip} daddr ${service.pod} tcp dport 80 dnat ${ip} to ${to(pod)}`,
+        `${ip} daddr ${service.masqueraded} tcp dport 80 ${mark} dnat ${ip} to ${to(pod)}`,
+      ],
+      nodePorts: [
+        `meta nfproto ipv${family} tcp dport ${NODE_PORT} fib daddr type local ${mark} dnat ${ip} to ${to(pod)}`,
+      ],
+    }
+  }
+  const [v4, v6] = [of(4), of(6)]
+  const services = [...v4.services, ...v6.services].join('\n')
+  return `
+    table inet test_proxy {
+      chain pre {
+        type nat hook prerouting priority -100
+        ${[services, ...v4.nodePorts, ...v6.nodePorts].join('\n')}
+      }
+      chain out {
+        type nat hook output priority -100
+        ${services}
+      }
+      chain post {
+        type nat hook postrouting priority 100
+        meta mark & ${MASQUERADE} == ${MASQUERADE} masquerade
+        iifname veth-pod tcp dport ${MASQUERADED_PORT} masquerade
+      }
+    }`
+}
+
+/** @returns what address the other side saw, undefined where nobody answered */
+export async function ask(namespace: string, address: string, port: number): Promise<string | undefined> {
+  const script = `exec 3<>/dev/tcp/${address}/${port} && timeout 3 cat <&3`
+  const { stdout } = await run(inNamespace(namespace, ['timeout', '4', 'bash', '-c', script]))
+  return stdout.startsWith(ANSWER) ? stdout.slice(ANSWER.length + 1).trim() : undefined
+}
