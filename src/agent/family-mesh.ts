@@ -6,6 +6,7 @@ import type { CidrSource } from '#src/mesh/claims.ts'
 import type { FamilyConfig, FamilyView } from '#src/mesh/family-view.ts'
 import type { HeardHello } from '#src/mesh/hello-content.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
+import { obstacle, rivals } from '#src/mesh/obstacles.ts'
 import type { PeerState, PeerStates } from '#src/mesh/peer-machine.ts'
 import { type FamilyPlan, hellosOf, planFamily } from '#src/mesh/plan.ts'
 import type { Family } from '#wg/ip.ts'
@@ -27,6 +28,8 @@ export interface MeshInput {
   readonly enabled: boolean
   readonly config: FamilyConfig
   readonly key: PrivateKey | undefined
+  /** Names of all links of the host. */
+  readonly links: ReadonlySet<string>
 }
 
 /** The mesh of one family on this node: observes, plans, reconciles and speaks, one pass at a time. */
@@ -40,6 +43,7 @@ export class FamilyMesh {
   #plan: FamilyPlan | undefined
   #pollAt = 0
   #ownership: Ownership | undefined
+  #rivals: readonly string[] = []
 
   /** @param wake asks for another pass soon */
   constructor(family: Family, self: NodeName, kernel: FamilyKernel, log: Logger, wake: () => void) {
@@ -59,6 +63,11 @@ export class FamilyMesh {
     return this.#hello.heard()
   }
 
+  /** What somebody else has in the kernel that may take packets from the mesh, a sentence each. */
+  get rivals(): readonly string[] {
+    return this.#rivals
+  }
+
   get kernel(): FamilyKernel {
     return this.#kernel
   }
@@ -71,6 +80,7 @@ export class FamilyMesh {
    */
   async pass(input: MeshInput, now: number): Promise<number> {
     await this.#observe(input, now)
+    this.#lookAround(input)
     this.#states ??= adoptPeers(this.#view(input, now))
     for (let round = 0; round < MAX_ROUNDS; round++) {
       const plan = planFamily(this.#states, this.#view(input, now))
@@ -103,6 +113,23 @@ export class FamilyMesh {
     if (stale) await this.#kernel.observe(ownership)
     else await this.#kernel.observeDevice()
     this.#pollAt = now + SLOW_POLL
+  }
+
+  /** What is somebody else's is found before anything of it could be touched. @throws Error with the remedy */
+  #lookAround({ config, key, nodes, links, enabled }: MeshInput): void {
+    const { family } = this
+    const { device, others } = this.#kernel
+    this.#rivals = enabled ? rivals({ family, config, rules: others.rules }) : []
+    if (this.#states || !enabled) return
+    const found = obstacle({
+      ...{ family, config, links, routes: others.routes, rules: others.rules },
+      own: nodes.get(this.#self),
+      ownKey: key?.publicKey(),
+      deviceKey: device?.publicKey,
+    })
+    if (found === undefined) return
+    this.#kernel.invalidate()
+    throw new Error(found)
   }
 
   /** The device has another name now, or its routes another table: what was there under the old one goes first. */

@@ -209,7 +209,8 @@ export class MeshAgent {
     try {
       const config = familyConfig(family, this.#feed.settings, dataplane.links)
       const { nodes, routes: cidrSource } = this.#feed
-      const input = { nodes, cidrSource, enabled, config, key: keys[family] }
+      const links = new Set(dataplane.links.map(({ name }) => name))
+      const input = { nodes, cidrSource, enabled, config, key: keys[family], links }
       const due = await dataplane.meshes[family].pass(input, now)
       retry.succeeded()
       this.health.set(`IPv${family}`, undefined)

@@ -90,7 +90,8 @@ export class Report {
     // Before that everything would look as if it had been turned off.
     if (!feed.synced || !feed.own) return
     const now = performance.now()
-    const refusedSettings = new Set(feed.faults)
+    const rivals = FAMILIES.flatMap(family => dataplane?.meshes[family].rivals ?? [])
+    const refusedSettings = new Set([...feed.faults, ...rivals])
     this.#tellPeers(dataplane, now)
     this.#tellCircumstances({
       enabled,

@@ -9,7 +9,7 @@ import { birthDate } from './timestamp.ts'
 const MOST_ADDRESSES = 16
 
 /** What an API server leaves out by itself; the same is looked at here, as an older one may not know the field. */
-export const WORKLOAD_SELECTOR = 'spec.hostNetwork=false,status.phase!=Succeeded,status.phase!=Failed'
+export const WORKLOAD_SELECTOR = 'spec.hostNetwork!=true,status.phase!=Succeeded,status.phase!=Failed'
 
 const OVER: readonly unknown[] = ['Succeeded', 'Failed']
 

@@ -15,9 +15,11 @@ export function sourcedNode(node: NodeRecord, source: RouteSource, owned: Readon
     const address = announced?.interfaceAddress
     // For a Felix node Calico's IPAM allocates it, and from wherever it likes.
     if (!announced || address === undefined || announced.hello === undefined) return announced
+    // A change of source must not unsay what the Node's own pod CIDRs have said.
+    const own = source === 'PodCIDR' ? podCidrs : [...podCidrs, ...node.podCidrs]
     const hasNone = source === 'PodCIDR' && !node.podCidrs.some(cidr => familyOf(cidr) === family)
-    if (hasNone || isOwnAddress(address, podCidrs)) return announced
-    faults.push(`announces the interface address ${address}, which is outside of its own ${podCidrs.join(', ')}`)
+    if (hasNone || isOwnAddress(address, own)) return announced
+    faults.push(`announces the interface address ${address}, which is outside of its own ${own.join(', ')}`)
     return { ...announced, interfaceAddress: undefined }
   }
   const [v4, v6] = FAMILIES.map(believed)

@@ -68,6 +68,15 @@ export class FamilyKernel {
     return destinations
   }
 
+  /** What was there when the kernel was last read, and is not as we would make it. */
+  get others(): { readonly rules: readonly Rule[]; readonly routes: readonly Route[] } {
+    const elsewhere = ({ type, device }: Route) => type !== 'throw' && device !== this.index
+    return {
+      rules: this.#mirror?.otherRules ?? [],
+      routes: [...(this.#mirror?.routes.values() ?? [])].filter(elsewhere),
+    }
+  }
+
   invalidate(): void {
     this.#mirror = undefined
     this.#doubted = undefined
@@ -85,7 +94,9 @@ export class FamilyKernel {
     }
     for (const table of tables)
       for (const route of await this.#net.routes({ family, table })) mirror.routes.set(routeSlot(route), route)
-    mirror.rules = (await this.#net.rules(family)).filter(rule => tables.has(rule.table))
+    const rules = await this.#net.rules(family)
+    mirror.rules = rules.filter(rule => tables.has(rule.table))
+    mirror.otherRules = rules.filter(rule => !tables.has(rule.table))
     this.#mirror = mirror
     const done = this.#doubted && describeLinkChange(this.#doubted, mirror.link)
     this.#doubted = undefined

@@ -26,6 +26,8 @@ export class Mirror {
   /** By routeSlot(). */
   readonly routes = new Map<string, Route>()
   rules: Rule[] = []
+  /** Rules of the family that look up none of our tables, as they were when the kernel was read. */
+  otherRules: readonly Rule[] = []
   /** The device's sysctls have been looked at since the kernel was read. */
   tuned = false
   /** The endpoint last written for each key. */

@@ -172,8 +172,9 @@ describe('with Calico’s IPAM', () => {
     }
     expect(saying('10.65.2.1')).toBe('10.65.2.1')
     expect(saying('198.18.0.77')).toBe('198.18.0.77')
-    expect(saying('10.244.2.1')).toBeUndefined()
-    expect(it.lines.join('\n')).toContain('10.244.2.1, which is outside of its own 10.65.2.0/26')
+    expect(saying('10.244.2.1')).toBe('10.244.2.1')
+    expect(saying('10.65.9.1')).toBeUndefined()
+    expect(it.lines.join('\n')).toContain('10.65.9.1, which is outside of its own 10.65.2.0/26, 10.244.2.0/24')
   })
 
   test('the pools of pods are what the guard holds closed; those of services are not', async () => {
