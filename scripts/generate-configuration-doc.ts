@@ -28,7 +28,8 @@ const EFFECTS: Readonly<Record<ParameterKey, string | { readonly parsed: string 
   routingRulePriority:
     'priority of the rule that Felix has as well; two of our own go at one less and one more, so leave both free',
   persistentKeepalive: 'keepalive of every peer, rounded up to whole seconds; 0 is off',
-  threadingEnabled: { parsed: 'threaded NAPI of the device' },
+  threadingEnabled:
+    'threaded NAPI of the kernel’s own device. Refused, and turned off where something else has turned it on, on kernels where it can leave a peer deaf (CVE-2026-52945)',
   routeSource:
     "what says which pod addresses are on which node. Unset: Calico's IPAM where there is an IPAMBlock, else the Nodes' pod CIDRs where there are any, else the Pods. `CalicoIPAM` without a block is the pod CIDRs (host-local IPAM)",
   routeTableRanges:
@@ -41,7 +42,7 @@ const EFFECTS: Readonly<Record<ParameterKey, string | { readonly parsed: string 
   markMask: "bits that may be used; the sixth lowest, or the highest of fewer, marks WireGuard's own packets",
   mtuIfacePattern: 'which interfaces of the host count for the automatic MTU',
   ipv6Support: 'false turns IPv6 off whatever `wireguardEnabledV6` says',
-  logSeverity: { parsed: 'the level of the log, which is `--log-level`' },
+  logSeverity: 'the level of the log; unset, it is `--log-level`',
   wireguardMetricsEnabled: "the four metrics that have Felix's names",
 }
 

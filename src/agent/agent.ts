@@ -29,6 +29,9 @@ export async function runAgent(options: AgentFlags & { environment: NodeJS.Proce
     dataplane,
     environment,
     log,
+    setLogLevel: level => {
+      log.level = level ?? options.logLevel
+    },
   })
   const servers = [
     await serve('health', healthPort, { '/livez': agent.health.livez, '/readyz': agent.health.readyz }),

@@ -5,6 +5,7 @@ import { Publisher } from '#src/cluster/publisher.ts'
 import { familyConfig } from '#src/mesh/family-config.ts'
 import type { GuardDecision } from '#src/mesh/guard.ts'
 import type { Announcement, NodeName, NodeRecord } from '#src/mesh/node-record.ts'
+import type { LogSeverity } from '#src/mesh/settings.ts'
 import { DeviceError } from '#wg/device/device.ts'
 import type { DevicePreference } from '#wg/device/probe.ts'
 import { FAMILIES, type Family } from '#wg/ip.ts'
@@ -18,6 +19,7 @@ import { type FamilyKeys, Keyring } from './keyring.ts'
 import { Loop } from './loop.ts'
 import { Report } from './report.ts'
 import { Retry } from './retry.ts'
+import { Threading } from './threading.ts'
 
 export interface MeshAgentOptions {
   readonly client: ApiClient
@@ -30,6 +32,8 @@ export interface MeshAgentOptions {
   /** For FELIX_*. */
   readonly environment: Readonly<Record<string, string | undefined>>
   readonly log: Logger
+  /** Is told what the configuration says of the log's level, at every change; undefined where it says nothing. */
+  readonly setLogLevel: (level: LogSeverity | undefined) => void
 }
 
 /** The agent of one node: what the cluster says goes in, what the kernel must hold and what the Node must say come out. */
@@ -48,6 +52,7 @@ export class MeshAgent {
   #announced = ''
   #missing = ''
   readonly #guardKeeper: GuardKeeper
+  readonly #threading: Threading
   #guard: GuardDecision | undefined
   #auditAt = Number.POSITIVE_INFINITY
 
@@ -58,6 +63,7 @@ export class MeshAgent {
     this.#loop = new Loop(() => this.#pass())
     this.#feed = new ClusterFeed(client, nodeName, environment, log, () => this.#changed())
     this.#guardKeeper = new GuardKeeper(nodeName, this.#feed, options.stateDir, log)
+    this.#threading = new Threading(log)
     this.#publisher = new Publisher({ client, nodeName, logger: log })
     this.health = new Health(() => this.#loop.idleFor)
     this.#report = new Report({ client, nodeName, namespace, stateDir: options.stateDir, log })
@@ -86,6 +92,7 @@ export class MeshAgent {
   }
 
   #changed(): void {
+    this.#options.setLogLevel(this.#feed.settings.logSeverity)
     this.#publisher.observed(this.#feed.ownWritten)
     this.#loop.wake()
   }
@@ -119,6 +126,7 @@ export class MeshAgent {
       dataplane: this.#dataplane,
       enabled: this.#guardKeeper.enabled(guard),
       guard,
+      refused: this.#threading.refusal === undefined ? [] : [this.#threading.refusal],
       health,
     })
   }
@@ -212,6 +220,7 @@ export class MeshAgent {
       const links = new Set(dataplane.links.map(({ name }) => name))
       const input = { nodes, cidrSource, enabled, config, key: keys[family], links }
       const due = await dataplane.meshes[family].pass(input, now)
+      await this.#keepThreading(dataplane, family)
       retry.succeeded()
       this.health.set(`IPv${family}`, undefined)
       return due
@@ -221,6 +230,14 @@ export class MeshAgent {
       this.health.set(`IPv${family}`, messageOf(error))
       return now + retry.failed(describe(error))
     }
+  }
+
+  /** A device in user space has no NAPI of its own. */
+  async #keepThreading(dataplane: Dataplane, family: Family): Promise<void> {
+    if (dataplane.kind !== 'kernel') return
+    const { wireguard, threadingEnabled } = this.#feed.settings
+    const { index } = dataplane.meshes[family].kernel
+    await this.#threading.keep(wireguard[family].interfaceName, index, threadingEnabled)
   }
 
   #judge(family: Family, enabled: boolean, own: NodeRecord, announced: Announcement | undefined): void {

@@ -33,6 +33,8 @@ export interface PassOutcome {
   readonly dataplane: Dataplane | undefined
   readonly enabled: Readonly<Record<Family, boolean>>
   readonly guard: GuardDecision
+  /** What of the configuration this node cannot do, a sentence each. */
+  readonly refused: readonly string[]
   readonly health: Pick<Health, 'ready' | 'readyz'>
 }
 
@@ -91,7 +93,7 @@ export class Report {
     if (!feed.synced || !feed.own) return
     const now = performance.now()
     const rivals = FAMILIES.flatMap(family => dataplane?.meshes[family].rivals ?? [])
-    const refusedSettings = new Set([...feed.faults, ...rivals])
+    const refusedSettings = new Set([...feed.faults, ...outcome.refused, ...rivals])
     this.#tellPeers(dataplane, now)
     this.#tellCircumstances({
       enabled,

@@ -83,9 +83,9 @@ export const PARAMETERS = {
 
 export type ParameterKey = keyof typeof PARAMETERS
 type Parsed<K extends ParameterKey> = ReturnType<(typeof PARAMETERS)[K]['parse']>
-/** Of routeSource it matters whether somebody has said it. */
+/** Of some it matters whether somebody has said it. */
 export type ParameterValues = {
-  readonly [K in ParameterKey]: K extends 'routeSource' ? Parsed<K> | undefined : Parsed<K>
+  readonly [K in ParameterKey]: K extends 'routeSource' | 'logSeverity' ? Parsed<K> | undefined : Parsed<K>
 }
 
 /** Felix's defaults (`felix/config/config_params.go`). */
@@ -111,7 +111,7 @@ export const DEFAULTS: ParameterValues = {
   markMask: 0xffff0000,
   mtuIfacePattern: /^((en|wl|ww|sl|ib)[Pcopsvx].*|(eth|wlan|wwan).*)/,
   ipv6Support: true,
-  logSeverity: 'info',
+  logSeverity: undefined,
   wireguardMetricsEnabled: true,
 }
 

@@ -1,5 +1,7 @@
 import type { Family } from '#wg/ip.ts'
 
+export type LogSeverity = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal'
+
 /** FelixConfiguration as it applies to this node, after defaults and precedence. Field names follow Calico's. */
 export interface FelixSettings {
   readonly wireguard: Readonly<
@@ -41,8 +43,8 @@ export interface FelixSettings {
   readonly mtuIfacePattern: RegExp
   /** ipv6Support. */
   readonly ipv6Support: boolean
-  /** logSeverityScreen, lower case. */
-  readonly logSeverity: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal'
+  /** logSeverityScreen; undefined where nobody says. */
+  readonly logSeverity: LogSeverity | undefined
   /** prometheusWireGuardMetricsEnabled. */
   readonly wireguardMetricsEnabled: boolean
 }

@@ -4,7 +4,15 @@ import { clearPodFrames, underlayDelta, wireguardFrames } from '#src/lab/underla
 import { type Family, familyOf, parseAddress } from '#wg/ip.ts'
 import { describeLab } from '../harness/requirements.ts'
 import { caseLimit, meshNeeds } from './support/profile.ts'
-import { ask, MASQUERADED_PORT, NODE_PORT, PORT, SERVICES, serveEverywhere } from './support/services.ts'
+import {
+  ask,
+  MASQUERADED_PORT,
+  NODE_PORT,
+  PORT,
+  SERVICES,
+  serveEverywhere,
+  TRANSLATED_PORT,
+} from './support/services.ts'
 import { nodeOf, turnOn, withMesh } from './support/with-mesh.ts'
 
 interface Path {
@@ -28,6 +36,20 @@ function pathsOf(lab: Lab, family: Family): readonly Path[] {
     { name: 'pod to a service of a host-networked pod', from: pod[1], to: service.host, port: 80 },
     { name: 'pod to a service of a pod', from: pod[1], to: service.pod, port: 80 },
     { name: 'host to pod', from: one.namespace, to: at(two.pod.addresses), port: PORT },
+    {
+      name: 'host to pod, from the node’s own address',
+      from: one.namespace,
+      to: at(two.pod.addresses),
+      port: TRANSLATED_PORT,
+    },
+    // The answer goes from host to host: that it is for a pod only the first node knows.
+    {
+      name: 'pod to host-networked pod, from the node’s own address',
+      from: pod[1],
+      to: at(two.addresses),
+      port: TRANSLATED_PORT,
+      hosts: true,
+    },
     { name: 'host to a service of a pod', from: one.namespace, to: service.pod, port: 80 },
     { name: 'host to a service of a pod, masqueraded', from: one.namespace, to: service.masqueraded, port: 80 },
     { name: 'pod to a NodePort of its own node', from: pod[1], to: at(one.addresses), port: NODE_PORT },

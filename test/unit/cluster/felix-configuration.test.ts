@@ -41,7 +41,7 @@ describe('with nothing configured', () => {
       markMask: 0xffff0000,
       mtuIfacePattern: /^((en|wl|ww|sl|ib)[Pcopsvx].*|(eth|wlan|wwan).*)/,
       ipv6Support: true,
-      logSeverity: 'info',
+      logSeverity: undefined,
       wireguardMetricsEnabled: true,
     } satisfies FelixSettings)
   })

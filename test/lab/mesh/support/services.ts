@@ -10,6 +10,8 @@ import { limit } from './profile.ts'
 export const PORT = 7_070
 /** The same, of a kind that is masqueraded when a pod sends to it (natOutgoing). */
 export const MASQUERADED_PORT = 7_071
+/** The same, of a kind that leaves its node with the node's own address, whoever sends. */
+export const TRANSLATED_PORT = 7_072
 /** Leads to node 2's pod, from every address of every node. */
 export const NODE_PORT = 30_080
 /** Mark of kube-proxy for what is to be masqueraded. */
@@ -26,7 +28,7 @@ const ANSWER = 'hello'
 /** Answers every connection; ends with the lab, as all does that runs in its namespaces. */
 const LISTEN = `
   const { createServer } = require('node:net')
-  for (const port of [${PORT}, ${MASQUERADED_PORT}])
+  for (const port of [${PORT}, ${MASQUERADED_PORT}, ${TRANSLATED_PORT}])
     createServer(socket => socket.end('${ANSWER} ' + socket.remoteAddress)).on('error', () => process.exit(1)).listen(port, '::')`
 
 /** Something that listens in every pod and on every node, and on every node what kube-proxy would have set up for it. */
@@ -38,7 +40,7 @@ export async function serveEverywhere(lab: Lab): Promise<void> {
       const script = `"${nodeProgram()}" -e "$0" </dev/null >/dev/null 2>&1 &`
       await must(inNamespace(namespace, ['sh', '-c', script, LISTEN]))
     }
-    await must(inNamespace(node.namespace, ['nft', '-f', '-']), { input: proxy(two) })
+    await must(inNamespace(node.namespace, ['nft', '-f', '-']), { input: proxy(node, two) })
   }
   const addresses = lab.nodes.flatMap(node => [node.addresses[0], node.pod.addresses[0]])
   const [one] = lab.nodes
@@ -51,13 +53,13 @@ export async function serveEverywhere(lab: Lab): Promise<void> {
 }
 
 /** Rules as kube-proxy has them, in both families. */
-function proxy(two: LabNode): string {
+function proxy(node: LabNode, two: LabNode): string {
   const of = (family: Family) => {
     const ip = family === 4 ? 'ip' : 'ip6'
-    const [host, pod] = [two.addresses, two.pod.addresses].map(all =>
+    const [self, host, pod] = [node.addresses, two.addresses, two.pod.addresses].map(all =>
       all.find(one => familyOf(parseAddress(one)) === family),
     )
-    if (host === undefined || pod === undefined) return { services: [], nodePorts: [] }
+    if (self === undefined || host === undefined || pod === undefined) return { services: [], nodePorts: [], post: '' }
     const to = (address: string) => (family === 4 ? `${address}:${PORT}` : `[${address}]:${PORT}`)
     const service = SERVICES[family]
     const mark = `meta mark set meta mark | ${MASQUERADE}`
@@ -70,6 +72,7 @@ function proxy(two: LabNode): string {
       nodePorts: [
         `meta nfproto ipv${family} tcp dport ${NODE_PORT} fib daddr type local ${mark} dnat ${ip} to ${to(pod)}`,
       ],
+      post: `meta nfproto ipv${family} oifname != "veth-pod" tcp dport ${TRANSLATED_PORT} snat ${ip} to ${self}`,
     }
   }
   const [v4, v6] = [of(4), of(6)]
@@ -88,6 +91,8 @@ function proxy(two: LabNode): string {
         type nat hook postrouting priority 100
         meta mark & ${MASQUERADE} == ${MASQUERADE} masquerade
         iifname veth-pod tcp dport ${MASQUERADED_PORT} masquerade
+        ${v4.post}
+        ${v6.post}
       }
     }`
 }
