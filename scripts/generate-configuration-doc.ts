@@ -154,10 +154,9 @@ Also read from the environment:
 
 ## FelixConfiguration
 
-\`crd.projectcalico.org/v1\`, Calico's own. Weakest first: Felix's default, \`default\`, \`node.<name of the node>\`,
-the environment of the agent. In a resource, an annotation \`config.projectcalico.org/<name>\` beats the field of that name.
+\`crd.projectcalico.org/v1\`, Calico's own. Weakest first: Felix's default, \`default\`, the oldest whose \`nodeSelector\` selects the
+Node by its labels, \`node.<name of the node>\`, the environment of the agent. In a resource, an annotation \`config.projectcalico.org/<name>\` beats the field of that name.
 An empty value is unset; \`none\` is the zero value. Durations are \`25s\` or \`1m30s\` in a resource, and seconds elsewhere.
-Configurations that are chosen by \`nodeSelector\` are not read.
 
 A value that cannot be used is refused, with a line in the log and an Event \`ConfigurationRefused\`; the last good value stays,
 or at first the default.

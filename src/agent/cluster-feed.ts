@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { ApiClient } from '#src/cluster/api-client.ts'
 import {
   describeFault,
@@ -22,7 +23,7 @@ import { Reflector, type ReflectorState } from '#src/cluster/reflector.ts'
 import type { PodveilSettings } from '#src/mesh/guard.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import type { FelixSettings } from '#src/mesh/settings.ts'
-import { RouteFeed } from './route-feed.ts'
+import { type FelixPort, RouteFeed } from './route-feed.ts'
 
 /** What is kept of one Node; as it is written, only of our own. */
 interface SeenNode {
@@ -30,6 +31,8 @@ interface SeenNode {
   readonly written: ObservedNode | undefined
   /** status.conditions, only of our own. */
   readonly conditions: unknown
+  /** metadata.labels, only of our own. */
+  readonly labels: Readonly<Record<string, string>>
 }
 
 /** Keeps what the agent needs of the cluster: all Nodes, and the settings that apply to this one. */
@@ -47,6 +50,7 @@ export class ClusterFeed {
   readonly #podveilConfigurations = new Map<string, PodveilLayer>()
   #ownWritten: ObservedNode | undefined
   #ownConditions: unknown
+  #ownLabels: SeenNode['labels'] = {}
   #resolved: ResolvedSettings
   #resolvedPodveil: ResolvedPodveilSettings = resolvePodveilSettings([])
   #told = ''
@@ -64,7 +68,7 @@ export class ClusterFeed {
     this.#changed = changed
     this.#environment = environmentLayer(environment)
     this.#resolved = resolveSettings([this.#environment])
-    this.routes = new RouteFeed(client, self, log, changed)
+    this.routes = new RouteFeed(client, self, log, this.#felixPorts(), changed)
     this.#nodeReflector = new Reflector({
       client,
       path: '/api/v1/nodes',
@@ -204,29 +208,53 @@ export class ClusterFeed {
     if (!record) return undefined
     const isOwn = record.name === this.#self
     const conditions = isOwn ? member(objectOf(member(objectOf(raw), 'status')), 'conditions') : undefined
-    return { record, written: isOwn ? written(raw) : undefined, conditions }
+    return { record, written: isOwn ? written(raw) : undefined, conditions, labels: isOwn ? labelsOf(raw) : {} }
   }
 
-  #takeOwn({ record, written, conditions }: SeenNode): void {
+  #takeOwn({ record, written, conditions, labels }: SeenNode): void {
     if (record.name !== this.#self) return
     this.#ownWritten = written
     this.#ownConditions = conditions
+    if (isDeepStrictEqual(labels, this.#ownLabels)) return
+    this.#ownLabels = labels
+    this.#resolve()
+  }
+
+  /** The environment is this agent's, and no other node's Felix has it. */
+  #felixPorts(): FelixPort {
+    const settings = new Map<NodeName, FelixSettings>()
+    return (node, family) => {
+      const known = settings.get(node) ?? resolveSettings(layersOf(node, this.#configurations, NO_ENVIRONMENT)).settings
+      settings.set(node, known)
+      return known.wireguard[family].listeningPort
+    }
   }
 
   #resolve(): void {
-    this.#resolved = resolveSettings(layersOf(this.#self, this.#configurations, this.#environment), this.#resolved)
+    this.#resolved = resolveSettings(
+      layersOf(this.#self, this.#configurations, this.#environment, this.#ownLabels),
+      this.#resolved,
+    )
     const own = [this.#podveilConfigurations.get('default'), this.#podveilConfigurations.get(`node.${this.#self}`)]
     this.#resolvedPodveil = resolvePodveilSettings(
       own.filter(layer => layer !== undefined),
       this.#resolvedPodveil.settings,
     )
-    this.routes.ask(this.#resolvedPodveil.settings.routeSource ?? this.#resolved.settings.routeSource)
+    const source = this.#resolvedPodveil.settings.routeSource ?? this.#resolved.settings.routeSource
+    this.routes.ask(source, this.#felixPorts())
     const { faults } = this
     if (faults.join('\n') !== this.#told) for (const fault of faults) this.#log.warn({}, fault)
     this.#told = faults.join('\n')
     this.#changed()
   }
 }
+
+function labelsOf(raw: unknown): SeenNode['labels'] {
+  const labels = objectOf(member(objectOf(member(objectOf(raw), 'metadata')), 'labels'))
+  return Object.fromEntries(Object.entries(labels).map(([label, value]) => [label, String(value)]))
+}
+
+const NO_ENVIRONMENT = environmentLayer({})
 
 function written(raw: unknown): ObservedNode {
   const metadata = objectOf(member(objectOf(raw), 'metadata'))

@@ -15,6 +15,9 @@ import { type Cidr, FAMILIES, type Family, familyOf, hostCidr, type IpAddress } 
 
 type Source = 'ipamblocks' | 'ippools' | 'pods'
 
+/** Where Felix listens on a node, by FelixConfiguration. */
+export type FelixPort = (node: NodeName, family: Family) => number
+
 /** Knows what of the pods' addresses is on which node, and gives Nodes as the mesh takes them. */
 export class RouteFeed implements CidrSource {
   /** Every Node, with the prefixes of the source that counts. Live. */
@@ -35,6 +38,7 @@ export class RouteFeed implements CidrSource {
   /** By block, what Calico has allocated to our own devices. */
   readonly #allocated = new Map<string, IpamBlock['tunnels']>()
   #asked: RouteSource | undefined
+  #felixPort: FelixPort
   #source: RouteSource | undefined
   #nodesWithPodCidrs = 0
   #established = false
@@ -42,10 +46,17 @@ export class RouteFeed implements CidrSource {
   #refreshed: RouteSource | undefined
 
   /** @param changed called after every change that this hears of by itself */
-  constructor(client: ReflectorOptions<unknown>['client'], self: NodeName, log: Logger, changed: () => void) {
+  constructor(
+    client: ReflectorOptions<unknown>['client'],
+    self: NodeName,
+    log: Logger,
+    felixPort: FelixPort,
+    changed: () => void,
+  ) {
     this.#client = client
     this.#self = self
     this.#log = log
+    this.#felixPort = felixPort
     this.#changed = changed
     this.#blocks = this.#follow('/apis/crd.projectcalico.org/v1/ipamblocks', projectIpamBlock, BLOCK, 'CalicoIPAM', {
       claimant: blockClaimant,
@@ -105,10 +116,14 @@ export class RouteFeed implements CidrSource {
     return { owner: owners.owner(family), refused: owners.refused(family) }
   }
 
-  /** @param source what the operator says; undefined where nobody does */
-  ask(source: RouteSource | undefined): void {
+  /**
+   * @param source what the operator says; undefined where nobody does
+   * @param felixPort where Felix listens on a node
+   */
+  ask(source: RouteSource | undefined, felixPort: FelixPort): void {
     this.#asked = source
-    this.#refresh([])
+    this.#felixPort = felixPort
+    this.#refresh(this.#raw.keys())
   }
 
   putNode(node: NodeRecord): void {
@@ -174,7 +189,8 @@ export class RouteFeed implements CidrSource {
       return
     }
     const before = this.nodes.get(name)
-    const node = sourcedNode(raw, source, this.#owners[source].of(name))
+    const owned = this.#owners[source].of(name)
+    const node = sourcedNode(raw, { source, owned, felixPort: family => this.#felixPort(name, family) })
     this.nodes.set(name, node)
     for (const fault of node.faults)
       if (!before?.faults.includes(fault)) this.#log.warn({ node: name }, `Node ${name}: ${fault}`)

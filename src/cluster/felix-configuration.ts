@@ -10,12 +10,23 @@ import {
 } from './felix-parameters.ts'
 import type { Parse, ValueForm } from './felix-values.ts'
 import { isObject, type JsonObject, member, messageOf, objectOf, quote, textOf } from './hostile.ts'
+import { type NodeSelector, parseNodeSelector } from './node-selector.ts'
+import { birthDate } from './timestamp.ts'
 
 /** What one source says, by Felix's parameter name in lower case. */
 export interface SettingsLayer {
   /** As people know it: `FelixConfiguration default`, `environment`. */
   readonly source: string
   readonly values: ReadonlyMap<string, WrittenValue>
+  /** Of a FelixConfiguration that is meant for some nodes, by their labels. */
+  readonly scope?: Scope
+}
+
+interface Scope {
+  readonly name: string
+  readonly selects: NodeSelector
+  /** Unix time in seconds. */
+  readonly createdAt: number
 }
 
 interface WrittenValue {
@@ -45,19 +56,27 @@ export interface ResolvedSettings {
 /** FelixConfiguration that applies to one node only is named so. */
 const nodeConfigurationName = (nodeName: string): string => `node.${nodeName}`
 
+/** More than Calico's API takes, so that the message about its length is the selector's own. */
+const LONGEST_SELECTOR = 4096
+
 const ANNOTATION_PREFIX = 'config.projectcalico.org/'
 const ENVIRONMENT_PREFIX = 'felix_'
 
 /**
  * What a FelixConfiguration says. An annotation `config.projectcalico.org/<ParamName>` beats the field of the same name.
- * @returns undefined for what is not one, and for one that is chosen by nodeSelector, which Podveil leaves out
+ * @returns undefined for what is not one, and for one that is meant for no node
+ * @throws RangeError for a nodeSelector that is none
  */
 export function projectFelixConfiguration(raw: unknown): SettingsLayer | undefined {
   const object = objectOf(raw)
   const metadata = objectOf(member(object, 'metadata'))
   const name = textOf(member(metadata, 'name'), 253)
   const spec = objectOf(member(object, 'spec'))
-  if (!name || (name !== 'default' && !name.startsWith('node.'))) return undefined
+  if (!name) return undefined
+  const isNamed = name === 'default' || name.startsWith('node.')
+  // Where the name says for whom it is, a selector has nothing to say.
+  const selector = isNamed ? undefined : textOf(member(spec, 'nodeSelector'), LONGEST_SELECTOR)
+  if (!isNamed && !selector) return undefined
   const values = new Map<string, WrittenValue>()
   for (const key of parameterKeys) {
     const { field } = PARAMETERS[key]
@@ -65,7 +84,18 @@ export function projectFelixConfiguration(raw: unknown): SettingsLayer | undefin
     if (!isUnset(value)) values.set(parameterName(key), { field, raw: value, form: 'spec' })
   }
   collectText(values, objectOf(member(metadata, 'annotations')), ANNOTATION_PREFIX)
-  return { source: `FelixConfiguration ${name}`, values }
+  const source = `FelixConfiguration ${name}`
+  if (!selector) return { source, values }
+  const createdAt = birthDate(member(metadata, 'creationTimestamp')) ?? Number.MAX_SAFE_INTEGER
+  return { source, values, scope: { name, selects: selectorOf(selector), createdAt } }
+}
+
+function selectorOf(text: string): NodeSelector {
+  try {
+    return parseNodeSelector(text)
+  } catch (error) {
+    throw new RangeError(`nodeSelector ${quote(text)} ${messageOf(error)}`)
+  }
 }
 
 /** `FELIX_*` of the environment, in any case. */
@@ -76,16 +106,29 @@ export function environmentLayer(env: Readonly<Record<string, string | undefined
 }
 
 /**
- * The layers of a node, weakest first: `default`, `node.<name>`, environment.
+ * The layers of a node, weakest first: `default`, the oldest that its labels select, `node.<name>`, environment.
  * @param configurations by name
+ * @param labels of the Node; where they are not known nothing is selected
  */
 export function layersOf(
   nodeName: string,
   configurations: ReadonlyMap<string, SettingsLayer>,
   environment: SettingsLayer,
+  labels?: Readonly<Record<string, string>>,
 ): readonly SettingsLayer[] {
-  const layers = [configurations.get('default'), configurations.get(nodeConfigurationName(nodeName)), environment]
+  const named = configurations.get(nodeConfigurationName(nodeName))
+  const layers = [configurations.get('default'), labels && selected(configurations, labels), named, environment]
   return layers.filter(layer => layer !== undefined)
+}
+
+function selected(
+  configurations: ReadonlyMap<string, SettingsLayer>,
+  labels: Readonly<Record<string, string>>,
+): SettingsLayer | undefined {
+  const [first] = [...configurations.values()]
+    .flatMap(layer => (layer.scope?.selects(labels) ? [{ layer, ...layer.scope }] : []))
+    .sort((a, b) => a.createdAt - b.createdAt || (a.name < b.name ? -1 : 1))
+  return first?.layer
 }
 
 /**

@@ -11,7 +11,7 @@ export interface Announcement {
   readonly publicKey: PublicKey
   /** The device's own address (projectcalico.org/IPv4WireguardInterfaceAddr), where it has one. */
   readonly interfaceAddress: IpAddress | undefined
-  /** UDP port it listens on; undefined for a Felix node, which is dialled on our own port as Felix does. */
+  /** UDP port it listens on. A Felix node says none: it is what FelixConfiguration has for that node. */
   readonly port: number | undefined
   /** Version of the hello protocol that it speaks; undefined for a Felix node. */
   readonly hello: number | undefined

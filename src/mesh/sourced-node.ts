@@ -3,15 +3,25 @@ import { isOwnAddress } from './device-address.ts'
 import type { Announcement, NodeRecord } from './node-record.ts'
 import type { RouteSource } from './route-source.ts'
 
+/** What a Node does not say itself. */
+export interface NodeCircumstances {
+  readonly source: RouteSource
+  /** Its prefixes by that source. */
+  readonly owned: ReadonlySet<Cidr>
+  /** Where Felix listens on this node, by its configuration. */
+  readonly felixPort: (family: Family) => number
+}
+
 /**
  * A Node as the mesh takes it: its pods' prefixes are those that the route source gives it, all disputes settled, and what
  * it says of its device's address is believed only where it may say so.
  */
-export function sourcedNode(node: NodeRecord, source: RouteSource, owned: ReadonlySet<Cidr>): NodeRecord {
+export function sourcedNode(node: NodeRecord, { source, owned, felixPort }: NodeCircumstances): NodeRecord {
   const podCidrs = source === 'PodCIDR' ? node.podCidrs.filter(cidr => owned.has(cidr)) : [...owned].sort()
   const faults: string[] = []
   const believed = (family: Family): Announcement | undefined => {
-    const announced = node.announced[family]
+    const told = node.announced[family]
+    const announced = told && told.hello === undefined ? { ...told, port: told.port ?? felixPort(family) } : told
     const address = announced?.interfaceAddress
     // For a Felix node Calico's IPAM allocates it, and from wherever it likes.
     if (!announced || address === undefined || announced.hello === undefined) return announced

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { RouteFeed } from '#src/agent/route-feed.ts'
 import { WORKLOAD_SELECTOR } from '#src/cluster/workload.ts'
 import { DEVICE_POOLS } from '#src/mesh/device-address.ts'
+import type { NodeName } from '#src/mesh/node-record.ts'
 import { type Cidr, cidrContains, hostCidr, parseAddress } from '#wg/ip.ts'
 import { recordingLogger } from '../cluster/support/recording-logger.ts'
 import { until } from '../cluster/support/until.ts'
@@ -20,12 +21,15 @@ interface Following extends AsyncDisposable {
   of(index: number): readonly Cidr[]
 }
 
+/** Felix of node 3 has a port of its own. */
+const felixPort = (node: NodeName) => (node === name(3) ? 51900 : 51820)
+
 /** The feed of node 1 beside nodes 2 and 3, each with a pod CIDR. */
 function follow(): Following {
   const api = new MemoryApi()
   for (const path of [BLOCKS, POOLS, PODS]) api.serve(path)
   const logger = recordingLogger()
-  const feed = new RouteFeed(api, name(1), logger, () => {})
+  const feed = new RouteFeed(api, name(1), logger, felixPort, () => {})
   feed.start()
   feed.replaceNodes([nodeRecord(1), nodeRecord(2), nodeRecord(3)])
   return {
@@ -90,7 +94,7 @@ describe('where nobody says where pod addresses come from', () => {
 describe('what the operator says', () => {
   test('counts for more than what there is', async () => {
     await using it = follow()
-    it.feed.ask('PodCIDR')
+    it.feed.ask('PodCIDR', felixPort)
     it.api.put(BLOCKS, '10-65-2-0-26', block('10.65.2.0/26', 'host:node-2'))
     await until('the sources', () => it.feed.established)
     expect(it.of(2)).toEqual([podCidr(2)])
@@ -99,18 +103,18 @@ describe('what the operator says', () => {
   test('that was there before counts until what he wants was read whole', async () => {
     await using it = follow()
     await until('the sources', () => it.feed.established)
-    it.feed.ask('WorkloadIPs')
+    it.feed.ask('WorkloadIPs', felixPort)
     expect(it.feed.source).toBe('PodCIDR')
     expect(it.feed.established).toBe(true)
     await until('the Pods', () => it.feed.source === 'WorkloadIPs')
-    it.feed.ask(undefined)
+    it.feed.ask(undefined, felixPort)
     expect(it.feed.source).toBe('PodCIDR')
     await until('the watch to end', () => it.api.watchers(PODS) === 0)
   })
 
   test('at the start is waited for: nothing is taken from another source meanwhile', async () => {
     await using it = follow()
-    it.feed.ask('WorkloadIPs')
+    it.feed.ask('WorkloadIPs', felixPort)
     expect(it.feed.established).toBe(false)
     await until('the Pods', () => it.feed.established)
     expect(it.feed.source).toBe('WorkloadIPs')
@@ -189,7 +193,7 @@ describe('with Calico’s IPAM', () => {
 describe('with the Pods’ own addresses', () => {
   test('those count that have addresses of their own, from their first to their last', async () => {
     await using it = follow()
-    it.feed.ask('WorkloadIPs')
+    it.feed.ask('WorkloadIPs', felixPort)
     it.api.put(PODS, 'a/starting', pod('node-2', ['10.9.0.1'], {}, 'Pending'))
     it.api.put(PODS, 'a/of-the-host', pod('node-2', ['10.200.0.2'], { hostNetwork: true }))
     it.api.put(PODS, 'a/done', pod('node-2', ['10.9.0.3'], {}, 'Succeeded'))
@@ -207,7 +211,7 @@ describe('with the Pods’ own addresses', () => {
 
   test('an address that is used again is the new Pod’s while the old one is being deleted', async () => {
     await using it = follow()
-    it.feed.ask('WorkloadIPs')
+    it.feed.ask('WorkloadIPs', felixPort)
     it.api.put(PODS, 'a/old', pod('node-2', ['10.9.0.1']))
     const later = { metadata: { creationTimestamp: '2026-02-01T00:00:00Z' } }
     it.api.put(PODS, 'a/new', { ...pod('node-3', ['10.9.0.1']), ...later })
@@ -223,7 +227,7 @@ describe('with the Pods’ own addresses', () => {
 
   test('a Pod that claims a node’s own address has it not', async () => {
     await using it = follow()
-    it.feed.ask('WorkloadIPs')
+    it.feed.ask('WorkloadIPs', felixPort)
     it.api.put(PODS, 'a/thief', pod('node-2', ['10.200.0.3', '10.9.0.1']))
     await until('the Pod', () => it.of(2).length > 0)
     expect(it.of(2)).toEqual(['10.9.0.1/32'])
@@ -231,7 +235,7 @@ describe('with the Pods’ own addresses', () => {
 
   test('our device has an address of the pool, and two nodes that chose alike end with two', async () => {
     await using it = follow()
-    it.feed.ask('WorkloadIPs')
+    it.feed.ask('WorkloadIPs', felixPort)
     const device = () => it.feed.nodes.get(name(1))?.deviceAddresses?.[4]
     await until('an address', () => device() !== undefined)
     const chosen = device() as NonNullable<ReturnType<typeof device>>
@@ -245,4 +249,14 @@ describe('with the Pods’ own addresses', () => {
     it.feed.putNode(nodeRecord(3, elder))
     expect(device()).not.toBe(chosen)
   })
+})
+
+test('a Felix node is dialled where its configuration says that it listens, and a Podveil node where it says itself', async () => {
+  await using it = follow()
+  const felix = { hello: undefined, port: undefined }
+  const announcing = (index: number, fields: object) =>
+    nodeRecord(index, { announced: { 4: announcement(index, fields), 6: undefined } })
+  it.feed.replaceNodes([nodeRecord(1), announcing(2, { port: 51999 }), announcing(3, felix)])
+  await until('the sources', () => it.feed.established)
+  expect([2, 3].map(index => it.feed.nodes.get(name(index))?.announced[4]?.port)).toEqual([51999, 51900])
 })

@@ -239,6 +239,36 @@ describe('sources', () => {
     expect(resolveSettings(layersOf('n3', all, none)).settings.wireguard[4].mtu).toBe(1300)
   })
 
+  it('may be meant for nodes by their labels: the oldest of these beats default, and is beaten by node.<name>', () => {
+    const selecting = (name: string, creationTimestamp: string, nodeSelector: string, spec: object) =>
+      projectFelixConfiguration({ metadata: { name, creationTimestamp }, spec: { ...spec, nodeSelector } })
+    const layers = [
+      [
+        'default',
+        configuration('default', { wireguardMTU: 1300, wireguardListeningPort: 1000, routeRefreshInterval: '9s' }),
+      ],
+      [
+        'b',
+        selecting('b', '2026-02-01T00:00:00Z', "zone == 'a'", { wireguardMTU: 1310, wireguardListeningPort: 1010 }),
+      ],
+      ['a', selecting('a', '2026-03-01T00:00:00Z', 'has(zone)', { wireguardMTU: 1320, routeRefreshInterval: '7s' })],
+      ['node.n1', configuration('node.n1', { wireguardListeningPort: 2000 })],
+    ] as const
+    const all = new Map(layers.map(([name, layer]) => [name, layer as NonNullable<typeof layer>]))
+    const settingsOf = (node: string, labels?: Record<string, string>) =>
+      resolveSettings(layersOf(node, all, none, labels)).settings
+    expect(settingsOf('n1', { zone: 'a' })).toMatchObject({ routeRefreshInterval: 9 })
+    expect(settingsOf('n1', { zone: 'a' }).wireguard[4]).toMatchObject({ mtu: 1310, listeningPort: 2000 })
+    expect(settingsOf('n2', { zone: 'b' })).toMatchObject({ routeRefreshInterval: 7 })
+    expect(settingsOf('n2', { zone: 'b' }).wireguard[4]).toMatchObject({ mtu: 1320, listeningPort: 1000 })
+    for (const labels of [{}, undefined]) expect(settingsOf('n2', labels).wireguard[4].mtu).toBe(1300)
+  })
+
+  it('are told apart from one whose nodeSelector is none', () => {
+    const broken = { metadata: { name: 'broken' }, spec: { nodeSelector: 'zone ==' } }
+    expect(() => projectFelixConfiguration(broken)).toThrow('nodeSelector "zone ==" is not a selector')
+  })
+
   it('count as unset where they are empty, so that the next weaker one counts', () => {
     const all = configurations(
       ['default', configuration('default', { wireguardMTU: 1300, routeTableRanges: [{ min: 7, max: 8 }] })],
