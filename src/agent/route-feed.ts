@@ -77,7 +77,7 @@ export class RouteFeed implements CidrSource {
   }
 
   async stop(): Promise<void> {
-    await Promise.all([this.#blocks, this.#pools, this.#workloads].map(reflector => reflector?.stop()))
+    await Promise.all([this.#blocks.stop(), this.#pools.stop(), this.#workloads?.stop()])
   }
 
   /**

@@ -1,12 +1,11 @@
 import type { PublicKey } from '#keys/public-key.ts'
 import type { Family } from '#wg/ip.ts'
-import { describeRoute, type Route } from '#wg/rtnetlink/route.ts'
-import { describeRule, type Rule } from '#wg/rtnetlink/rule.ts'
+import type { Others } from '#wg/reconcile/desired.ts'
 import type { FamilyConfig } from './family-view.ts'
 import type { NodeRecord } from './node-record.ts'
 
 /** What of this node's kernel is somebody else's, as far as it may be in the way. */
-export interface Surroundings {
+export interface Surroundings extends Others {
   readonly family: Family
   readonly config: FamilyConfig
   readonly own: NodeRecord | undefined
@@ -15,10 +14,6 @@ export interface Surroundings {
   readonly deviceKey: PublicKey | undefined
   /** Names of all links of the host. */
   readonly links: ReadonlySet<string>
-  /** Rules that look up none of our tables. */
-  readonly rules: readonly Rule[]
-  /** Routes in our tables that are none of ours: they lead to another device than our own. */
-  readonly routes: readonly Route[]
 }
 
 /** Felix's names of the devices, unless it is told others. */
@@ -50,20 +45,20 @@ function takenTable({ family, config, routes }: Surroundings): string | undefine
   const [route] = routes
   if (!route) return undefined
   const { mesh, nodes, device } = config.tables
-  return `IPv${family} table ${route.table} is in use: it has ${describeRoute(route)}. Leave ${mesh}, ${nodes} and ${device} to Podveil, or choose others with routeTableRanges in FelixConfiguration`
+  return `IPv${family} table ${route.table} is in use: it has ${route.words}. Leave ${mesh}, ${nodes} and ${device} to Podveil, or choose others with routeTableRanges in FelixConfiguration`
 }
 
 /** What is left alone and may take packets from the mesh, a sentence each. */
 export function rivals({ family, config, rules }: Pick<Surroundings, 'family' | 'config' | 'rules'>): string[] {
   const { rulePriority, mark } = config
   return rules.flatMap(rule => {
-    const words = `IPv${family}: somebody else has the rule ${describeRule(rule)}`
+    const words = `IPv${family}: somebody else has the rule ${rule.words}`
     if (Math.abs(rule.priority - rulePriority) <= 1)
       return [
         `${words}, at a priority of ours: choose another one with wireguardRoutingRulePriority in FelixConfiguration`,
       ]
     // Only one that our own packets would match.
-    if (!rule.invert && ((rule.fwmark ?? 0) & mark) !== 0)
+    if (!rule.invert && (rule.fwmark & mark) !== 0)
       return [
         `${words}, which looks at our mark 0x${mark.toString(16)}: choose other bits with iptablesMarkMask in FelixConfiguration`,
       ]

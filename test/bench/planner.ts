@@ -1,5 +1,6 @@
 import { annotations } from '#src/cluster/annotations.ts'
 import { projectNode } from '#src/cluster/node-record.ts'
+import { ownersOf } from '#src/mesh/cidr-owners.ts'
 import type { CidrSource } from '#src/mesh/claims.ts'
 import type { FamilyView } from '#src/mesh/family-view.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
@@ -83,7 +84,18 @@ function workloads(records: readonly NodeRecord[], pods: number): CidrSource | u
     const address = cidr && nthAddress(cidr, 2 + Math.floor(pod / records.length))
     if (record && address) own.set(record.name, [...(own.get(record.name) ?? []), hostCidr(address)])
   }
-  return ({ name }) => own.get(name) ?? []
+  const owners = ownersOf(
+    Array.from(own, ([node, cidrs]) => ({
+      id: node,
+      createdAt: 0,
+      leaving: false,
+      claims: cidrs.map(cidr => ({ cidr, node, exclusive: false })),
+    })),
+  )
+  return {
+    prefixes: ({ name }) => own.get(name) ?? [],
+    owners: (_, family) => ({ owner: owners.owner(family), refused: owners.refused(family) }),
+  }
 }
 
 function viewWith(records: readonly NodeRecord[], source: CidrSource | undefined): FamilyView {

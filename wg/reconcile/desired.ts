@@ -61,6 +61,24 @@ export interface DesiredFamily {
   readonly routeProtocol: number
 }
 
+/** What somebody else has beside what is ours, as far as it may matter. */
+export interface Others {
+  /** Rules that look up none of our tables. */
+  readonly rules: readonly OtherRule[]
+  /** Routes in our tables that lead to another device than ours. */
+  readonly routes: readonly OtherRoute[]
+}
+
+export interface OtherRule extends Pick<DesiredRule, 'priority' | 'invert' | 'fwmark'> {
+  /** As a person reads it. */
+  readonly words: string
+}
+
+export interface OtherRoute {
+  readonly table: number
+  readonly words: string
+}
+
 /** What a family owns by name and number: what is looked at, and what is removed when nothing is desired. */
 export interface Ownership {
   readonly family: Family

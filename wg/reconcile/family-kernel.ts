@@ -3,11 +3,11 @@ import { addressBits, type Cidr, type Family, type IpAddress } from '../ip.ts'
 import { isNetlinkError } from '../netlink/errors.ts'
 import type { Link } from '../rtnetlink/link.ts'
 import type { RouteEvent } from '../rtnetlink/monitor.ts'
-import { type Route, routeSlot } from '../rtnetlink/route.ts'
+import { describeRoute, type Route, routeSlot } from '../rtnetlink/route.ts'
 import type { RouteNetlink, RouteOperation } from '../rtnetlink/route-netlink.ts'
-import type { Rule } from '../rtnetlink/rule.ts'
+import { describeRule, type Rule } from '../rtnetlink/rule.ts'
 import { readSysctl, writeSysctl } from '../sysctl.ts'
-import type { DesiredDevice, DesiredFamily, Ownership } from './desired.ts'
+import type { DesiredDevice, DesiredFamily, Others, Ownership } from './desired.ts'
 import { Mirror } from './mirror.ts'
 import { diffPeers } from './peers.ts'
 import { diffRoutes, diffRules, routeOf, ruleOf } from './routes.ts'
@@ -69,11 +69,18 @@ export class FamilyKernel {
   }
 
   /** What was there when the kernel was last read, and is not as we would make it. */
-  get others(): { readonly rules: readonly Rule[]; readonly routes: readonly Route[] } {
+  get others(): Others {
     const elsewhere = ({ type, device }: Route) => type !== 'throw' && device !== this.index
+    const routes = [...(this.#mirror?.routes.values() ?? [])].filter(elsewhere)
+    const rules = this.#mirror?.otherRules ?? []
     return {
-      rules: this.#mirror?.otherRules ?? [],
-      routes: [...(this.#mirror?.routes.values() ?? [])].filter(elsewhere),
+      rules: rules.map(rule => ({
+        priority: rule.priority,
+        invert: rule.invert ?? false,
+        fwmark: rule.fwmark ?? 0,
+        words: describeRule(rule),
+      })),
+      routes: routes.map(route => ({ table: route.table, words: describeRoute(route) })),
     }
   }
 

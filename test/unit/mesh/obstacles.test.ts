@@ -1,8 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { obstacle, rivals, type Surroundings } from '#src/mesh/obstacles.ts'
-import { parseCidr } from '#wg/ip.ts'
-import { makeRoute } from '#wg/rtnetlink/route.ts'
-import { makeRule } from '#wg/rtnetlink/rule.ts'
+import type { OtherRule } from '#wg/reconcile/desired.ts'
 import { announcement, nodeRecord, publicKey } from './records.ts'
 import { CONFIG } from './world.ts'
 
@@ -50,25 +48,24 @@ describe('Felix on the same node', () => {
 })
 
 test('a table with routes that lead elsewhere is left alone', () => {
-  const route = makeRoute({ table: 2, destination: parseCidr('10.9.0.0/16'), type: 'unicast', device: 7, protocol: 3 })
+  const route = { table: 2, words: 'unicast 10.9.0.0/16 by device 7' }
   expect(obstacle(around({ routes: [route] }))).toMatch(/table 2 is in use.*10\.9\.0\.0\/16.*routeTableRanges/)
 })
 
 describe('rules of others', () => {
-  const rule = (fields: Partial<Parameters<typeof makeRule>[0]>) =>
-    makeRule({ family: 4, priority: 5_000, table: 52, ...fields })
-  const told = (fields: Partial<Parameters<typeof makeRule>[0]>) => rivals(around({ rules: [rule(fields)] })).join()
+  const told = (fields: Partial<OtherRule>) =>
+    rivals(around({ rules: [{ priority: 5_000, invert: false, fwmark: 0, words: 'a rule', ...fields }] })).join()
 
   test.each([-1, 0, 1])('are told at our priority and the two that are ours as well (%d)', distance => {
     expect(told({ priority: CONFIG.rulePriority + distance })).toContain('wireguardRoutingRulePriority')
   })
 
   test('are told when they match our mark', () => {
-    expect(told({ fwmark: CONFIG.mark, fwmask: 0xff0000 })).toContain('iptablesMarkMask')
+    expect(told({ fwmark: CONFIG.mark })).toContain('iptablesMarkMask')
   })
 
-  test('are nobody’s business elsewhere, or with another mark under a mask that holds ours', () => {
+  test('are nobody’s business elsewhere, or with another mark', () => {
     expect(told({})).toBe('')
-    expect(told({ fwmark: 0x80000, fwmask: 0xff0000 })).toBe('')
+    expect(told({ fwmark: 0x80000 })).toBe('')
   })
 })
