@@ -13,6 +13,9 @@ import { sourcedNode } from '#src/mesh/sourced-node.ts'
 import { POD, type Workload, workloadClaimant } from '#src/mesh/workload.ts'
 import { type Cidr, FAMILIES, type Family, familyOf, hostCidr, type IpAddress } from '#wg/ip.ts'
 
+/** Many clusters have no Calico, and thousands of agents would ask for it. */
+const ABSENT_CALICO = { least: 120_000, most: 300_000 }
+
 type Source = 'ipamblocks' | 'ippools' | 'pods'
 
 /** Where Felix listens on a node, by FelixConfiguration. */
@@ -67,6 +70,7 @@ export class RouteFeed implements CidrSource {
       path: '/apis/crd.projectcalico.org/v1/ippools',
       project: projectIpPool,
       optional: true,
+      absentMs: ABSENT_CALICO,
       logger: log,
       handler: { replaced: changed, upserted: changed, deleted: changed },
     })
@@ -303,6 +307,7 @@ export class RouteFeed implements CidrSource {
       path,
       project,
       optional: true,
+      absentMs: ABSENT_CALICO,
       logger: this.#log,
       handler,
       ...(fieldSelector !== undefined && { fieldSelector }),

@@ -28,6 +28,8 @@ export interface ReflectorOptions<T> {
   readonly metadataOnly?: boolean
   /** 404 says that the resource is not installed, which is as good as an empty list. */
   readonly optional?: boolean
+  /** Milliseconds between two looks for one that is not installed. Default 10 to 30 s. */
+  readonly absentMs?: { readonly least: number; readonly most: number }
   /** Milliseconds without a byte after which a watch counts as dead. Default 90 s: a server sends a bookmark every minute. */
   readonly silenceMs?: number
   /** Items of a page where the list is not streamed. Default 500. */
@@ -326,13 +328,14 @@ export class Reflector<T> {
   #absent(): number {
     this.#resourceVersion = undefined
     this.#absences++
-    const slowly = between(ABSENT_MS.least, ABSENT_MS.most, this.#random)
+    const { least, most } = this.#options.absentMs ?? ABSENT_MS
+    const slowly = between(least, most, this.#random)
     if (this.#absences < ABSENCES_BELIEVED) return this.#mirror.items.size > 0 ? slowly : this.#backoff.failed()
     if (this.#absences === ABSENCES_BELIEVED) {
       const { logger, path } = this.#options
       logger.info(
         { path },
-        'the API server does not serve this resource; going on without, looking for it every half minute',
+        'the API server does not serve this resource; going on without, and looking for it now and then',
       )
       this.#mirror.replace(this.#mirror.draft())
       this.#announceReplaced()

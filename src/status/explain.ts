@@ -38,7 +38,12 @@ export function placeOf(address: IpAddress, label: string, snapshot: NodeSnapsho
   ]
   const node = owners.find(({ addresses }) => addresses.includes(address))
   if (node) return { address, label, node: node.node, kind: 'node' }
-  const pods = owners.find(({ podCidrs }) => podCidrs.some(cidr => cidrContains(cidr as Cidr, address)))
+  // A borrowed address lies in another node's block.
+  const around = owners.flatMap(owner => owner.podCidrs.map(cidr => ({ owner, cidr: cidr as Cidr })))
+  const [longest] = around
+    .filter(({ cidr }) => cidrContains(cidr, address))
+    .sort((a, b) => prefixLength(b.cidr) - prefixLength(a.cidr))
+  const pods = longest?.owner
   return pods ? { address, label, node: pods.node, kind: 'pod' } : { address, label, node: undefined, kind: 'outside' }
 }
 

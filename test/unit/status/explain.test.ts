@@ -48,6 +48,12 @@ describe('on the node, by its kernel', () => {
     })
   })
 
+  test('an address that another node borrowed is on that node, though it lies in a block of ours', () => {
+    const told = snapshot({ families: [family4({ peers: [peer(2), peer(3, { podCidrs: ['10.244.1.20/32'] })] })] })
+    expect(placeOf(parseAddress('10.244.1.20'), 'x', told)).toMatchObject({ kind: 'pod', node: 'node-3' })
+    expect(placeOf(parseAddress('10.244.1.21'), 'x', told)).toMatchObject({ kind: 'pod', node: 'node-1' })
+  })
+
   test('a peer that has not proven itself: the agent’s reason', () => {
     const waiting = peer(2, { phase: 'accepting', since: ago(45), reason: 'no handshake yet' })
     const told = snapshot({ families: [family4({ peers: [waiting, peer(3)] })] })
