@@ -16,7 +16,7 @@ import { MeshAgent } from './mesh-agent.ts'
  * @throws CredentialsError, PortInUseError
  */
 export async function runAgent(options: AgentFlags & { environment: NodeJS.ProcessEnv }): Promise<void> {
-  const { nodeName, kubeconfig, stateDir, dataplane, healthPort, metricsPort, environment } = options
+  const { nodeName, kubeconfig, stateDir, dataplane, healthPort, metricsPort, webPort, environment } = options
   const log = pino({ level: options.logLevel, base: { node: nodeName } }, pino.destination({ sync: true }))
   const client = new ApiClient({ credentials: await loadCredentials(kubeconfig) })
   const machineId = await readMachineId()
@@ -39,6 +39,10 @@ export async function runAgent(options: AgentFlags & { environment: NodeJS.Proce
       '/metrics': async () => plainText(200, (await agent.metrics.text()).trimEnd()),
     }),
   ]
+  if (webPort > 0) {
+    const { webPage } = await import('#src/web/web-page.ts')
+    servers.push(await serve('web', webPort, webPage(client, stateDir), 'loopback'))
+  }
   log.info({ version: VERSION, server: client.server.href }, `podveil ${VERSION} on ${nodeName}`)
   agent.start()
   const signal = await untilSignal()

@@ -2,9 +2,10 @@ import { createServer, type Server } from 'node:http'
 
 /** What a path answers. */
 export interface Answer {
-  readonly status: 200 | 404 | 503
+  readonly status: 200 | 403 | 404 | 503
   readonly type: string
   readonly body: string
+  readonly headers?: Readonly<Record<string, string>>
 }
 
 export const plainText = (status: Answer['status'], body: string): Answer => ({
@@ -12,6 +13,8 @@ export const plainText = (status: Answer['status'], body: string): Answer => ({
   type: 'text/plain; charset=utf-8',
   body: `${body}\n`,
 })
+
+const LOOPBACK_NAME = /^(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/
 
 export class PortInUseError extends Error {
   override readonly name = 'PortInUseError'
@@ -22,20 +25,28 @@ export class PortInUseError extends Error {
 }
 
 /**
- * Serves GET requests on a port of every address of this network namespace.
+ * Serves GET requests on a port of every address of this network namespace, or of the loopback alone: then also only to who
+ * asks for it by that name, so that no page of somebody else's reads it through a name that leads here.
  * @throws PortInUseError; any other failure to listen as it is
  */
 export async function serve(
-  what: 'health' | 'metrics',
+  what: 'health' | 'metrics' | 'web',
   port: number,
   answers: Readonly<Record<string, () => Answer | Promise<Answer>>>,
+  where: 'everywhere' | 'loopback' = 'everywhere',
 ): Promise<Server> {
   const server = createServer((request, response) => {
     const path = (request.url ?? '/').split('?')[0] ?? '/'
     const found = Object.hasOwn(answers, path) ? answers[path] : undefined
     const missing = plainText(404, `no such page; there is ${Object.keys(answers).join(', ')}`)
-    void (found ? answerOf(found) : Promise.resolve(missing)).then(({ status, type, body }) =>
-      response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store' }).end(body),
+    const foreign = where === 'loopback' && !LOOPBACK_NAME.test(request.headers.host ?? '')
+    const answer = foreign
+      ? plainText(403, 'ask for it as localhost')
+      : found && request.method === 'GET'
+        ? answerOf(found)
+        : missing
+    void Promise.resolve(answer).then(({ status, type, body, headers }) =>
+      response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store', ...headers }).end(body),
     )
   })
   server.requestTimeout = 10_000
@@ -43,7 +54,8 @@ export async function serve(
     server.once('error', (error: NodeJS.ErrnoException) =>
       reject(error.code === 'EADDRINUSE' ? new PortInUseError(what, port, error) : error),
     )
-    server.listen(port, resolve)
+    if (where === 'loopback') server.listen(port, '127.0.0.1', resolve)
+    else server.listen(port, resolve)
   })
   server.unref()
   return server

@@ -21,6 +21,12 @@ export function registerAgent(program: Command): void {
     .addOption(new Option('--health-port <port>', '/livez and /readyz').default(9180).argParser(port))
     .addOption(new Option('--metrics-port <port>', '/metrics').default(9181).argParser(port))
     .addOption(
+      new Option('--web-port <port>', 'a web page of the mesh, on the loopback of the node alone; 0 is none')
+        .env('PODVEIL_WEB_PORT')
+        .default(0)
+        .argParser(text => (text === '0' ? 0 : port(text))),
+    )
+    .addOption(
       new Option('--log-level <level>', 'least severity that is logged')
         .choices(['trace', 'debug', 'info', 'warn', 'error'])
         .default('info'),
@@ -38,6 +44,8 @@ export interface AgentFlags {
   readonly stateDir: string
   readonly healthPort: number
   readonly metricsPort: number
+  /** 0 is none. */
+  readonly webPort: number
   readonly logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error'
 }
 

@@ -60,7 +60,7 @@ export function mermaidText({ nodes, pairs, hidden }: MeshGraph): string {
 export function svgText(graph: MeshGraph): string {
   const { nodes, pairs, hidden } = graph
   const radius = Math.max(120, nodes.length * 16)
-  const size = 2 * radius + 260
+  const size = 2 * radius + 140
   const at = new Map(nodes.map((node, i) => [node.name, pointOf(i, nodes.length, radius, size / 2)]))
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${size} ${size}" role="img" aria-label="${nodes.length} nodes, ${pairs.length} pairs">`,

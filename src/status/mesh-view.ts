@@ -28,31 +28,35 @@ export function meshView(status: MeshStatus, now: number, paint: Paint): string 
     node.version ?? UNKNOWN,
     node.why,
   ])
-  return `${verdict(status, paint)}\n\n${table(HEAD, rows)}`
+  return `${paint(VERDICT_TONES[status.verdict], meshHeadline(status))}\n\n${table(HEAD, rows)}`
 }
 
-function verdict({ verdict, nodes }: MeshStatus, paint: Paint): string {
+const VERDICT_TONES: Readonly<Record<MeshStatus['verdict'], Tone>> = {
+  off: 'faint',
+  encrypted: 'good',
+  turning: 'warn',
+  'not-answering': 'bad',
+  unknown: 'bad',
+  'not-encrypted': 'bad',
+}
+
+/** The verdict in one line. */
+export function meshHeadline({ verdict, nodes }: MeshStatus): string {
   const all = count(nodes.length, 'node')
   const bad = nodes.filter(({ state }) => TONES[state] === 'bad')
   switch (verdict) {
     case 'off':
-      return paint(
-        'faint',
-        `off: encryption is off on all of ${all}; wireguardEnabled of FelixConfiguration turns it on`,
-      )
+      return `off: encryption is off on all of ${all}; wireguardEnabled of FelixConfiguration turns it on`
     case 'encrypted':
-      return paint('good', `encrypted: pod traffic between all of ${all}`)
+      return `encrypted: pod traffic between all of ${all}`
     case 'turning':
-      return paint('warn', `turning: ${turning(nodes)} of ${all} still prove that their peers accept`)
+      return `turning: ${turning(nodes)} of ${all} still prove that their peers accept`
     case 'not-answering':
-      return paint(
-        'bad',
-        `NOT ANSWERING: ${bad.length} of ${all} get no answer through the tunnel; traffic stays encrypted`,
-      )
+      return `NOT ANSWERING: ${bad.length} of ${all} get no answer through the tunnel; traffic stays encrypted`
     case 'unknown':
-      return paint('bad', `UNKNOWN: the agents of ${bad.length} of ${all} have not been heard of`)
+      return `UNKNOWN: the agents of ${bad.length} of ${all} have not been heard of`
     case 'not-encrypted':
-      return paint('bad', `NOT ENCRYPTED as it should be: ${bad.length} of ${all}`)
+      return `NOT ENCRYPTED as it should be: ${bad.length} of ${all}`
   }
 }
 

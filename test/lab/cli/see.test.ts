@@ -66,11 +66,12 @@ describeLab('an operator who looks at the mesh', { programs: ['wg', 'nft'], user
       expect(await onNode(one, 'diff')).toMatchObject({ status: 0, stdout: expect.stringMatching(/^nothing: /) })
       await expectExported(lab, one)
       await expectBundle(one)
+      await expect(one.agent.http('/', 9183)).rejects.toThrow('ECONNREFUSED')
     })
   })
 
   test('finds the pair whose UDP a firewall blocks, with the reason', async () => {
-    await withLab({ nodes: 3, families: '4' }, async lab => {
+    await withLab({ nodes: 3, families: '4', agentEnv: { PODVEIL_WEB_PORT: '9183' } }, async lab => {
       await blockTunnel(nodeOf(lab, 2), nodeOf(lab, 1))
       await lab.setEncryption(true)
       const answer = await waitFor(
@@ -94,6 +95,15 @@ describeLab('an operator who looks at the mesh', { programs: ['wg', 'nft'], user
       expect((await onNode(nodeOf(lab, 1), 'diagnose')).stdout).toMatch(
         /^FAIL +peer node-2 IPv4 .*\n +-> let UDP through to 10\.200\.0\.12:51820 and back/m,
       )
+
+      const page = await nodeOf(lab, 1).agent.http('/mesh', 9183)
+      expect(page.body).toContain('NOT ENCRYPTED as it should be: 1 of 3 nodes')
+      expect(page.body).toMatch(/node-1 to node-2: in clear; node-1: IPv4: no handshake yet/)
+      const metrics = await nodeOf(lab, 1).agent.metrics()
+      expect(metrics).toContain('podveil_peer_trouble{peer="node-2",state="in-clear"} 1\n')
+      expect(metrics).toMatch(/^podveil_nodes_encrypted 1$/m)
+      expect(metrics).toMatch(/^podveil_clear_packets_total\{reason="out_to_pod"\} \d+$/m)
+      expect(metrics).toMatch(/^podveil_keys_written_timestamp_seconds 1\d{9}$/m)
 
       await unblockTunnel(nodeOf(lab, 2))
       await waitFor(async () => (await anywhere(lab, 'status')).status === 0, 60_000, 'the pair to turn')

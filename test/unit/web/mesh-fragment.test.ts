@@ -1,0 +1,27 @@
+import { expect, test } from 'vitest'
+import { meshStatus } from '#src/status/mesh-status.ts'
+import { nodeStatus } from '#src/status/node-status.ts'
+import { meshFragment } from '#src/web/mesh-fragment.ts'
+import { PAGE } from '#src/web/page.ts'
+import { encryptingNode, offNode } from '../status/support/nodes.ts'
+import { kernel, NOW, snapshot } from '../status/support/snapshots.ts'
+
+const own = nodeStatus(snapshot(), kernel(), NOW)
+
+test('what a node says of itself stays text', () => {
+  const nasty = { node: 'node-2', state: 'clear', reason: 'IPv4: <img src=x onerror=alert`1`> "quoted' } as const
+  const html = meshFragment(meshStatus([encryptingNode(1, 1, [nasty]), encryptingNode(2, 1)]), own, NOW)
+  expect(html).not.toContain('<img')
+  expect(html).toContain('&lt;img src=x onerror=alert`1`&gt; &quot;quoted')
+})
+
+test('a mesh of many nodes is lists, not a matrix', () => {
+  const many = Array.from({ length: 60 }, (_, i) => offNode(i + 1))
+  const html = meshFragment(meshStatus(many), own, NOW)
+  expect(html).not.toContain('class="matrix"')
+  expect(html.match(/<td>node-\d+<\/td>/g)?.length).toBeGreaterThanOrEqual(60)
+})
+
+test('the page asks nobody else for anything', () => {
+  expect(PAGE).not.toMatch(/https?:|\bsrc=|@import|url\(/)
+})
