@@ -6,6 +6,7 @@ import { stringify } from 'yaml'
 import { formatEndpoint } from '#wg/ip.ts'
 import type { ApiAccess } from './api.ts'
 import { LabError } from './errors.ts'
+import { AGENT_NAMESPACE } from './kube-apiserver/agents.ts'
 import { nodeProgram } from './node-program.ts'
 import { API_PORT, type LabPlan } from './plan.ts'
 import { startDetached } from './processes.ts'
@@ -69,6 +70,7 @@ export function writeKubeconfigs(plan: LabPlan, files: LabFiles, port: number): 
     mkdirSync(account, { recursive: true, mode: 0o700 })
     writeWhole(join(account, 'token'), token)
     writeWhole(join(account, 'ca.crt'), readFileSync(files.apiCa, 'utf8'))
+    writeWhole(join(account, 'namespace'), AGENT_NAMESPACE)
   }
 }
 

@@ -30,8 +30,10 @@ const DEFAULTS: LabSpec = {
   dataplane: 'auto',
   rpFilter: 0,
   api: 'embedded',
+  bare: false,
   agents: true,
   agentEnv: {},
+  manifest: 'base',
   agentCommand: undefined,
 }
 
@@ -88,7 +90,7 @@ export class Lab implements AsyncDisposable {
    */
   static async up(options: LabOptions = {}, signal?: AbortSignal): Promise<Lab> {
     const spec = { ...DEFAULTS, ...options }
-    const missing = missingRequirement(['openssl', ...(spec.agents ? ['wg'] : [])])
+    const missing = missingRequirement(['openssl', ...(spec.agents ? ['wg', 'setpriv'] : [])])
     if (missing) throw missing
     const lab = new Lab(spec)
     if ((await listNamespaces()).some(name => isNamespaceOf(spec.name, name))) throw alreadyThere(spec.name)
@@ -201,7 +203,7 @@ export class Lab implements AsyncDisposable {
     signal?.throwIfAborted()
     await this.api.start()
     writeKubeconfigs(plan, this.#files, await startRelay(this.#files))
-    await createObjects(this.client, plan)
+    await createObjects(this.client, plan, spec.bare)
     signal?.throwIfAborted()
     if (spec.agents) await Promise.all(this.nodes.map(node => node.agent.start()))
     signal?.throwIfAborted()
@@ -236,5 +238,5 @@ export const encryptionSpec = (plan: LabPlan, enabled: boolean): JsonObject => (
 })
 
 function controlPlane(spec: LabSpec, plan: LabPlan, files: LabFiles): ControlPlane {
-  return spec.api === 'real' ? new RealControlPlane(plan, files) : new EmbeddedControlPlane(plan, files)
+  return spec.api === 'real' ? new RealControlPlane(plan, files, spec.bare) : new EmbeddedControlPlane(plan, files)
 }

@@ -13,7 +13,7 @@ const ENTER = 'mount --bind "$1" "$2$3" && mount --rbind "$2" /run && shift 3 &&
 
 /** Directories that a node's commands are entered with. */
 export function makeNodeDirectories(files: LabFiles, node: NodePlan): void {
-  for (const part of ['state', 'run/wireguard'])
+  for (const part of ['host/var/lib/podveil', 'run/wireguard'])
     mkdirSync(files.node(node.name, part), { recursive: true, mode: 0o700 })
   mkdirSync(join(files.node(node.name, 'run'), belowRun(files)), { recursive: true })
 }

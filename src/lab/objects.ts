@@ -13,8 +13,16 @@ const PROBE_IMAGE = 'podveil.invalid/probe:lab'
 const KUBELET_VERSION = 'v1.33.0'
 const GO_ARCH: Readonly<Record<string, string>> = { x64: 'amd64', arm64: 'arm64' }
 
-/** Puts into the API what kubelets, a controller manager and an operator would have put there. */
-export async function createObjects(api: LabApi, plan: LabPlan): Promise<void> {
+/**
+ * Puts into the API what kubelets, a controller manager and an operator would have put there.
+ * @param bare there is no operator yet
+ */
+export async function createObjects(api: LabApi, plan: LabPlan, bare = false): Promise<void> {
+  if (!bare) await installed(api)
+  await Promise.all(plan.nodes.map(node => createNode(api, node)))
+}
+
+async function installed(api: LabApi): Promise<void> {
   // Where agents keep their Leases; on a real API server the manifests have made it.
   await api.request('POST', '/api/v1/namespaces', {
     apiVersion: 'v1',
@@ -22,7 +30,6 @@ export async function createObjects(api: LabApi, plan: LabPlan): Promise<void> {
     metadata: { name: AGENT_NAMESPACE },
   })
   await api.create(FELIX_CONFIGURATIONS, felixConfiguration('default', { wireguardEnabled: false }))
-  await Promise.all(plan.nodes.map(node => createNode(api, node)))
 }
 
 /** The Node and its Pod. */

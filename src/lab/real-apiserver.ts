@@ -30,9 +30,11 @@ export class RealControlPlane implements ControlPlane {
   readonly #plan: LabPlan
   readonly #files: LabFiles
   readonly #server: KubeApiserver
+  readonly #bare: boolean
 
-  /** @throws LabError when this machine has no kube-apiserver */
-  constructor(plan: LabPlan, files: LabFiles) {
+  /** @param bare nothing is applied, and agents have no tokens yet @throws LabError when this machine has no kube-apiserver */
+  constructor(plan: LabPlan, files: LabFiles, bare = false) {
+    this.#bare = bare
     this.#plan = plan
     this.#files = files
     const [first = ''] = plan.switchAddresses
@@ -62,16 +64,18 @@ export class RealControlPlane implements ControlPlane {
       await this.#server.start(() => isReady(access()))
       if (existsSync(this.#seeded)) return
       const api = new LabApi(access())
-      await applyObjects(api, [
-        DEFAULT_SERVICE_ACCOUNT,
-        ...readManifests(CRDS),
-        ...AGENT_MANIFESTS.flatMap(readManifests),
-      ])
-      const tokens = JSON.parse(readFileSync(this.#files.tokens, 'utf8')) as { nodes: Record<string, string> }
-      const nodes = await issueAgentTokens(api, Object.keys(tokens.nodes))
-      writeWhole(this.#files.tokens, JSON.stringify({ ...tokens, nodes }))
+      await applyObjects(api, [DEFAULT_SERVICE_ACCOUNT])
+      if (!this.#bare) await this.#install(api)
       writeWhole(this.#seeded, '')
     })
+  }
+
+  /** As an operator and the kubelets do. */
+  async #install(api: LabApi): Promise<void> {
+    await applyObjects(api, [...readManifests(CRDS), ...AGENT_MANIFESTS.flatMap(readManifests)])
+    const tokens = JSON.parse(readFileSync(this.#files.tokens, 'utf8')) as { nodes: Record<string, string> }
+    const nodes = await issueAgentTokens(api, Object.keys(tokens.nodes))
+    writeWhole(this.#files.tokens, JSON.stringify({ ...tokens, nodes }))
   }
 
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {

@@ -15,6 +15,7 @@ const PACKAGES: Readonly<Record<string, string>> = {
   ping: 'iputils-ping',
   openssl: 'openssl',
   kubectl: 'kubectl',
+  setpriv: 'util-linux',
 }
 
 const SEARCH_PATH = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin']

@@ -14,11 +14,15 @@ export interface LabSpec {
   readonly dataplane: DataplaneChoice
   readonly rpFilter: RpFilter
   readonly api: 'embedded' | 'real'
+  /** Nothing of Podveil and nothing of Calico is installed: an operator does that. Takes `api: 'real'`. */
+  readonly bare: boolean
   /** Whether nodes run agents; without, it is a bare topology with an API server. */
   readonly agents: boolean
   /** More environment of every agent, such as FELIX_WIREGUARDMTU. */
   readonly agentEnv: Readonly<Record<string, string>>
-  /** Whole command of every agent instead of `bin/podveil agent …`; `{node}` stands for the node's name. */
+  /** The kustomization below `manifests` whose Pods run on the nodes: `base`, `overlays/userspace`. */
+  readonly manifest: string
+  /** Whole command of every agent instead of what the manifest says; `{node}` stands for the node's name. */
   readonly agentCommand: readonly string[] | undefined
 }
 

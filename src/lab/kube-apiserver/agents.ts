@@ -54,7 +54,11 @@ export async function issueToken(api: LabApi, boundObjectRef?: JsonObject, secon
 const agentPod = (name: string, node: string): JsonObject => ({
   apiVersion: 'v1',
   kind: 'Pod',
-  metadata: { name, namespace: AGENT_NAMESPACE, labels: { 'app.kubernetes.io/name': 'podveil' } },
+  metadata: {
+    name,
+    namespace: AGENT_NAMESPACE,
+    labels: { 'app.kubernetes.io/name': 'podveil', 'app.kubernetes.io/component': 'agent' },
+  },
   spec: {
     nodeName: node,
     serviceAccountName: AGENT_SERVICE_ACCOUNT,

@@ -1,8 +1,8 @@
-import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { parseAllDocuments } from 'yaml'
 import type { JsonObject, LabApi } from '../api.ts'
 import { LabError } from '../errors.ts'
+import { readObjects } from '../pod/kustomize.ts'
 import { waitUntil } from '../wait.ts'
 
 const FIELD_MANAGER = 'podveil-lab'
@@ -24,15 +24,18 @@ export function readManifests(path: string): KubernetesObject[] {
 }
 
 /**
- * Makes or changes the objects as `kubectl apply --server-side` does. A CustomResourceDefinition is waited for until it serves.
+ * Makes or changes the objects as `kubectl apply --server-side` does, a field that the server does not know being an error. A
+ * CustomResourceDefinition is waited for until it serves.
+ * @param dryRun the server does all but store them: `--dry-run=server`
  * @throws LabError with the server's message when it refuses one
  */
-export async function applyObjects(api: LabApi, objects: readonly KubernetesObject[]): Promise<void> {
+export async function applyObjects(api: LabApi, objects: readonly KubernetesObject[], dryRun = false): Promise<void> {
   for (const object of objects) {
     const path = await objectPath(api, object)
-    const query = `fieldManager=${FIELD_MANAGER}&force=true`
+    const query = `fieldManager=${FIELD_MANAGER}&force=true&fieldValidation=Strict${dryRun ? '&dryRun=All' : ''}`
     // JSON is YAML.
     await api.must('PATCH', `${path}?${query}`, object, 'application/apply-patch+yaml')
+    if (dryRun) continue
     if (object.kind === 'CustomResourceDefinition') await untilServed(api, path, object)
   }
 }
@@ -66,10 +69,4 @@ async function untilServed(api: LabApi, path: string, definition: KubernetesObje
   )
 }
 
-const parse = (file: string): KubernetesObject[] =>
-  parseAllDocuments(readFileSync(file, 'utf8')).flatMap(document => {
-    const [error] = document.errors
-    if (error) throw new LabError('ERR_LAB_STATE', `${file}: ${error.message}`)
-    const object = document.toJS() as KubernetesObject | null
-    return object === null ? [] : [object]
-  })
+const parse = (file: string): KubernetesObject[] => readObjects(file) as unknown as KubernetesObject[]
