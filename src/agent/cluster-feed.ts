@@ -3,6 +3,7 @@ import type { ApiClient } from '#src/cluster/api-client.ts'
 import {
   describeFault,
   environmentLayer,
+  labelsOf,
   layersOf,
   projectFelixConfiguration,
   type ResolvedSettings,
@@ -20,6 +21,7 @@ import {
 } from '#src/cluster/podveil-configuration.ts'
 import type { ObservedNode } from '#src/cluster/publisher.ts'
 import { Reflector, type ReflectorState } from '#src/cluster/reflector.ts'
+import { withoutStartupTaint } from '#src/cluster/startup-taint.ts'
 import type { PodveilSettings } from '#src/mesh/guard.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import type { FelixSettings } from '#src/mesh/settings.ts'
@@ -33,6 +35,8 @@ interface SeenNode {
   readonly conditions: unknown
   /** metadata.labels, only of our own. */
   readonly labels: Readonly<Record<string, string>>
+  /** Whether it is our own and has the start-up taint. */
+  readonly tainted: boolean
 }
 
 /** Keeps what the agent needs of the cluster: all Nodes, and the settings that apply to this one. */
@@ -51,6 +55,7 @@ export class ClusterFeed {
   #ownWritten: ObservedNode | undefined
   #ownConditions: unknown
   #ownLabels: SeenNode['labels'] = {}
+  #ownTainted = false
   #resolved: ResolvedSettings
   #resolvedPodveil: ResolvedPodveilSettings = resolvePodveilSettings([])
   #told = ''
@@ -154,6 +159,11 @@ export class ClusterFeed {
     return this.#ownConditions
   }
 
+  /** Our own Node has the start-up taint. */
+  get ownTainted(): boolean {
+    return this.#ownTainted
+  }
+
   /** What of the configuration was refused, a sentence each. */
   get faults(): readonly string[] {
     return [...this.#resolved.faults.map(describeFault), ...this.#resolvedPodveil.faults]
@@ -208,13 +218,16 @@ export class ClusterFeed {
     if (!record) return undefined
     const isOwn = record.name === this.#self
     const conditions = isOwn ? member(objectOf(member(objectOf(raw), 'status')), 'conditions') : undefined
-    return { record, written: isOwn ? written(raw) : undefined, conditions, labels: isOwn ? labelsOf(raw) : {} }
+    const tainted = isOwn && withoutStartupTaint(raw) !== undefined
+    const labels = isOwn ? labelsOf(raw) : {}
+    return { record, written: isOwn ? written(raw) : undefined, conditions, labels, tainted }
   }
 
-  #takeOwn({ record, written, conditions, labels }: SeenNode): void {
+  #takeOwn({ record, written, conditions, labels, tainted }: SeenNode): void {
     if (record.name !== this.#self) return
     this.#ownWritten = written
     this.#ownConditions = conditions
+    this.#ownTainted = tainted
     if (isDeepStrictEqual(labels, this.#ownLabels)) return
     this.#ownLabels = labels
     this.#resolve()
@@ -247,11 +260,6 @@ export class ClusterFeed {
     this.#told = faults.join('\n')
     this.#changed()
   }
-}
-
-function labelsOf(raw: unknown): SeenNode['labels'] {
-  const labels = objectOf(member(objectOf(member(objectOf(raw), 'metadata')), 'labels'))
-  return Object.fromEntries(Object.entries(labels).map(([label, value]) => [label, String(value)]))
 }
 
 const NO_ENVIRONMENT = environmentLayer({})

@@ -31,6 +31,10 @@ export function conditionOf(standing: Standing, before: ConditionContent | undef
   return { status: 'True', reason: peers === 0 ? 'NoPeers' : 'AllPeersEncrypted', message }
 }
 
+/** Whether Pods that wait for encryption may come: all that should be encrypted is. */
+export const mayHavePods = ({ status, reason }: ConditionContent): boolean =>
+  status === 'True' || reason === 'EncryptionOff'
+
 /** Milliseconds that a message alone waits: patches of 5,000 Nodes, each to 5,000 watches, are 25 million events. */
 const MESSAGE_WAIT = 15_000
 const MESSAGE_WAIT_PER_PEER = 200

@@ -3,6 +3,7 @@ import { HeartbeatPublisher } from '#src/cluster/heartbeat.ts'
 import type { Logger } from '#src/cluster/logger.ts'
 import { type ConditionContent, ConditionPublisher } from '#src/cluster/node-condition.ts'
 import { NodeEvents } from '#src/cluster/node-events.ts'
+import { StartupTaint } from '#src/cluster/startup-taint.ts'
 import type { GuardDecision } from '#src/mesh/guard.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import { handshakeTime } from '#src/status/snapshot.ts'
@@ -12,7 +13,7 @@ import { FAMILIES, type Family, familyOf } from '#wg/ip.ts'
 import type { ClusterFeed } from './cluster-feed.ts'
 import type { Dataplane } from './dataplane.ts'
 import type { Health } from './health.ts'
-import { conditionOf, isDue } from './report-condition.ts'
+import { conditionOf, isDue, mayHavePods } from './report-condition.ts'
 import { type Circumstances, circumstanceEvents, peerEvents } from './report-events.ts'
 import { type Watch, type WatchedPeer, watchPeers } from './report-watch.ts'
 import { takeSnapshot } from './snapshot.ts'
@@ -50,6 +51,7 @@ export class Report {
   readonly #condition: ConditionPublisher
   readonly #events: NodeEvents
   readonly #heartbeat: HeartbeatPublisher
+  readonly #taint: StartupTaint
   readonly #file: SnapshotFile
   #watches: Record<Family, Watch> = { 4: new Map(), 6: new Map() }
   #circumstances: Circumstances = {
@@ -73,6 +75,7 @@ export class Report {
     this.#condition = new ConditionPublisher({ client, nodeName, logger: log, limit })
     this.#events = new NodeEvents({ client, nodeName, logger: log })
     this.#heartbeat = new HeartbeatPublisher({ client, nodeName, namespace, logger: log })
+    this.#taint = new StartupTaint({ client, nodeName, logger: log })
     this.#file = new SnapshotFile(stateDir, log)
   }
 
@@ -114,7 +117,13 @@ export class Report {
   }
 
   async stop(): Promise<void> {
-    await Promise.all([this.#condition.stop(), this.#events.stop(), this.#heartbeat.stop(), this.#file.stop()])
+    await Promise.all([
+      this.#condition.stop(),
+      this.#events.stop(),
+      this.#heartbeat.stop(),
+      this.#taint.stop(),
+      this.#file.stop(),
+    ])
   }
 
   #tellPeers(dataplane: Dataplane | undefined, now: number): void {
@@ -139,6 +148,8 @@ export class Report {
     this.#tally = tally
     const by = { guard: guard.mode, version: VERSION }
     const content = conditionOf({ enabled: enabled[4] || enabled[6], trouble, tally, by }, this.#written?.content)
+    // The watch shows it until it is gone; a node that need not encrypt has nothing to wait for.
+    if (feed.ownTainted && trouble === undefined && mayHavePods(content)) this.#taint.remove()
     if (!isDue(content, this.#written, tally.peers, now)) return
     this.#written = { content, at: now }
     this.#condition.set(content)

@@ -105,6 +105,12 @@ export function environmentLayer(env: Readonly<Record<string, string | undefined
   return { source: 'environment', values }
 }
 
+/** A Node's labels, by which a FelixConfiguration may choose it. */
+export function labelsOf(node: unknown): Readonly<Record<string, string>> {
+  const labels = objectOf(member(objectOf(member(objectOf(node), 'metadata')), 'labels'))
+  return Object.fromEntries(Object.entries(labels).map(([label, value]) => [label, String(value)]))
+}
+
 /**
  * The layers of a node, weakest first: `default`, the oldest that its labels select, `node.<name>`, environment.
  * @param configurations by name

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { annotations, OWN_ANNOTATIONS } from '#src/cluster/annotations.ts'
-import type { LabApi } from '#src/lab/api.ts'
+import { STARTUP_TAINT } from '#src/cluster/startup-taint.ts'
+import type { JsonObject, LabApi } from '#src/lab/api.ts'
 import { AGENT_MANIFESTS, AGENT_NAMESPACE, issueAgentToken, issueToken } from '#src/lab/kube-apiserver/agents.ts'
 import { applyObjects, readManifests } from '#src/lab/kube-apiserver/apply.ts'
 import { waitUntil } from '#src/lab/wait.ts'
@@ -17,6 +18,7 @@ import {
 import { noRealApi, RealApi } from './harness/real-api.ts'
 
 const KEY = 'x'.repeat(42).concat('A=')
+const STARTUP = { key: STARTUP_TAINT, effect: 'NoSchedule' }
 const OWN = 'node-1'
 const OTHER = 'node-2'
 
@@ -109,10 +111,25 @@ describe.skipIf(noRealApi)(`what an agent may change of Nodes${noRealApi ? ` (${
       ['a label', { metadata: { labels: { 'node-role.kubernetes.io/control-plane': '' } } }, /labels/],
       ['the removal of a label', { metadata: { labels: { 'kubernetes.io/hostname': null } } }, /labels/],
       ['a finalizer', { metadata: { finalizers: ['example.com/stay'] } }, /finalizers/],
-      ['a taint', { spec: { taints: [{ key: 'a', effect: 'NoSchedule' }] } }, /spec/],
+      ['a taint', { spec: { taints: [{ key: 'a', effect: 'NoSchedule' }] } }, /changes no other/],
+      ['its start-up taint, to have it', { spec: { taints: [STARTUP] } }, /changes no other/],
       ['schedulability', { spec: { unschedulable: true } }, /spec/],
     ])('does not change %s', async (_, patch, message) => {
       expectRefused(await patchNode(agent, OWN, patch), message)
+    })
+
+    it('takes its start-up taint away, and leaves the others as they are', async () => {
+      const other = { key: 'example.com/dedicated', value: 'a', effect: 'NoExecute' }
+      const taint = (taints: unknown) => patchNode(agent, OWN, { spec: { taints } } as JsonObject)
+      expectAllowed(await patchNode(admin, OWN, { spec: { taints: [other, STARTUP] } }))
+      expectRefused(await taint([STARTUP]), /changes no other/)
+      expectRefused(await taint([{ ...other, effect: 'NoSchedule' }]), /changes no other/)
+      expectRefused(await taint([other, { ...STARTUP, effect: 'NoExecute' }]), /changes no other/)
+      expectRefused(await taint(null), /changes no other/)
+      expectAllowed(await taint([other]))
+      expectRefused(await taint([other, STARTUP]), /changes no other/)
+      expectAllowed(await patchNode(admin, OWN, { spec: { taints: [STARTUP] } }))
+      expectAllowed(await taint(null))
     })
 
     it.each([
@@ -136,6 +153,8 @@ describe.skipIf(noRealApi)(`what an agent may change of Nodes${noRealApi ? ` (${
         await annotate(agent, OTHER, { [annotations.publicKey[4]]: KEY }),
         /not bound to a Pod on Node node-2/,
       )
+      expectAllowed(await patchNode(admin, OTHER, { spec: { taints: [STARTUP] } }))
+      expectRefused(await patchNode(agent, OTHER, { spec: { taints: null } }), /not bound to a Pod/)
       expectRefused(await annotate(agent, OTHER, { [annotations.publicKey[4]]: KEY }, '/status'), /not bound to a Pod/)
       expectRefused(await setCondition(agent, OTHER, 'EncryptionReady'), /not bound to a Pod/)
     })
