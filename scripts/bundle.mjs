@@ -2,7 +2,7 @@
 // Makes dist/ of src/: what goes into the image, which has neither the sources nor node_modules.
 //
 //   node scripts/bundle.mjs          the program and the socket addon that is built here
-//   node scripts/bundle.mjs --out DIR
+//   node scripts/bundle.mjs --out DIR [--version VERSION]
 //
 // dist/podveil.mjs is the program; what it loads only when asked for is in chunks beside it. The lab stays out: it needs
 // the sources. The script fails when the agent would load more at its start than it needs.
@@ -32,8 +32,26 @@ const withoutLab = {
   },
 }
 
-/** @param {string} directory */
-async function bundle(directory) {
+/**
+ * The version that the program says it is of.
+ * @param {string | undefined} version that of package.json without
+ */
+const versionOf = version => ({
+  name: 'version',
+  /** @param {import('esbuild').PluginBuild} bundler */
+  setup(bundler) {
+    if (version === undefined) return
+    bundler.onLoad({ filter: /\/package\.json$/ }, ({ path }) =>
+      path === join(root, 'package.json') ? { contents: JSON.stringify({ version }), loader: 'json' } : undefined,
+    )
+  },
+})
+
+/**
+ * @param {string} directory
+ * @param {string | undefined} version
+ */
+async function bundle(directory, version) {
   rmSync(directory, { recursive: true, force: true })
   const { metafile } = await build({
     absWorkingDir: root,
@@ -56,7 +74,7 @@ async function bundle(directory) {
     legalComments: 'external',
     metafile: true,
     logLevel: 'warning',
-    plugins: [withoutLab],
+    plugins: [withoutLab, versionOf(version)],
     // Packages in CommonJS call require() for Node's own modules.
     banner: {
       js: "import { createRequire as createRequireOfBundle } from 'node:module'; const require = createRequireOfBundle(import.meta.url);",
@@ -100,9 +118,11 @@ function checkStart(metafile) {
   return atStart
 }
 
-const { values } = parseArgs({ options: { out: { type: 'string', default: join(root, 'dist') } } })
+const { values } = parseArgs({
+  options: { out: { type: 'string', default: join(root, 'dist') }, version: { type: 'string' } },
+})
 const out = resolve(values.out)
-const metafile = await bundle(out)
+const metafile = await bundle(out, values.version)
 const atStart = checkStart(metafile)
 
 const addon = join(root, 'wg/native/build', ADDON)

@@ -1,9 +1,9 @@
-import { rm } from 'node:fs/promises'
-import { OWN_ANNOTATIONS } from '#src/cluster/annotations.ts'
-import { ApiClient } from '#src/cluster/api-client.ts'
-import { loadCredentials } from '#src/cluster/connect.ts'
+import { readdir, rm, rmdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import { environmentLayer, resolveSettings } from '#src/cluster/felix-configuration.ts'
 import { familyConfig } from '#src/mesh/family-config.ts'
+import type { NodeName } from '#src/mesh/node-record.ts'
+import type { FelixSettings } from '#src/mesh/settings.ts'
 import { openDevices } from '#wg/device/probe.ts'
 import { FAMILIES } from '#wg/ip.ts'
 import { Connection } from '#wg/netlink/connection.ts'
@@ -12,10 +12,12 @@ import { applyRuleset, listTable } from '#wg/nftables/nft.ts'
 import { removal, TABLE } from '#wg/nftables/ruleset.ts'
 import { FamilyKernel } from '#wg/reconcile/family-kernel.ts'
 import { RouteNetlink } from '#wg/rtnetlink/route-netlink.ts'
+import { withdraw } from './cleanup-cluster.ts'
 
 export interface CleanupOptions {
-  readonly interfaces: readonly string[]
-  /** Whose annotations are withdrawn; undefined leaves the API server alone. */
+  /** Undefined: those of the configuration. */
+  readonly interfaces: readonly string[] | undefined
+  /** Whose annotations and condition are withdrawn; undefined leaves the API server alone. */
   readonly nodeName: string | undefined
   readonly kubeconfig: string | undefined
   /** Removed with the keys in it; undefined keeps it. */
@@ -24,40 +26,49 @@ export interface CleanupOptions {
 
 /**
  * Removes every trace from this node. First what is announced, so that nobody sends into a tunnel that is going; then the
- * kernel, by the tables of the defaults with FELIX_* on top, as the API server need not be there any more.
+ * kernel, by the names and tables of the cluster's configuration for this node. Without a Node's name they are those of the
+ * defaults with FELIX_* on top, as the API server need not be there any more.
  * @throws NetlinkError, DeviceError, SocketError, NftError, ApiError, ApiUnreachableError, CredentialsError
  */
 export async function cleanup(options: CleanupOptions, say: (line: string) => void): Promise<void> {
-  if (options.nodeName !== undefined) await withdraw(options.nodeName, options.kubeconfig, say)
-  await cleanKernel(options.interfaces, say)
+  const { nodeName, kubeconfig } = options
+  const settings =
+    nodeName === undefined
+      ? resolveSettings([environmentLayer(process.env)]).settings
+      : await withdraw(nodeName as NodeName, kubeconfig, say)
+  const interfaces = options.interfaces ?? FAMILIES.map(family => settings.wireguard[family].interfaceName)
+  await cleanKernel(interfaces, settings, say)
   if ((await listTable(TABLE)) !== undefined) {
     await applyRuleset(removal)
     say(`removed the nftables table inet ${TABLE}`)
   }
   if (options.stateDir !== undefined) {
-    await rm(options.stateDir, { recursive: true, force: true })
+    await forget(options.stateDir)
     say(`removed ${options.stateDir}, and the keys in it`)
   }
   const left = [
-    options.nodeName === undefined ? 'the Node’s annotations (--node-name)' : '',
+    options.nodeName === undefined ? 'the Node’s annotations and condition (--node-name)' : '',
     options.stateDir === undefined ? 'the state directory (--forget)' : '',
   ].filter(Boolean)
   say(`nothing of Podveil is left in the kernel${left.length > 0 ? `; not touched: ${left.join(', ')}` : ''}`)
 }
 
-async function withdraw(nodeName: string, kubeconfig: string | undefined, say: (line: string) => void): Promise<void> {
-  const client = new ApiClient({ credentials: await loadCredentials(kubeconfig) })
+/** A directory that is a volume of a container stays, empty: it is not the container's to remove. */
+async function forget(directory: string): Promise<void> {
   try {
-    const annotations = Object.fromEntries(OWN_ANNOTATIONS.map(name => [name, null]))
-    await client.mergePatch(`/api/v1/nodes/${encodeURIComponent(nodeName)}`, { metadata: { annotations } })
-    say(`withdrew the annotations of Node ${nodeName}`)
-  } finally {
-    client.close()
+    for (const name of await readdir(directory)) await rm(join(directory, name), { recursive: true, force: true })
+    await rmdir(directory)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code !== 'ENOENT' && code !== 'EBUSY') throw error
   }
 }
 
-async function cleanKernel(interfaces: readonly string[], say: (line: string) => void): Promise<void> {
-  const { settings } = resolveSettings([environmentLayer(process.env)])
+async function cleanKernel(
+  interfaces: readonly string[],
+  settings: FelixSettings,
+  say: (line: string) => void,
+): Promise<void> {
   using net = RouteNetlink.open()
   using generic = Connection.open(NETLINK_GENERIC)
   const devices = await openDevices('auto', { links: net, generic, names: interfaces })

@@ -1,0 +1,105 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { CONDITION_TYPE } from '#src/cluster/node-condition.ts'
+import type { Lab, LabNode } from '#src/lab/lab.ts'
+import { describeLab } from '../harness/requirements.ts'
+import { waitFor } from '../harness/wait-for.ts'
+import { traces } from '../mesh/support/kernel-state.ts'
+import { expectNoLoss, measureLoss } from '../mesh/support/loss.ts'
+import { meshAnnotations } from '../mesh/support/node-annotations.ts'
+import { caseLimit, limit, meshNeeds, profile } from '../mesh/support/profile.ts'
+import { expectInClear, expectTunnelled } from '../mesh/support/underlay.ts'
+import { userspaceProcesses } from '../mesh/support/userspace-process.ts'
+import { allReady, turnOff, turnOn, withMesh } from '../mesh/support/with-mesh.ts'
+
+const RATE = Math.min(200, profile.rate)
+
+async function runAgents(lab: Lab, manifest: string): Promise<void> {
+  for (const { agent } of lab.nodes) agent.manifest = manifest
+  await Promise.all(lab.nodes.map(({ agent }) => agent.restart()))
+}
+
+/** As `kubectl apply -k manifests/overlays/cleanup` and `rollout status` do. */
+async function cleanUp(lab: Lab): Promise<void> {
+  await runAgents(lab, 'overlays/cleanup')
+  const isClean = ({ agent }: LabNode) => {
+    if (agent.pid === undefined) throw new Error(`it has ended: ${agent.logs().trimEnd().split('\n').at(-1)}`)
+    // The readiness probe of the manifest.
+    return readFileSync(`/proc/${agent.pid}/comm`, 'utf8').trim() === 'sleep'
+  }
+  for (const node of lab.nodes) await waitFor(() => isClean(node), limit(20_000), `${node.name} to be clean`)
+}
+
+/** The Pods are deleted, and all that was applied. */
+const removePods = (lab: Lab): Promise<unknown> => Promise.all(lab.nodes.map(({ agent }) => agent.kill('SIGKILL')))
+
+async function conditionTypes(lab: Lab, node: string): Promise<string[]> {
+  const { status } = (await lab.client.get(`/api/v1/nodes/${node}`)) as { status?: { conditions?: { type: string }[] } }
+  return (status?.conditions ?? []).map(({ type }) => type)
+}
+
+/** Everything of Podveil that is left, on the node, in its files and in the API. */
+async function left(lab: Lab, node: LabNode): Promise<Record<string, unknown>> {
+  const run = join(node.agent.stateDirectory, '../../../../run/wireguard')
+  return {
+    kernel: await traces(node),
+    processes: await userspaceProcesses(node),
+    stateDirectory: existsSync(node.agent.stateDirectory) ? readdirSync(node.agent.stateDirectory) : 'none',
+    sockets: existsSync(run) ? readdirSync(run) : [],
+    annotations: await meshAnnotations(lab, node.name),
+    condition: (await conditionTypes(lab, node.name)).filter(type => type === CONDITION_TYPE),
+  }
+}
+
+const NOTHING = { kernel: [], processes: [], stateDirectory: 'none', sockets: [], annotations: {}, condition: [] }
+
+describeLab('uninstalling', meshNeeds, () => {
+  test(
+    'in its order, under traffic, loses nothing and leaves no trace on any node',
+    async () => {
+      await withMesh({ nodes: 3 }, async lab => {
+        const report = await measureLoss(
+          lab,
+          async () => {
+            await runAgents(lab, 'base')
+            await allReady(lab)
+            await turnOn(lab)
+            await expectTunnelled(lab)
+            await turnOff(lab)
+            for (const node of lab.nodes)
+              expect((await left(lab, node)).stateDirectory, 'what there is to forget').toContain('keys.json')
+            await cleanUp(lab)
+            await removePods(lab)
+            await expectInClear(lab)
+          },
+          RATE,
+        )
+        expectNoLoss(report)
+        for (const node of lab.nodes) expect(await left(lab, node), node.name).toEqual(NOTHING)
+      })
+    },
+    caseLimit(120),
+  )
+
+  test('of nodes whose agents died while they encrypted leaves no trace either, by the names of the configuration', async () => {
+    await withMesh({ nodes: 2 }, async lab => {
+      await lab.patchFelix({ wireguardInterfaceName: 'secret0', routeTableRanges: [{ min: 40, max: 60 }] })
+      await turnOn(lab)
+      await removePods(lab)
+      for (const node of lab.nodes) {
+        const before = await left(lab, node)
+        expect(before.annotations).not.toEqual({})
+        expect(before.kernel).not.toEqual([])
+        expect((await node.exec(['ip', 'link', 'show', 'secret0'])).status).toBe(0)
+      }
+      await cleanUp(lab)
+      await removePods(lab)
+      for (const node of lab.nodes) {
+        expect(await left(lab, node), node.name).toEqual(NOTHING)
+        expect((await node.exec(['ip', 'link', 'show', 'secret0'])).status).not.toBe(0)
+        expect((await node.exec(['ip', 'route', 'show', 'table', '40'])).stdout).toBe('')
+      }
+    })
+  })
+})
