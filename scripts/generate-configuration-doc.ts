@@ -35,7 +35,8 @@ const EFFECTS: Readonly<Record<ParameterKey, string | { readonly parsed: string 
   routeTableRanges:
     'the three lowest free tables of these are used; the first is the one that Felix would take. A change removes the device and makes it anew',
   routeTableRange: 'as `routeTableRanges`, which beats it; one range',
-  routeSyncDisabled: { parsed: 'no routes, as Felix has it' },
+  routeSyncDisabled:
+    'no pod prefix is steered into the tunnel: devices, peers and rules stay, and nothing is encrypted. Refused while the guard is on enforce',
   deviceRouteProtocol: 'rtnetlink protocol number of our routes',
   routeRefreshInterval:
     'how often the kernel is read anew, give or take a tenth, for what no event tells (peers, sysctls); 0 is never',

@@ -26,6 +26,7 @@ export interface MeshInput {
   readonly nodes: ReadonlyMap<NodeName, NodeRecord>
   readonly cidrSource: CidrSource
   readonly enabled: boolean
+  readonly routeSync: boolean
   readonly config: FamilyConfig
   readonly key: PrivateKey | undefined
   /** Names of all links of the host. */
@@ -141,7 +142,7 @@ export class FamilyMesh {
     this.#states = undefined
   }
 
-  #view({ nodes, cidrSource, enabled, config, key }: MeshInput, now: number): FamilyView {
+  #view({ nodes, cidrSource, enabled, routeSync, config, key }: MeshInput, now: number): FamilyView {
     const { device, up } = this.#kernel
     return {
       family: this.family,
@@ -150,6 +151,7 @@ export class FamilyMesh {
       nodes,
       cidrSource,
       enabled,
+      routeSync,
       config,
       key,
       kernel: {

@@ -126,9 +126,18 @@ export class MeshAgent {
       dataplane: this.#dataplane,
       enabled: this.#guardKeeper.enabled(guard),
       guard,
-      refused: this.#threading.refusal === undefined ? [] : [this.#threading.refusal],
+      refused: this.#refused(guard),
       health,
     })
+  }
+
+  /** What of the configuration this node does not do, a sentence each. */
+  #refused({ mode }: GuardDecision): string[] {
+    const { refusal } = this.#threading
+    return [
+      ...(refusal === undefined ? [] : [refusal]),
+      ...(mode === 'enforce' && this.#feed.settings.routeSyncDisabled ? [NO_ROUTES_REFUSED] : []),
+    ]
   }
 
   async #work(now: number): Promise<number> {
@@ -218,7 +227,8 @@ export class MeshAgent {
       const config = familyConfig(family, this.#feed.settings, dataplane.links)
       const { nodes, routes: cidrSource } = this.#feed
       const links = new Set(dataplane.links.map(({ name }) => name))
-      const input = { nodes, cidrSource, enabled, config, key: keys[family], links }
+      const routeSync = !this.#feed.settings.routeSyncDisabled || this.#guard?.mode === 'enforce'
+      const input = { nodes, cidrSource, enabled, routeSync, config, key: keys[family], links }
       const due = await dataplane.meshes[family].pass(input, now)
       await this.#keepThreading(dataplane, family)
       retry.succeeded()
@@ -253,6 +263,9 @@ export class MeshAgent {
     this.#publisher.setDesired(announcementAnnotations(announced))
   }
 }
+
+const NO_ROUTES_REFUSED =
+  'routeSyncDisabled is refused: the guard is on enforce, and without routes nothing would be encrypted. Set guard to audit or off in PodveilConfiguration first'
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 

@@ -9,8 +9,9 @@ import type { PeerStates } from './peer-machine.ts'
 export function* desiredRoutes(view: FamilyView, states: PeerStates, cidrs: CidrClaims): Generator<DesiredRoute> {
   const { tables } = view.config
   const encrypting = (name: NodeName) => states.get(name)?.phase === 'encrypting'
-  for (const [destination, owner] of cidrs.owner)
-    yield { table: tables.mesh, destination, type: encrypting(owner) ? 'unicast' : 'throw' }
+  if (view.routeSync)
+    for (const [destination, owner] of cidrs.owner)
+      yield { table: tables.mesh, destination, type: encrypting(owner) ? 'unicast' : 'throw' }
   for (const [name, state] of states) {
     const node = view.nodes.get(name)
     if (state.phase !== 'encrypting' || !node) continue

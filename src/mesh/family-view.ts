@@ -47,6 +47,8 @@ export interface FamilyView {
   readonly cidrSource: CidrSource
   /** wireguardEnabled or wireguardEnabledV6, as it applies to this node. */
   readonly enabled: boolean
+  /** False where routeSyncDisabled says that nothing is to be steered: devices, peers and rules are there all the same. */
+  readonly routeSync: boolean
   readonly config: FamilyConfig
   readonly key: PrivateKey | undefined
   readonly kernel: ObservedKernel

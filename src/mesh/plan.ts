@@ -39,16 +39,28 @@ function stepAll(previous: PeerStates, view: FamilyView, cidrs: CidrClaims, keys
   for (const name of new Set([...view.nodes.keys(), ...previous.keys()])) {
     if (name === view.self) continue
     const state = previous.get(name) ?? ABSENT
-    const stepped = stepPeer(state, {
+    const facts = {
       now: view.now,
       standing: standingOf(name, view, keys),
       observed: observe(state, view, view.nodes.get(name)),
       hello: view.hellos.get(name),
       published,
-    })
+    }
+    const stepped = view.routeSync ? stepPeer(state, facts) : unsteered(stepPeer(state, facts), state, view.now)
     if (stepped.phase !== 'absent' || view.nodes.has(name)) next.set(name, stepped)
   }
   return next
+}
+
+const NO_ROUTES = 'routeSyncDisabled: nothing is steered into the tunnel'
+
+/** Whatever was proven, a peer without routes is one that is accepted, and no more. */
+function unsteered(stepped: PeerState, before: PeerState, now: number): PeerState {
+  if (stepped.phase !== 'encrypting' && stepped.phase !== 'accepting') return stepped
+  const { key, candidate, helloAddress } = stepped
+  const baseline = stepped.phase === 'accepting' ? stepped.baseline : undefined
+  const since = before.phase === 'accepting' && before.key === key ? before.since : now
+  return { phase: 'accepting', since, key, candidate, helloAddress, baseline, reason: NO_ROUTES }
 }
 
 function standingOf(name: NodeName, view: FamilyView, keys: KeyClaims): Standing {

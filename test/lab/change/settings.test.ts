@@ -6,8 +6,8 @@ import { describeLab } from '../harness/requirements.ts'
 import { waitFor } from '../harness/wait-for.ts'
 import { expectNoLoss, measureLoss } from '../mesh/support/loss.ts'
 import { caseLimit, limit, meshNeeds, profile } from '../mesh/support/profile.ts'
-import { expectTunnelled } from '../mesh/support/underlay.ts'
-import { onNode, withEncryptedMesh } from '../mesh/support/with-mesh.ts'
+import { expectInClear, expectTunnelled } from '../mesh/support/underlay.ts'
+import { onNode, untilClear, untilEncrypted, withEncryptedMesh } from '../mesh/support/with-mesh.ts'
 
 interface Setting {
   readonly name: string
@@ -75,6 +75,25 @@ describeLab('a setting changed while pods talk', meshNeeds, () => {
           await expectTunnelled(lab)
         })
         tell(`${name} changed`, { sent: report.sent, lost: report.lost })
+        expectNoLoss(report)
+      })
+    },
+    caseLimit(90),
+  )
+
+  test(
+    'routeSyncDisabled, there and back: pods are in clear without routes, encrypted with them, and nothing is lost',
+    async () => {
+      await withEncryptedMesh({ nodes: 2 }, async lab => {
+        const report = await measureLoss(lab, async () => {
+          await lab.patchFelix({ routeSyncDisabled: true })
+          await untilClear(lab)
+          await expectInClear(lab)
+          for (const node of lab.nodes) expect(await onNode(node, 'wg show all peers')).not.toBe('')
+          await lab.patchFelix({ routeSyncDisabled: null })
+          await untilEncrypted(lab)
+          await expectTunnelled(lab)
+        })
         expectNoLoss(report)
       })
     },

@@ -80,11 +80,11 @@ describeLab('nodes that can do different things', meshNeeds, () => {
         expect(await onNode(one, 'wg show wireguard.cali endpoints')).toContain(`${two.addresses[0]}:51825`)
 
         const { stdout } = await podveil(one, 'status', '--node')
-        expect(stdout).toMatch(/node-2\b.*IPv4.*encrypt/)
-        expect(stdout).toMatch(/node-3\b.*IPv4.*encrypt/)
-        expect(stdout).toMatch(/node-3\b.*IPv6.*announces no WireGuard key/)
-        expect(stdout).toMatch(/node-4\b.*announces no WireGuard key/)
-        expect(stdout).toMatch(/node-5\b.*IPv4.*announces no WireGuard key/)
+        expect(stdout).toMatch(/^node-2 +4 +encrypted .*:51825 /m)
+        expect(stdout).toMatch(/^node-3 +4 +encrypted .*:51820 /m)
+        expect(stdout).toMatch(/^node-3 +6 .*announces no WireGuard key/m)
+        expect(stdout).toMatch(/^node-4 +4 .*announces no WireGuard key/m)
+        expect(stdout).toMatch(/^node-5 +4 .*announces no WireGuard key/m)
       })
     },
     caseLimit(120),

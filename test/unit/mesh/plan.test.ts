@@ -20,6 +20,7 @@ import {
   publicKey,
   viewOf,
 } from './records.ts'
+import { CONFIG } from './world.ts'
 
 /** Plans until nothing changes, over a kernel that takes whatever it is told and peers that prove themselves. */
 function settle(records: readonly NodeRecord[], proven: (node: NodeName) => boolean = () => true): Settled {
@@ -406,6 +407,26 @@ describe('whatever the cluster claims', () => {
       expect(again.desired.peers).toEqual(plan.desired.peers)
       expect(again.desired.routes).toEqual(plan.desired.routes)
     })
+  })
+})
+
+describe('without routes (routeSyncDisabled)', () => {
+  test('peers are accepted and nothing is steered, until there are routes again', () => {
+    const before = settle([nodeRecord(1), nodeRecord(2)])
+    expect(before.plan.peers.get(name(2))?.phase).toBe('encrypting')
+    const without = { ...before.view, routeSync: false }
+    const plan = planFamily(before.plan.peers, without)
+    expect(plan.peers.get(name(2))).toMatchObject({
+      phase: 'accepting',
+      reason: expect.stringContaining('routeSyncDisabled'),
+    })
+    expect(plan.desired.routes.map(({ table }) => table)).toEqual([CONFIG.tables.device])
+    expect(plan.desired.rules).toEqual(before.plan.desired.rules)
+    expect(plan.desired.peers.get(publicKey(2))?.allowedIps).toEqual(
+      before.plan.desired.peers.get(publicKey(2))?.allowedIps,
+    )
+    const later = planFamily(plan.peers, { ...without, now: without.now + 1_000 })
+    expect(later.peers.get(name(2))).toMatchObject({ since: without.now })
   })
 })
 
