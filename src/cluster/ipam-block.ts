@@ -1,10 +1,11 @@
 import type { IpamBlock, TunnelAddress } from '#src/mesh/ipam-block.ts'
 import type { NodeName } from '#src/mesh/node-record.ts'
-import { type Cidr, cidrAddress, hostCidr, type IpAddress, nthAddress, parseCidr } from '#wg/ip.ts'
+import { type Cidr, familyOf, hostCidr, type IpAddress, nthAddress, parseCidr, prefixLength } from '#wg/ip.ts'
 import { type JsonObject, listOf, member, objectOf, quote, textOf } from './hostile.ts'
 import { birthDate } from './timestamp.ts'
 
-/** Calico's largest blocks have 4,096 addresses (blockSize 20, and 116 of IPv6). */
+/** Calico's largest blocks have 4,096 addresses. A wider one would draw what is not a pod's. */
+const SHORTEST = { 4: 20, 6: 116 } as const
 const MOST_ADDRESSES = 4096
 
 /** Of `virtual:`, which addresses of services have, nothing is on a node. */
@@ -59,7 +60,7 @@ function blockCidr(value: unknown): Cidr {
   const text = textOf(value, 64)
   if (!text?.includes('/')) throw new RangeError(`spec.cidr ${quote(value)} is not a CIDR`)
   const cidr = parseCidr(text)
-  if (cidrAddress(cidr) === '0.0.0.0' || cidrAddress(cidr) === '::')
+  if (prefixLength(cidr) < SHORTEST[familyOf(cidr)])
     throw new RangeError(`spec.cidr ${quote(value)} is not one that a block can have`)
   return cidr
 }
