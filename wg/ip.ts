@@ -216,7 +216,7 @@ function ipv6ToBytes(text: string): Uint8Array {
 }
 
 function formatBytes(bytes: Uint8Array): string {
-  if (bytes.length === 4) return bytes.join('.')
+  if (bytes.length === 4) return `${bytes[0]}.${bytes[1]}.${bytes[2]}.${bytes[3]}`
   if (bytes.length !== 16) throw new IpFormatError('an IP address', `${bytes.length} bytes`)
   return formatIpv6(bytes)
 }

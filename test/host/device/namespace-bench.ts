@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process'
 import type { WireGuardDevices } from '#wg/device/device.ts'
 import { RouteNetlink } from '#wg/rtnetlink/route-netlink.ts'
 import { Namespace } from '../netlink/namespace.ts'
@@ -35,11 +34,9 @@ export class NamespaceBench implements Bench {
       },
       wg: (args, input) =>
         // Through a pipe: wg opens /dev/stdin by name, and Node.js gives children sockets.
-        execFileSync('ip', ['netns', 'exec', namespace.name, 'sh', '-c', 'cat | wg "$@"', 'wg', ...args], {
-          encoding: 'utf8',
-          stdio: 'pipe',
-          input: input ?? '',
-        }),
+        input === undefined
+          ? namespace.run(['wg', ...args])
+          : namespace.run(['sh', '-c', 'cat | wg "$@"', 'wg', ...args], input),
     }
   }
 

@@ -12,6 +12,14 @@ export function wgDump(text: string): unknown {
   }
 }
 
+/** The same of `wg show all dump`, where each line begins with the name of its device. */
+export function wgDumpAll(text: string): Map<string, unknown> {
+  const byDevice = Map.groupBy(text.trimEnd().split('\n'), line => line.slice(0, line.indexOf('\t')))
+  return new Map(
+    [...byDevice].map(([name, lines]) => [name, wgDump(lines.map(line => line.slice(name.length + 1)).join('\n'))]),
+  )
+}
+
 function wgPeer(line: string) {
   const [publicKey = '', , endpoint = '', allowedIps = '', , , , keepalive] = line.split('\t')
   const at = unless('(none)', endpoint)

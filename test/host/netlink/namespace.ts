@@ -32,7 +32,12 @@ export class Namespace implements Disposable {
   /** Runs `ip` in here with the words of one command line. */
   ip(command: string, input?: string): string {
     const args = ['-n', this.name, ...command.split(' ')]
-    return execFileSync('ip', args, { encoding: 'utf8', stdio: 'pipe', ...(input !== undefined && { input }) })
+    return spawn(args, input)
+  }
+
+  /** Runs a program in here. @returns what it printed */
+  run(argv: readonly string[], input?: string): string {
+    return spawn(['netns', 'exec', this.name, ...argv], input)
   }
 
   /** What `ip` shows, with numbers in place of the names of tables, protocols and scopes. */
@@ -58,3 +63,14 @@ export class Namespace implements Disposable {
     execFileSync('ip', ['netns', 'delete', this.name])
   }
 }
+
+/** Room for what 20 tables of routes look like. */
+const MOST_OUTPUT = 1 << 28
+
+const spawn = (args: readonly string[], input: string | undefined): string =>
+  execFileSync('ip', args, {
+    encoding: 'utf8',
+    stdio: 'pipe',
+    maxBuffer: MOST_OUTPUT,
+    ...(input !== undefined && { input }),
+  })

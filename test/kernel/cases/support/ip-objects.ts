@@ -86,7 +86,8 @@ export function routeOfIp(family: Family, table: number, device: number, shown: 
   }
 }
 
-export function randomRules(random: Random, family: Family, count: number): Rule[] {
+/** @param first priority; different ones, so that their order is one only */
+export function randomRules(random: Random, family: Family, count: number, first: number): Rule[] {
   return Array.from({ length: count }, (_, place) => {
     const action = random.pick<keyof typeof RULE_ACTIONS>([
       'lookup',
@@ -100,8 +101,7 @@ export function randomRules(random: Random, family: Family, count: number): Rule
     const fwmark = random.chance(2) ? random.uint32() : undefined
     return {
       family,
-      // Different ones, so that their order is one only.
-      priority: 1_000 + place,
+      priority: first + place,
       action,
       table: action === 'lookup' ? random.between(1, 70_000) : 0,
       protocol: random.between(4, 255),
