@@ -48,7 +48,7 @@ test-cluster: ## the same cases against a real kube-apiserver and etcd
 .PHONY: bench
 bench: ## start, change, steady state, planner and netlink at up to 5,000 nodes; tables and JSON in docs/benchmarks
 	@scripts/setup lab
-	@$(NODE) test/bench/main.ts
+	@$(NODE) test/bench/main.ts --write
 
 .PHONY: bench-smoke
 bench-smoke: ## that the benchmarks run, in two minutes; writes nothing

@@ -2,13 +2,13 @@ import { Lab } from '#src/lab/lab.ts'
 import { waitUntil } from '#src/lab/wait.ts'
 import { percentile } from './distribution.ts'
 import type { Profile } from './profile.ts'
-import type { Table } from './table.ts'
+import { type Row, type Table, told } from './table.ts'
 
 const LIMIT_MS = 300_000
 
 /** From the switch until every agent of a lab encrypts to every other one, by their own logs. */
 export async function convergence({ agents }: Profile): Promise<Table> {
-  const rows: Table['rows'][number][] = []
+  const rows: Row[] = []
   for (const nodes of agents) {
     const dataplane = process.env.PODVEIL_TIER === 'kernel' ? 'kernel' : 'userspace'
     await using lab = await Lab.up({ name: `bench-${process.pid}-${nodes}`, nodes, families: '4', dataplane })
@@ -25,13 +25,15 @@ export async function convergence({ agents }: Profile): Promise<Table> {
       `${wanted} directions to be encrypted`,
     )
     const after = times.map(time => time - switched)
-    rows.push({
-      agents: nodes,
-      directions: wanted,
-      'half of them after ms': percentile(after, 0.5),
-      '99 % after ms': percentile(after, 0.99),
-      'all after ms': Math.max(...after),
-    })
+    rows.push(
+      told({
+        agents: nodes,
+        directions: wanted,
+        'half of them after ms': percentile(after, 0.5),
+        '99 % after ms': percentile(after, 0.99),
+        'all after ms': Math.max(...after),
+      }),
+    )
   }
   return {
     name: 'convergence',

@@ -1,8 +1,10 @@
-// main.ts [--smoke] [--profiles DIR] [--nodes N,N] [NAME...]: runs the benchmarks, or those that are named, and prints their tables. Without
-// --smoke and with the usual sizes they are also written to docs/benchmarks.
+// main.ts [--smoke] [--write] [--profiles DIR] [--nodes N,N] [--changes N] [--seconds N] [NAME...]: runs the benchmarks, or those that are
+// named, and prints their tables; with --write they also go to docs/benchmarks.
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { Lab } from '#src/lab/lab.ts'
+import { knownLabs } from '#src/lab/state.ts'
 import { oneChange } from './agent/change.ts'
 import { agentStart } from './agent/start.ts'
 import { steadyState } from './agent/steady.ts'
@@ -31,6 +33,8 @@ const { values, positionals } = parseArgs({
     profiles: { type: 'string' },
     nodes: { type: 'string' },
     changes: { type: 'string' },
+    seconds: { type: 'string' },
+    write: { type: 'boolean', default: false },
   },
 })
 const unknown = positionals.find(name => !(name in BENCHMARKS))
@@ -41,9 +45,14 @@ const profile: Profile = {
   profiles: values.profiles,
   ...(values.nodes !== undefined && { sizes: values.nodes.split(',').map(Number) }),
   ...(values.changes !== undefined && { changes: Number(values.changes) }),
+  ...(values.seconds !== undefined && { steadySeconds: Number(values.seconds) }),
 }
-const isWhole =
-  !values.smoke && values.nodes === undefined && values.changes === undefined && values.profiles === undefined
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.once(signal, () => {
+    const ours = knownLabs().filter(name => name.startsWith(`bench-${process.pid}-`))
+    void Promise.allSettled(ours.map(name => Lab.remove(name))).then(() => process.exit(130))
+  })
 
 const where = machine()
 console.log(machineText(where))
@@ -53,7 +62,7 @@ for (const name of positionals.length > 0 ? positionals : Object.keys(BENCHMARKS
   if (!table) continue
   console.log(`\n${markdown(table)}`)
   console.log(`(${Math.round((performance.now() - began) / 1_000)} s)`)
-  if (isWhole) write(table)
+  if (values.write) write(table)
 }
 
 function write(table: Table): void {

@@ -11,7 +11,7 @@ import { hasWireGuard, kernelBench } from '../kernel/cases/support/kernel-device
 import { Scratch } from '../unit/cluster/support/scratch.ts'
 import { median } from './distribution.ts'
 import type { Profile } from './profile.ts'
-import type { Table } from './table.ts'
+import { type Row, type Table, told } from './table.ts'
 
 const TABLE = 4_000
 const PROTOCOL = 80
@@ -28,7 +28,7 @@ interface Step {
 /** The same kernel work by Podveil's netlink and by the C tools, in turns: peers where this kernel has WireGuard, routes everywhere. */
 export async function netlink({ sizes, rounds }: Profile): Promise<Table> {
   const wireguard = await hasWireGuard()
-  const rows: Table['rows'][number][] = []
+  const rows: Row[] = []
   for (const size of sizes) {
     const measured: Step[][] = []
     for (let round = 0; round < rounds; round++)
@@ -36,14 +36,16 @@ export async function netlink({ sizes, rounds }: Profile): Promise<Table> {
     for (const [at, { what, tool, messages }] of (measured[0] ?? []).entries()) {
       const typical = (side: 'podveil' | 'tools'): number =>
         median(measured.map(steps => steps[at]?.[side] ?? Number.NaN))
-      rows.push({
-        what: `${size.toLocaleString('en')} ${what}`,
-        'Podveil ms': typical('podveil'),
-        tool,
-        'tool ms': typical('tools'),
-        ratio: typical('podveil') / typical('tools'),
-        'our messages': messages,
-      })
+      rows.push(
+        told({
+          what: `${size.toLocaleString('en')} ${what}`,
+          'Podveil ms': typical('podveil'),
+          tool,
+          'tool ms': typical('tools'),
+          ratio: typical('podveil') / typical('tools'),
+          'our messages': messages,
+        }),
+      )
     }
   }
   return {

@@ -1,11 +1,10 @@
-import { annotations } from '#src/cluster/annotations.ts'
 import { projectNode } from '#src/cluster/node-record.ts'
 import { ownersOf } from '#src/mesh/cidr-owners.ts'
 import type { CidrSource } from '#src/mesh/claims.ts'
 import type { FamilyView } from '#src/mesh/family-view.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import type { PeerState, PeerStates } from '#src/mesh/peer-machine.ts'
-import { planFamily } from '#src/mesh/plan.ts'
+import { hellosOf, planFamily } from '#src/mesh/plan.ts'
 import { type Cidr, hostCidr, nthAddress } from '#wg/ip.ts'
 import { Mirror } from '#wg/reconcile/mirror.ts'
 import { diffPeers } from '#wg/reconcile/peers.ts'
@@ -13,29 +12,29 @@ import { peerStatus, publicKey, viewOf } from '../unit/mesh/records.ts'
 import { largeNode, newKey } from './agent/node-object.ts'
 import { percentile } from './distribution.ts'
 import type { Profile } from './profile.ts'
-import type { Table } from './table.ts'
+import { type Row, type Table, told } from './table.ts'
 
 /** The pure part of a pass: what it takes to plan the mesh after one node has changed. */
 export async function planner({ sizes, plans, pods }: Profile): Promise<Table> {
-  const rows: Table['rows'][number][] = []
-  for (const nodes of sizes) rows.push(measure(nodes, 0, plans))
-  rows.push(measure(Math.min(...sizes.filter(size => size >= 1_000), Math.max(...sizes)), pods, plans))
+  const rows: Row[] = []
+  for (const nodes of sizes) rows.push(told(measure(nodes, 0, plans)))
+  rows.push(told(measure(Math.min(...sizes.filter(size => size >= 1_000), Math.max(...sizes)), pods, plans)))
   return {
     name: 'planner',
     title: 'Planner',
     notes: [
-      'All pairs encrypted; one node has announced another key. Milliseconds of one call: the plan, the comparison with what the kernel holds, and (once, at the start of an agent) the book-keeping of the peers that were written.',
+      'All pairs encrypted; one node has announced another key. Milliseconds of one call: the plan, the comparison of peers with what the kernel holds, what is to be said to each peer, and (once, at the start of an agent) the book-keeping of the peers that were written.',
     ],
     rows,
   }
 }
 
-function measure(nodes: number, pods: number, plans: number): Table['rows'][number] {
+function measure(nodes: number, pods: number, plans: number): Row {
   const records = [...Array(nodes).keys()].map(index => recordOf(index))
   const source = workloads(records, pods)
   const first = planFamily(new Map(), viewWith(records, source))
   const { states, view } = encrypted(records, source, first.peers)
-  const [planned, compared]: [number[], number[]] = [[], []]
+  const [planned, compared, said]: [number[], number[], number[]] = [[], [], []]
   for (let turn = 0; turn < plans; turn++) {
     const changed = new Map(view.nodes)
     const record = recordOf(1 + ((turn * 7) % (nodes - 1)), newKey())
@@ -44,8 +43,11 @@ function measure(nodes: number, pods: number, plans: number): Table['rows'][numb
     const plan = planFamily(states, { ...view, nodes: changed })
     const done = performance.now()
     diffPeers(plan.desired.peers, view.kernel.peers, new Map())
+    const told = performance.now()
+    hellosOf(view, plan.peers)
     planned.push(done - began)
-    compared.push(performance.now() - done)
+    compared.push(told - done)
+    said.push(performance.now() - told)
   }
   return {
     nodes,
@@ -54,6 +56,7 @@ function measure(nodes: number, pods: number, plans: number): Table['rows'][numb
     'plan p50 ms': percentile(planned, 0.5),
     'plan p99 ms': percentile(planned, 0.99),
     'compare p50 ms': percentile(compared, 0.5),
+    'hellos p50 ms': percentile(said, 0.5),
     'note all peers ms': noteAll(view),
   }
 }
@@ -68,10 +71,11 @@ function noteAll({ kernel }: FamilyView): number {
 }
 
 function recordOf(index: number, key?: string): NodeRecord {
-  const object = largeNode(index, index === 0 ? publicKey(1) : key)
-  const record = projectNode(object)
-  if (!record) throw new Error(`${annotations.publicKey[4]}: the node of number ${index} is none`)
-  return record
+  const record = projectNode(largeNode(index, index === 0 ? publicKey(1) : key))
+  const announced = record?.announced[4]
+  if (!record || !announced) throw new Error(`the node of number ${index} is none`)
+  // As a Podveil node, which speaks hello.
+  return { ...record, announced: { 4: { ...announced, port: 51_820, hello: 1 }, 6: undefined } }
 }
 
 /** Pods with addresses of their own, as cloud networks have them, in place of the nodes' pod CIDRs. */

@@ -1,10 +1,18 @@
+export type Row = Readonly<Record<string, number | string>>
+
+/** Shows that it goes on, and keeps what was measured should the rest fail. */
+export function told(row: Row): Row {
+  console.error(JSON.stringify(row))
+  return row
+}
+
 /** One benchmark's figures. Cells are numbers with their unit in the column's name, or words. */
 export interface Table {
   readonly name: string
   readonly title: string
   /** How it was measured, and what it does not say. */
   readonly notes: readonly string[]
-  readonly rows: readonly Readonly<Record<string, number | string>>[]
+  readonly rows: readonly Row[]
 }
 
 export function markdown({ title, notes, rows }: Table): string {

@@ -2,7 +2,7 @@ import { annotations } from '#src/cluster/annotations.ts'
 import { waitUntil } from '#src/lab/wait.ts'
 import { percentile } from '../distribution.ts'
 import type { Profile } from '../profile.ts'
-import type { Table } from '../table.ts'
+import { type Row, type Table, told } from '../table.ts'
 import { LargeMesh } from './large-mesh.ts'
 import { newKey } from './node-object.ts'
 import { usageOf } from './process.ts'
@@ -11,7 +11,7 @@ const LIMIT_MS = 60_000
 
 /** From the write of one Node's new key to its peer in the kernel, in a mesh that is encrypted already. */
 export async function oneChange({ sizes, changes, profiles }: Profile): Promise<Table> {
-  const rows: Table['rows'][number][] = []
+  const rows: Row[] = []
   for (const nodes of sizes) {
     await using mesh = await LargeMesh.make(nodes)
     await mesh.startAgent()
@@ -27,17 +27,19 @@ export async function oneChange({ sizes, changes, profiles }: Profile): Promise<
       writes.push(write)
     }
     const [after, elapsed, probe] = [usageOf(mesh.pid), performance.now() - began, await mesh.probe()]
-    rows.push({
-      nodes,
-      changes,
-      'p50 ms': percentile(latencies, 0.5),
-      'p99 ms': percentile(latencies, 0.99),
-      'write p50 ms': percentile(writes, 0.5),
-      'agent CPU ms each': ((after.cpu - before.cpu) * 1_000) / changes,
-      'agent CPU %': ((after.cpu - before.cpu) * 100_000) / elapsed,
-      'loop delay p99 ms': probe.loopP99,
-      'longest stall ms': probe.loopMax,
-    })
+    rows.push(
+      told({
+        nodes,
+        changes,
+        'p50 ms': percentile(latencies, 0.5),
+        'p99 ms': percentile(latencies, 0.99),
+        'write p50 ms': percentile(writes, 0.5),
+        'agent CPU ms each': ((after.cpu - before.cpu) * 1_000) / changes,
+        'agent CPU %': ((after.cpu - before.cpu) * 100_000) / elapsed,
+        'loop delay p99 ms': probe.loopP99,
+        'longest stall ms': probe.loopMax,
+      }),
+    )
     await mesh.stopAgent()
   }
   return {

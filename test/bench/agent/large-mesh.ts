@@ -7,6 +7,7 @@ import { Lab, type LabNode } from '#src/lab/lab.ts'
 import { nodeProgram } from '#src/lab/node-program.ts'
 import { LabFiles } from '#src/lab/state.ts'
 import { waitUntil } from '#src/lab/wait.ts'
+import { bundledProgram } from './bundle.ts'
 import { largeNode, newKey, placeOf } from './node-object.ts'
 import type { ProbeReading } from './probe.ts'
 import { neighbours, type Usage, usageOf } from './process.ts'
@@ -31,7 +32,7 @@ export interface StartFigures {
 }
 
 /**
- * One real agent in a lab of one node, whose API server (a process of its own) tells it of many more nodes. Those are objects alone:
+ * One real agent, as the image has it, in a lab of one node, whose API server (a process of its own) tells it of many more nodes. Those are objects alone:
  * nobody answers for them. Dataplane as the tier has it.
  */
 export class LargeMesh implements AsyncDisposable {
@@ -91,8 +92,12 @@ export class LargeMesh implements AsyncDisposable {
     profile?: string
   } = {}): Promise<StartFigures> {
     const { spec, plan } = this.#lab
-    const agentEnv = { PODVEIL_LOG_LEVEL: logLevel }
-    const agent = new LabAgent({ ...spec, agentEnv }, this.#node.plan, this.#files, serviceEnvironment(plan))
+    const agentCommand = [
+      ...[nodeProgram(), '--disable-warning=ExperimentalWarning', await bundledProgram(), 'agent'],
+      ...['--node-name', '{node}', '--dataplane', spec.dataplane, '--log-level', logLevel],
+      ...['--state-dir', this.#files.node(this.#node.name, 'state')],
+    ]
+    const agent = new LabAgent({ ...spec, agentCommand }, this.#node.plan, this.#files, serviceEnvironment(plan))
     this.#agent = agent
     this.#probes = 0
     rmSync(this.#probeFile, { force: true })

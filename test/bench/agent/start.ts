@@ -1,18 +1,18 @@
 import type { Profile } from '../profile.ts'
-import type { Table } from '../table.ts'
+import { type Row, type Table, told } from '../table.ts'
 import { LargeMesh, type StartFigures } from './large-mesh.ts'
 
 /** From the start of the agent's process until all peers are in the kernel and its key is published: with an empty kernel, and with a full one. */
 export async function agentStart({ sizes, profiles }: Profile): Promise<Table> {
-  const rows: Table['rows'][number][] = []
+  const rows: Row[] = []
   for (const nodes of sizes) {
     await using mesh = await LargeMesh.make(nodes)
     const cold = await mesh.startAgent({ ...(profiles && { profile: `${profiles}/start-cold-${nodes}` }) })
-    rows.push(row(nodes, 'empty', cold, await mesh.peers()))
+    rows.push(told(row(nodes, 'empty', cold, await mesh.peers())))
     await mesh.stopAgent()
     await mesh.steerAll()
     const warm = await mesh.startAgent({ ...(profiles && { profile: `${profiles}/start-warm-${nodes}` }) })
-    rows.push(row(nodes, 'full', warm, await mesh.peers()))
+    rows.push(told(row(nodes, 'full', warm, await mesh.peers())))
     await mesh.stopAgent()
   }
   return {

@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Profile } from '../profile.ts'
-import type { Table } from '../table.ts'
+import { type Row, type Table, told } from '../table.ts'
 import { LargeMesh, metric } from './large-mesh.ts'
 import { statusOf } from './node-object.ts'
 import { usageOf } from './process.ts'
@@ -12,7 +12,7 @@ const CHURN = 0.1
 
 /** What an agent costs while nothing changes but what kubelets write, and while nodes come and go. */
 export async function steadyState({ sizes, steadySeconds, profiles }: Profile): Promise<Table> {
-  const rows: Table['rows'][number][] = []
+  const rows: Row[] = []
   for (const nodes of sizes) {
     await using mesh = await LargeMesh.make(nodes)
     await mesh.startAgent()
@@ -36,17 +36,19 @@ export async function steadyState({ sizes, steadySeconds, profiles }: Profile): 
       const seconds = (performance.now() - began) / 1_000
       const after = { ...usageOf(mesh.pid), bytes: metric(await mesh.metrics(), 'podveil_api_received_bytes_total') }
       const probe = await mesh.probe()
-      rows.push({
-        nodes,
-        writes: name,
-        'agent CPU %': ((after.cpu - before.cpu) * 100) / seconds,
-        'RSS MB': after.rss / 1e6,
-        'heap MB': probe.heapUsed / 1e6,
-        'loop delay p99 ms': probe.loopP99,
-        'longest stall ms': probe.loopMax,
-        'GC ms/s': probe.gcMs / seconds,
-        'kB/s from the API': (after.bytes - before.bytes) / 1_000 / seconds,
-      })
+      rows.push(
+        told({
+          nodes,
+          writes: name,
+          'agent CPU %': ((after.cpu - before.cpu) * 100) / seconds,
+          'RSS MB': after.rss / 1e6,
+          'heap MB': probe.heapUsed / 1e6,
+          'loop delay p99 ms': probe.loopP99,
+          'longest stall ms': probe.loopMax,
+          'GC ms/s': probe.gcMs / seconds,
+          'kB/s from the API': (after.bytes - before.bytes) / 1_000 / seconds,
+        }),
+      )
     }
     await mesh.stopAgent()
   }
