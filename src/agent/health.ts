@@ -5,8 +5,8 @@ const STUCK = 120_000
 
 /** What the agent is doing, as probes and people ask. */
 export class Health {
-  /** Why it is not ready, by concern; empty when it is. */
-  readonly #missing = new Map<string, string>()
+  /** Why it is not ready, by concern; empty when it is. Until the first pass has ended nothing is known. */
+  readonly #missing = new Map([['agent', 'nothing has been looked at yet']])
   readonly #idleFor: () => number
 
   /** @param idleFor milliseconds since the last pass ended */
