@@ -80,4 +80,6 @@ function write(table: Table): void {
 }
 
 /** Without the heading, which is the document's own there. */
-const body = (table: Table): string => markdown(table).split('\n').slice(2).join('\n')
+function body(table: Table): string {
+  return markdown(table).split('\n').slice(2).join('\n')
+}
