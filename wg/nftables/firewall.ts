@@ -1,4 +1,4 @@
-import { parseListing, removeStrangers, withoutCounts } from './listing.ts'
+import { parseListing, removeStrangers, type TableListing, withoutCounts } from './listing.ts'
 import { applyRuleset, listTable, NftError } from './nft.ts'
 import {
   changeElements,
@@ -21,6 +21,8 @@ export class Firewall {
   #structure: string | undefined
   /** The table as nft listed it after our last write. */
   #listing: string | undefined
+  /** What a listing says, read once for as long as nothing is written: with thousands of nodes it is a long text. */
+  #read: { readonly text: string; readonly listing: TableListing } | undefined
   #suspect = true
 
   /** The next reconciliation compares what is there with what was written. */
@@ -56,7 +58,7 @@ export class Firewall {
   /** @returns whether anything had to be written */
   async #write(desired: DesiredFirewall, present: string | undefined): Promise<boolean> {
     const wanted = structure(desired)
-    const listing = parseListing(present ?? '')
+    const listing = this.#parse(present ?? '')
     const rules = wanted === this.#structure ? '' : `${exchange(wanted)}${removeStrangers(listing, wanted)}`
     const change = `${rules}${changeElements(elementsOf(desired), listing.elements)}`
     if (change === '') return false
@@ -71,6 +73,11 @@ export class Firewall {
     this.#listing = await this.#list()
     this.#structure = wanted
     return true
+  }
+
+  #parse(text: string): TableListing {
+    if (this.#read?.text !== text) this.#read = { text, listing: parseListing(text) }
+    return this.#read.listing
   }
 
   async #remove(present: string | undefined): Promise<boolean> {

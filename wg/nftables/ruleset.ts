@@ -123,6 +123,10 @@ function declare(name: string, family: Family): string {
 
 /** Intervals of one set must not overlap: what lies in another prefix adds nothing. */
 function outermost(prefixes: ReadonlySet<Cidr>): ReadonlySet<string> {
+  // Of one length, none lies in another: addresses, and pod CIDRs of most clusters.
+  const lengths = new Set<number>()
+  for (const cidr of prefixes) lengths.add(prefixLength(cidr))
+  if (lengths.size <= 1) return new Set([...prefixes].map(textOf))
   const all = new PrefixMap<true>()
   for (const cidr of prefixes) all.set(cidr, true)
   return new Set([...prefixes].filter(cidr => !all.parent(cidr)).map(textOf))
