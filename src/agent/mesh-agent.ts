@@ -111,6 +111,8 @@ export class MeshAgent {
       this.health.set('agent', messageOf(error))
       return started + this.#retries.agent.failed(describe(error))
     } finally {
+      // Only now: while the first pass is under way, nothing is in the kernel yet.
+      if (this.#feed.synced && this.#feed.own) this.health.set('cluster', undefined)
       this.metrics.reconcileSeconds.observe((performance.now() - started) / 1000)
       this.#tell()
     }
@@ -174,7 +176,7 @@ export class MeshAgent {
     }
     const { own } = this.#feed
     const missing = `there is no Node ${this.#options.nodeName}: is --node-name (NODE_NAME) right?`
-    this.health.set('cluster', own ? undefined : missing)
+    if (!own) this.health.set('cluster', missing)
     if (!own && this.#missing !== missing) this.#log.warn({}, missing)
     this.#missing = own ? '' : missing
     return own
