@@ -43,10 +43,13 @@ export async function runAgent(options: AgentFlags & { environment: NodeJS.Proce
     const { webPage } = await import('#src/web/web-page.ts')
     servers.push(await serve('web', webPort, webPage(client, stateDir), 'loopback'))
   }
-  log.info({ version: VERSION, server: client.server.href }, `podveil ${VERSION} on ${nodeName}`)
+  log.info(
+    { event: 'agent-started', version: VERSION, server: client.server.href },
+    `podveil ${VERSION} on ${nodeName}`,
+  )
   agent.start()
   const signal = await untilSignal()
-  log.info({ signal }, 'stopping; the kernel keeps what was set')
+  log.info({ event: 'agent-stopping', signal }, 'stopping; the kernel keeps what was set')
   await agent.stop()
   for (const server of servers) server.close()
 }

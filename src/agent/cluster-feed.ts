@@ -256,7 +256,8 @@ export class ClusterFeed {
     const source = this.#resolvedPodveil.settings.routeSource ?? this.#resolved.settings.routeSource
     this.routes.ask(source, this.#felixPorts())
     const { faults } = this
-    if (faults.join('\n') !== this.#told) for (const fault of faults) this.#log.warn({}, fault)
+    if (faults.join('\n') !== this.#told)
+      for (const fault of faults) this.#log.warn({ event: 'configuration-refused' }, fault)
     this.#told = faults.join('\n')
     this.#changed()
   }

@@ -76,8 +76,8 @@ export class Dataplane implements Disposable {
     this.#log = log
     this.#wake = wake
     const notes = {
-      wrote: (words: string) => log.debug({}, words),
-      degraded: (error: Error) => log.warn({}, error.message),
+      wrote: (words: string) => log.debug({ event: 'kernel-written' }, words),
+      degraded: (error: Error) => log.warn({ event: 'kernel-degraded' }, error.message),
     }
     const mesh = (family: Family) => {
       const kernel = new FamilyKernel(devices, net, { ...notes, foreign: what => this.#noteForeign(family, what) })
@@ -89,9 +89,11 @@ export class Dataplane implements Disposable {
       wake()
     })
     monitor.on('event', event => this.#noteEvent(event))
-    monitor.on('malformed', error => log.warn({}, `passed over an event of the kernel: ${error.message}`))
+    monitor.on('malformed', error =>
+      log.warn({ event: 'kernel-event-malformed' }, `passed over an event of the kernel: ${error.message}`),
+    )
     monitor.on('overrun', () => {
-      log.warn({}, 'events of the kernel were lost: reading everything anew')
+      log.warn({ event: 'kernel-events-lost' }, 'events of the kernel were lost: reading everything anew')
       this.distrust()
     })
   }
@@ -112,13 +114,14 @@ export class Dataplane implements Disposable {
   async filter(desired: DesiredFirewall | undefined): Promise<void> {
     try {
       const outcome = await this.#firewall.reconcile(desired)
-      if (outcome === 'repaired') this.#log.warn({}, `somebody else changed the nftables table ${TABLE}: repaired it`)
+      if (outcome === 'repaired')
+        this.#log.warn({ event: 'foreign-change' }, `somebody else changed the nftables table ${TABLE}: repaired it`)
       if (desired && (outcome !== 'unchanged' || !this.#marksValidated)) await this.#validateMarks()
       this.#firewallFault = undefined
     } catch (error) {
       this.#firewall.suspect()
       const fault = error instanceof Error ? error.message : String(error)
-      if (fault !== this.#firewallFault) this.#log.warn({}, `packet filter: ${fault}`)
+      if (fault !== this.#firewallFault) this.#log.warn({ event: 'packet-filter-failed' }, `packet filter: ${fault}`)
       this.#firewallFault = fault
     }
   }
@@ -128,7 +131,9 @@ export class Dataplane implements Disposable {
     for (const family of FAMILIES) this.meshes[family].distrust()
     this.#firewall.suspect()
     this.#marksValidated = false
-    this.#readLinks().then(this.#wake, error => this.#log.warn({}, `cannot list links: ${String(error)}`))
+    this.#readLinks().then(this.#wake, error =>
+      this.#log.warn({ event: 'links-unreadable' }, `cannot list links: ${String(error)}`),
+    )
   }
 
   [Symbol.dispose](): void {
@@ -173,6 +178,6 @@ export class Dataplane implements Disposable {
 
   #noteForeign(family: Family, what: string): void {
     this.repairs.note(family, what)
-    this.#log.warn({ family }, `somebody else ${what}: repairing it`)
+    this.#log.warn({ event: 'foreign-change', family }, `somebody else ${what}: repairing it`)
   }
 }

@@ -135,7 +135,10 @@ export class FamilyMesh {
 
   /** The device has another name now, or its routes another table: what was there under the old one goes first. */
   async #retire(ownership: Ownership): Promise<void> {
-    this.#log.warn({ device: ownership.deviceName }, `${ownership.deviceName} is given up for another name or table`)
+    this.#log.warn(
+      { event: 'device-given-up', device: ownership.deviceName },
+      `${ownership.deviceName} is given up for another name or table`,
+    )
     await this.#kernel.observe(ownership)
     await this.#kernel.reconcile(nothing(this.family))
     this.#kernel.invalidate()
@@ -185,6 +188,7 @@ export class FamilyMesh {
       const key = keyOf(to)
       this.#log.info(
         {
+          event: 'peer-changed',
           peer: name,
           family: this.family,
           from: from?.phase ?? 'absent',

@@ -120,7 +120,7 @@ export class GuardKeeper {
   #tell(words: string, again: number): void {
     const now = performance.now()
     if (words !== '' && (words !== this.#told || now - this.#toldAt >= again)) {
-      this.#log.warn({}, words)
+      this.#log.warn({ event: 'guard-not-enforced' }, words)
       this.#toldAt = now
     }
     this.#told = words

@@ -52,7 +52,10 @@ export class HelloExchange {
       this.#channel = new HelloChannel(place.device, place.address, (from, message) => this.#receive(from, message))
       this.#place = place
     } catch (error) {
-      this.#log.warn({ device: place.device, err: error }, `cannot speak hello on ${place.device}: trying again`)
+      this.#log.warn(
+        { event: 'hello-unavailable', device: place.device, err: error },
+        `cannot speak hello on ${place.device}: trying again`,
+      )
     }
   }
 

@@ -31,9 +31,12 @@ export class Keyring {
       return this.#keys
     }
     const { keys, origin } = await this.#file.loadOrCreate([NAMES[4], NAMES[6]])
-    if (origin === 'created') this.#log.info({}, 'made new private keys in the state directory')
+    if (origin === 'created') this.#log.info({ event: 'keys-made' }, 'made new private keys in the state directory')
     if (origin === 'replaced-foreign')
-      this.#log.warn({}, 'the keys in the state directory belong to another machine or Node: made new ones')
+      this.#log.warn(
+        { event: 'keys-replaced' },
+        'the keys in the state directory belong to another machine or Node: made new ones',
+      )
     this.#keys = { 4: keys.get(NAMES[4]), 6: keys.get(NAMES[6]) }
     return this.#keys
   }

@@ -177,7 +177,7 @@ export class MeshAgent {
     const { own } = this.#feed
     const missing = `there is no Node ${this.#options.nodeName}: is --node-name (NODE_NAME) right?`
     if (!own) this.health.set('cluster', missing)
-    if (!own && this.#missing !== missing) this.#log.warn({}, missing)
+    if (!own && this.#missing !== missing) this.#log.warn({ event: 'node-missing' }, missing)
     this.#missing = own ? '' : missing
     return own
   }
@@ -200,7 +200,10 @@ export class MeshAgent {
       if (error instanceof DeviceError) this.#announce({ 4: undefined, 6: undefined })
       throw error
     }
-    this.#log.info({ dataplane: this.#dataplane.kind }, `WireGuard of the ${this.#dataplane.kind}`)
+    this.#log.info(
+      { event: 'dataplane-opened', dataplane: this.#dataplane.kind },
+      `WireGuard of the ${this.#dataplane.kind}`,
+    )
     return this.#dataplane
   }
 

@@ -23,14 +23,16 @@ export class Retry {
   /** @returns milliseconds to wait */
   failed(reason: string): number {
     const wait = Math.min(LONGEST, FIRST * 2 ** this.#failures++)
-    if (reason !== this.#said) this.#log.error({ failures: this.#failures }, `${reason}; trying again`)
+    if (reason !== this.#said)
+      this.#log.error({ event: 'pass-failed', failures: this.#failures }, `${reason}; trying again`)
     this.#said = reason
     this.#until = performance.now() + wait
     return wait
   }
 
   succeeded(): void {
-    if (this.#said !== undefined) this.#log.info({ after: this.#failures }, `works again: ${this.#said}`)
+    if (this.#said !== undefined)
+      this.#log.info({ event: 'pass-works-again', after: this.#failures }, `works again: ${this.#said}`)
     this.#failures = 0
     this.#said = undefined
     this.#until = 0

@@ -197,7 +197,8 @@ export class RouteFeed implements CidrSource {
     const node = sourcedNode(raw, { source, owned, felixPort: family => this.#felixPort(name, family) })
     this.nodes.set(name, node)
     for (const fault of node.faults)
-      if (!before?.faults.includes(fault)) this.#log.warn({ node: name }, `Node ${name}: ${fault}`)
+      if (!before?.faults.includes(fault))
+        this.#log.warn({ event: 'node-malformed', peer: name }, `Node ${name}: ${fault}`)
   }
 
   /** What our own devices are to have, where that does not follow from the Node's pod CIDRs. */
@@ -244,8 +245,11 @@ export class RouteFeed implements CidrSource {
     const read = wanted === 'WorkloadIPs' ? this.#workloads : this.#blocks
     if (wanted === this.#source || !read?.state.synced) return
     if (this.#source !== undefined)
-      this.#log.warn({}, `pod addresses come from ${wanted} now, and no more from ${this.#source}`)
-    else this.#log.info({}, `pod addresses come from ${wanted}`)
+      this.#log.warn(
+        { event: 'route-source-changed' },
+        `pod addresses come from ${wanted} now, and no more from ${this.#source}`,
+      )
+    else this.#log.info({ event: 'route-source-chosen' }, `pod addresses come from ${wanted}`)
     this.#source = wanted
     if (wanted !== 'WorkloadIPs' && this.#workloads) this.#endWorkloads(this.#workloads)
   }

@@ -75,7 +75,10 @@ export class SnapshotFile {
     } catch (error) {
       const fault = error instanceof Error ? error.message : String(error)
       if (fault !== this.#fault)
-        this.#log.warn({}, `cannot write ${SNAPSHOT_FILE} for \`podveil status --node\`: ${fault}`)
+        this.#log.warn(
+          { event: 'snapshot-unwritten' },
+          `cannot write ${SNAPSHOT_FILE} for \`podveil status --node\`: ${fault}`,
+        )
       this.#fault = fault
     }
   }

@@ -24,7 +24,7 @@ export class Threading {
   /** @param index of the link: another one is another device */
   async keep(device: string, index: number | undefined, wanted: boolean): Promise<void> {
     const { threaded, refusal } = decideThreading(wanted, release(), version())
-    if (refusal !== undefined && refusal !== this.#refusal) this.#log.warn({}, refusal)
+    if (refusal !== undefined && refusal !== this.#refusal) this.#log.warn({ event: 'threading-refused' }, refusal)
     this.#refusal = refusal
     const made = `${index} ${wanted}`
     const before = this.#made.get(device)
@@ -41,11 +41,14 @@ export class Threading {
     try {
       if ((await readFile(file, 'utf8')).trim() === value) return
       await writeFile(file, value)
-      this.#log.info({ device, threaded: value }, `threaded NAPI of ${device}: ${value === '1' ? 'on' : 'off'}`)
+      this.#log.info(
+        { event: 'threading-set', device, threaded: value },
+        `threaded NAPI of ${device}: ${value === '1' ? 'on' : 'off'}`,
+      )
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error)
       this.#log.warn(
-        { device },
+        { event: 'threading-refused', device },
         `cannot set threaded NAPI of ${device} to ${value}: is ${DIRECTORY} writable for the agent? (${why})`,
       )
     }

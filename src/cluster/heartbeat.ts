@@ -117,7 +117,7 @@ export class HeartbeatPublisher {
   #failed(error: unknown): void {
     const { logger, nodeName, namespace } = this.#options
     const message = `cannot renew the Lease ${quote(nodeName)} in ${namespace}: ${messageOf(error)}`
-    logger[message === this.#lastError ? 'debug' : 'warn']({ node: nodeName }, message)
+    logger[message === this.#lastError ? 'debug' : 'warn']({ event: 'lease-unwritten' }, message)
     this.#lastError = message
   }
 }

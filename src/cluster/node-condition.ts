@@ -113,7 +113,7 @@ export class ConditionPublisher {
   #failed(error: unknown): void {
     const { logger, nodeName } = this.#options
     const message = `cannot write the condition ${CONDITION_TYPE} of Node ${quote(nodeName)}: ${messageOf(error)}`
-    logger[message === this.#lastError ? 'debug' : 'warn']({ node: nodeName }, message)
+    logger[message === this.#lastError ? 'debug' : 'warn']({ event: 'condition-unwritten' }, message)
     this.#lastError = message
   }
 }

@@ -40,6 +40,9 @@ interface Series {
 const NAMESPACE = 'default'
 const PATH = `/api/v1/namespaces/${NAMESPACE}/events`
 
+/** An Event as facts of a log line, whose own `event` is another thing. */
+const told = ({ type, reason, message }: NodeEvent): object => ({ type, reason, words: message })
+
 /** The API server forgets events after an hour by default; a series that rested so long begins anew. */
 const SERIES_MS = 30 * 60_000
 
@@ -77,7 +80,7 @@ export class NodeEvents {
     if (series.queued) return
     if (this.#queue.size >= MOST_QUEUED) {
       this.#dropped++
-      this.#options.logger.debug({ ...event }, 'too many Events, one dropped')
+      this.#options.logger.debug({ event: 'events-dropped', ...told(event) }, 'too many Events, one dropped')
       return
     }
     series.queued = true
@@ -137,7 +140,7 @@ export class NodeEvents {
       if (series.written && status === 404) this.#series.delete(series.key)
       // The answer to an earlier write was lost, not the write.
       if (!series.written && status === 409) series.written = true
-      logger.warn({ ...series.event }, `cannot write an Event: ${messageOf(error)}`)
+      logger.warn({ event: 'event-unwritten', ...told(series.event) }, `cannot write an Event: ${messageOf(error)}`)
     }
   }
 

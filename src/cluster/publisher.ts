@@ -140,7 +140,7 @@ export class Publisher {
       key => `${key} is ${quote(member(node.annotations, key) ?? null)}`,
     )
     this.#options.logger.warn(
-      { node: this.#options.nodeName, heals: this.#counts.heals },
+      { event: 'annotations-healed', heals: this.#counts.heals },
       `somebody else changed this Node's annotations, setting them back: ${found.join(', ')}`,
     )
     if (this.#quarrel.failures > 1)
@@ -162,7 +162,7 @@ export class Publisher {
   }
 
   async #publish(signal: AbortSignal): Promise<void> {
-    const { client, nodeName, subresource, fieldManager = 'podveil' } = this.#options
+    const { client, subresource, fieldManager = 'podveil' } = this.#options
     this.#observed ??= nodeOf(await client.get(this.#path, { signal }))
     const difference = this.#difference(this.#observed)
     if (difference.size > 0) {
@@ -170,7 +170,10 @@ export class Publisher {
       const path = subresource ? `${this.#path}/${subresource}` : this.#path
       this.#counts.patches++
       const after = nodeOf(await client.mergePatch(path, patch, { fieldManager, signal }))
-      this.#options.logger.debug({ node: nodeName, keys: [...difference.keys()] }, 'published annotations')
+      this.#options.logger.debug(
+        { event: 'annotations-published', keys: [...difference.keys()] },
+        'published annotations',
+      )
       this.#patched = { resourceVersion: after.resourceVersion, at: this.#clock.now() }
       if (!isOlder(after.resourceVersion, this.#observed?.resourceVersion)) this.#observed = after
     }
@@ -199,7 +202,7 @@ export class Publisher {
       ? `there is no Node ${quote(nodeName)}: is --node-name (NODE_NAME) the name under which the kubelet registers?`
       : `cannot publish this node's annotations: ${messageOf(error)}`
     this.#counts.failures++
-    logger[message === this.#lastError ? 'debug' : 'warn']({ node: nodeName }, message)
+    logger[message === this.#lastError ? 'debug' : 'warn']({ event: 'annotations-unwritten' }, message)
     this.#lastError = message
     onFailure?.(error)
   }

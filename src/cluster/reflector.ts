@@ -311,7 +311,7 @@ export class Reflector<T> {
     if (this.#streamingList && (status === 400 || status === 422)) {
       this.#state.mode = 'list'
       this.#options.logger.info(
-        { path: this.#options.path },
+        { event: 'watch-lists-in-pages', path: this.#options.path },
         'the API server streams no lists; listing in pages instead',
       )
       return 0
@@ -334,7 +334,7 @@ export class Reflector<T> {
     if (this.#absences === ABSENCES_BELIEVED) {
       const { logger, path } = this.#options
       logger.info(
-        { path },
+        { event: 'resource-absent', path },
         'the API server does not serve this resource; going on without, and looking for it now and then',
       )
       this.#mirror.replace(this.#mirror.draft())
@@ -348,7 +348,10 @@ export class Reflector<T> {
     this.#backoff.succeeded()
     if (this.#state.lastError === undefined) return
     this.#state.lastError = undefined
-    this.#options.logger.info({ path: this.#options.path }, 'following the API server again')
+    this.#options.logger.info(
+      { event: 'watch-works-again', path: this.#options.path },
+      'following the API server again',
+    )
   }
 
   /** A failure is told once, until it is another one or things went well in between. */
@@ -357,12 +360,18 @@ export class Reflector<T> {
     const message = messageOf(error)
     const level = message === this.#state.lastError ? 'debug' : 'warn'
     this.#state.lastError = message
-    logger[level]({ path, failures: this.#backoff.failures + 1 }, `watch interrupted, trying again: ${message}`)
+    logger[level](
+      { event: 'watch-interrupted', path, failures: this.#backoff.failures + 1 },
+      `watch interrupted, trying again: ${message}`,
+    )
   }
 
   #fault(sentence: string): void {
     const level = ++this.#state.faults > FAULTS_TOLD ? 'debug' : 'warn'
-    this.#options.logger[level]({ path: this.#options.path, faults: this.#state.faults }, `ignored: ${sentence}`)
+    this.#options.logger[level](
+      { event: 'object-ignored', path: this.#options.path, faults: this.#state.faults },
+      `ignored: ${sentence}`,
+    )
   }
 
   readonly #countBytes = (bytes: number): void => {
