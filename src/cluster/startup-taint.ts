@@ -48,7 +48,7 @@ export class StartupTaint {
   }
 
   async #remove(signal: AbortSignal): Promise<void> {
-    const { client, nodeName, logger } = this.#options
+    const { client, logger } = this.#options
     const node = await client.get(this.#path, { signal })
     const taints = withoutStartupTaint(node)
     if (taints === undefined) return
@@ -57,13 +57,13 @@ export class StartupTaint {
     const patch = { metadata: { resourceVersion }, spec: { taints: taints.length > 0 ? taints : null } }
     await client.mergePatch(this.#path, patch, { fieldManager: 'podveil', signal })
     this.#lastError = undefined
-    logger.info({ node: nodeName }, `took the taint ${STARTUP_TAINT} off this Node: Pods may come`)
+    logger.info({ event: 'startup-taint-removed' }, `took the taint ${STARTUP_TAINT} off this Node: Pods may come`)
   }
 
   #failed(error: unknown): void {
     const { logger, nodeName } = this.#options
     const message = `cannot take the taint ${STARTUP_TAINT} off Node ${quote(nodeName)}: ${messageOf(error)}`
-    logger[message === this.#lastError ? 'debug' : 'warn']({ node: nodeName }, message)
+    logger[message === this.#lastError ? 'debug' : 'warn']({ event: 'startup-taint-unwritten' }, message)
     this.#lastError = message
   }
 }
