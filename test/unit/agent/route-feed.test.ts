@@ -25,9 +25,9 @@ interface Following extends AsyncDisposable {
 const felixPort = (node: NodeName) => (node === name(3) ? 51900 : 51820)
 
 /** The feed of node 1 beside nodes 2 and 3, each with a pod CIDR. */
-function follow(): Following {
+function follow(served: readonly string[] = [BLOCKS, POOLS, PODS]): Following {
   const api = new MemoryApi()
-  for (const path of [BLOCKS, POOLS, PODS]) api.serve(path)
+  for (const path of served) api.serve(path)
   const logger = recordingLogger()
   const feed = new RouteFeed(api, name(1), logger, felixPort, () => {})
   feed.start()
@@ -63,6 +63,12 @@ describe('where nobody says where pod addresses come from', () => {
     expect(it.feed.source).toBe('PodCIDR')
     expect(it.of(2)).toEqual([podCidr(2)])
     expect(it.api.watchers(PODS)).toBe(0)
+  })
+
+  test('they are that as well where the API server has never heard of Calico', async () => {
+    await using it = follow([PODS])
+    await until('the sources', () => it.feed.established, 20_000)
+    expect(it.of(2)).toEqual([podCidr(2)])
   })
 
   test('they are those of Calico’s blocks, as soon as there is one', async () => {
