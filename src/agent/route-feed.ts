@@ -8,10 +8,11 @@ import { type CidrClaims, type CidrSource, podCidrClaimant } from '#src/mesh/cla
 import { poolAddress } from '#src/mesh/device-address.ts'
 import { BLOCK, blockClaimant, type IpamBlock } from '#src/mesh/ipam-block.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
+import { OwnTunnels } from '#src/mesh/own-tunnels.ts'
 import { chooseRouteSource, type RouteSource } from '#src/mesh/route-source.ts'
 import { sourcedNode } from '#src/mesh/sourced-node.ts'
 import { POD, type Workload, workloadClaimant } from '#src/mesh/workload.ts'
-import { type Cidr, FAMILIES, type Family, familyOf, hostCidr, type IpAddress } from '#wg/ip.ts'
+import { type Cidr, FAMILIES, type Family, hostCidr } from '#wg/ip.ts'
 
 /** Many clusters have no Calico, and thousands of agents would ask for it. */
 const ABSENT_CALICO = { least: 120_000, most: 300_000 }
@@ -38,8 +39,7 @@ export class RouteFeed implements CidrSource {
   readonly #blocks: Reflector<IpamBlock>
   readonly #pools: Reflector<Cidr>
   #workloads: Reflector<Workload> | undefined
-  /** By block, what Calico has allocated to our own devices. */
-  readonly #allocated = new Map<string, IpamBlock['tunnels']>()
+  readonly #tunnels: OwnTunnels
   #asked: RouteSource | undefined
   #felixPort: FelixPort
   #source: RouteSource | undefined
@@ -59,11 +59,12 @@ export class RouteFeed implements CidrSource {
     this.#client = client
     this.#self = self
     this.#log = log
+    this.#tunnels = new OwnTunnels(self)
     this.#felixPort = felixPort
     this.#changed = changed
     this.#blocks = this.#follow('/apis/crd.projectcalico.org/v1/ipamblocks', projectIpamBlock, BLOCK, 'CalicoIPAM', {
       claimant: blockClaimant,
-      seen: (id, block) => this.#sawBlock(id, block),
+      seen: (id, block) => this.#tunnels.note(id, block),
     })
     this.#pools = new Reflector({
       client,
@@ -207,24 +208,13 @@ export class RouteFeed implements CidrSource {
     if (!own || source === 'PodCIDR') return
     const before = own.deviceAddresses
     const deviceAddresses = Object.fromEntries(
-      FAMILIES.map(family => [family, this.#allocatedAddress(family) ?? poolAddress(family, own, this.nodes.values())]),
+      FAMILIES.map(family => {
+        const allocated = source === 'CalicoIPAM' ? this.#tunnels.address(family) : undefined
+        return [family, allocated ?? poolAddress(family, own, this.nodes.values())]
+      }),
     )
     if (FAMILIES.some(family => deviceAddresses[family] !== before?.[family]))
       this.nodes.set(this.#self, { ...own, deviceAddresses })
-  }
-
-  /** What Calico allocated for WireGuard, else for another encapsulation: either is ours alone. */
-  #allocatedAddress(family: Family): IpAddress | undefined {
-    if (this.#source !== 'CalicoIPAM') return undefined
-    const own = [...this.#allocated.values()].flat().filter(({ address }) => familyOf(address) === family)
-    own.sort((a, b) => Number(b.wireguard) - Number(a.wireguard) || (a.address < b.address ? -1 : 1))
-    return own[0]?.address
-  }
-
-  #sawBlock(id: string, block: IpamBlock | undefined): void {
-    const own = block?.tunnels.filter(({ node }) => node === this.#self) ?? []
-    if (own.length > 0) this.#allocated.set(id, own)
-    else this.#allocated.delete(id)
   }
 
   get #wanted(): RouteSource {
