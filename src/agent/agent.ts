@@ -6,6 +6,7 @@ import { ownNamespace } from '#src/cluster/in-cluster.ts'
 import type { AgentFlags } from '#src/commands/agent.ts'
 import type { NodeName } from '#src/mesh/node-record.ts'
 import { VERSION } from '#src/version.ts'
+import { readinessOf } from './health.ts'
 import { plainText, serve } from './http-endpoint.ts'
 import { readMachineId } from './keyring.ts'
 import { MeshAgent } from './mesh-agent.ts'
@@ -34,7 +35,10 @@ export async function runAgent(options: AgentFlags & { environment: NodeJS.Proce
     },
   })
   const servers = [
-    await serve('health', healthPort, { '/livez': agent.health.livez, '/readyz': agent.health.readyz }),
+    await serve('health', healthPort, {
+      '/livez': agent.health.livez,
+      '/readyz': readinessOf(options.readiness, agent.health, () => agent.inClear),
+    }),
     await serve('metrics', metricsPort, {
       '/metrics': async () => plainText(200, (await agent.metrics.text()).trimEnd()),
     }),

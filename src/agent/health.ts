@@ -1,7 +1,27 @@
+import type { PairState } from '#src/status/tally.ts'
 import { type Answer, plainText } from './http-endpoint.ts'
 
 /** Milliseconds without a finished pass after which the agent is stuck, not slow. */
 const STUCK = 120_000
+
+/** `encrypted`: also not ready while pod traffic to a peer goes in clear that should not. */
+export type ReadinessPolicy = 'agent' | 'encrypted'
+
+/** What /readyz answers by that policy. @param inClear nodes that pods of this node talk to in clear, and why */
+export function readinessOf(
+  policy: ReadinessPolicy,
+  health: Pick<Health, 'readyz'>,
+  inClear: () => readonly PairState[],
+): () => Answer {
+  return () => {
+    const answer = health.readyz()
+    if (policy === 'agent' || answer.status !== 200) return answer
+    const pairs = inClear()
+    return pairs.length === 0
+      ? answer
+      : plainText(503, pairs.map(({ node, reason }) => `in clear: ${node}: ${reason}`).join('\n'))
+  }
+}
 
 /** What the agent is doing, as probes and people ask. */
 export class Health {

@@ -6,6 +6,7 @@ import { familyConfig } from '#src/mesh/family-config.ts'
 import type { GuardDecision } from '#src/mesh/guard.ts'
 import type { Announcement, NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import type { LogSeverity } from '#src/mesh/settings.ts'
+import type { PairState } from '#src/status/tally.ts'
 import { DeviceError } from '#wg/device/device.ts'
 import type { DevicePreference } from '#wg/device/probe.ts'
 import { FAMILIES, type Family } from '#wg/ip.ts'
@@ -75,6 +76,11 @@ export class MeshAgent {
       stateDir: options.stateDir,
     })
     this.#retries = { agent: new Retry(log), 4: new Retry(log), 6: new Retry(log) }
+  }
+
+  /** Peers that pod traffic goes to in clear, and should not. */
+  get inClear(): readonly PairState[] {
+    return this.#report.tally?.others.filter(({ state }) => state === 'clear') ?? []
   }
 
   start(): void {

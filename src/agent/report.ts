@@ -15,6 +15,7 @@ import type { Dataplane } from './dataplane.ts'
 import type { Health } from './health.ts'
 import { conditionOf, isDue, mayHavePods } from './report-condition.ts'
 import { type Circumstances, circumstanceEvents, peerEvents } from './report-events.ts'
+import { GuardWatch } from './report-guard.ts'
 import { type Watch, type WatchedPeer, watchPeers } from './report-watch.ts'
 import { takeSnapshot } from './snapshot.ts'
 import { SnapshotFile } from './snapshot-file.ts'
@@ -51,6 +52,7 @@ export class Report {
   readonly #condition: ConditionPublisher
   readonly #events: NodeEvents
   readonly #heartbeat: HeartbeatPublisher
+  readonly #guardWatch = new GuardWatch(event => this.#events.emit(event))
   readonly #taint: StartupTaint
   readonly #file: SnapshotFile
   #watches: Record<Family, Watch> = { 4: new Map(), 6: new Map() }
@@ -107,6 +109,7 @@ export class Report {
       guardRefusals: new Set(guard.refusals),
     })
     this.#tellCondition(outcome, troubles[0], now)
+    void this.#guardWatch.look(guard.mode, now)
     this.#heartbeat.beat({ nodeUid: feed.own.uid, latestHandshake: latestHandshake(dataplane) })
     const { nodes, settings } = feed
     const watches = this.#watches

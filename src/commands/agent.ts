@@ -21,6 +21,15 @@ export function registerAgent(program: Command): void {
     .addOption(new Option('--health-port <port>', '/livez and /readyz').default(9180).argParser(port))
     .addOption(new Option('--metrics-port <port>', '/metrics').default(9181).argParser(port))
     .addOption(
+      new Option(
+        '--readiness <policy>',
+        'what /readyz wants: the agent at work, or all pod traffic encrypted that should be',
+      )
+        .env('PODVEIL_READINESS')
+        .choices(['agent', 'encrypted'])
+        .default('agent'),
+    )
+    .addOption(
       new Option('--web-port <port>', 'a web page of the mesh, on the loopback of the node alone; 0 is none')
         .env('PODVEIL_WEB_PORT')
         .default(0)
@@ -44,6 +53,7 @@ export interface AgentFlags {
   readonly stateDir: string
   readonly healthPort: number
   readonly metricsPort: number
+  readonly readiness: 'agent' | 'encrypted'
   /** 0 is none. */
   readonly webPort: number
   readonly logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error'

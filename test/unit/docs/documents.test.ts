@@ -43,7 +43,7 @@ test('docs/metrics.md names every Event and every reason of the condition, and n
   const metrics = read('docs/metrics.md')
   const rows = metrics.split('\n').filter(line => /^\| (Normal|Warning|True|False|Unknown) \|/.test(line))
   const documented = rows.flatMap(line => inCode(line.split('|')[2] ?? ''))
-  const given = ['report-events', 'report-condition'].flatMap(file => [
+  const given = ['report-events', 'report-guard', 'report-condition'].flatMap(file => [
     ...read(`src/agent/${file}.ts`).matchAll(/'([A-Z][A-Za-z]{5,})'/g),
   ])
   const others = new Set(['Normal', 'Warning', 'Unknown'])
