@@ -9,7 +9,7 @@ import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import { obstacle, rivals } from '#src/mesh/obstacles.ts'
 import type { PeerState, PeerStates } from '#src/mesh/peer-machine.ts'
 import { type FamilyPlan, hellosOf, planFamily } from '#src/mesh/plan.ts'
-import type { Family } from '#wg/ip.ts'
+import type { Cidr, Family } from '#wg/ip.ts'
 import type { DesiredFamily, Ownership } from '#wg/reconcile/desired.ts'
 import type { FamilyKernel } from '#wg/reconcile/family-kernel.ts'
 import { HelloExchange } from './hello-exchange.ts'
@@ -27,6 +27,7 @@ export interface MeshInput {
   readonly cidrSource: CidrSource
   readonly enabled: boolean
   readonly routeSync: boolean
+  readonly natExceptions: readonly Cidr[]
   readonly config: FamilyConfig
   readonly key: PrivateKey | undefined
   /** Names of all links of the host. */
@@ -145,7 +146,7 @@ export class FamilyMesh {
     this.#states = undefined
   }
 
-  #view({ nodes, cidrSource, enabled, routeSync, config, key }: MeshInput, now: number): FamilyView {
+  #view({ nodes, cidrSource, enabled, routeSync, natExceptions, config, key }: MeshInput, now: number): FamilyView {
     const { device, up } = this.#kernel
     return {
       family: this.family,
@@ -155,6 +156,7 @@ export class FamilyMesh {
       cidrSource,
       enabled,
       routeSync,
+      natExceptions,
       config,
       key,
       kernel: {

@@ -239,7 +239,8 @@ export class MeshAgent {
       const { nodes, routes: cidrSource } = this.#feed
       const links = new Set(dataplane.links.map(({ name }) => name))
       const routeSync = !this.#feed.settings.routeSyncDisabled || this.#guard?.mode === 'enforce'
-      const input = { nodes, cidrSource, enabled, routeSync, config, key: keys[family], links }
+      const { natExceptions } = this.#feed.podveil
+      const input = { nodes, cidrSource, enabled, routeSync, natExceptions, config, key: keys[family], links }
       const due = await dataplane.meshes[family].pass(input, now)
       await this.#keepThreading(dataplane, family)
       retry.succeeded()

@@ -1,5 +1,5 @@
 import type { PublicKey } from '#keys/public-key.ts'
-import type { Cidr } from '#wg/ip.ts'
+import { type Cidr, cidrContains, type IpAddress } from '#wg/ip.ts'
 import type { DesiredPeer } from '#wg/reconcile/desired.ts'
 import { addressesOf, type CidrClaims, nodeAddresses } from './claims.ts'
 import type { FamilyView } from './family-view.ts'
@@ -18,7 +18,7 @@ export function desiredPeers(view: FamilyView, states: PeerStates, cidrs: CidrCl
     const port = node?.announced[view.family]?.port ?? view.config.listenPort
     const to = {
       endpoint: addresses[0] === undefined ? undefined : { address: addresses[0], port },
-      mayRoamTo: new Set(addresses),
+      mayRoamTo: new Set([...addresses, ...translated(view, state.key)]),
     }
     // Without a hello, only a keepalive makes the device start the handshake that proves.
     const provoke = view.config.persistentKeepalive || PROVOKING_KEEPALIVE
@@ -34,6 +34,12 @@ export function desiredPeers(view: FamilyView, states: PeerStates, cidrs: CidrCl
       peers.set(state.candidate, { ...to, mayRoamTo: 'anywhere', allowedIps: new Set(), persistentKeepalive: provoke })
   }
   return keepWhatLingers(view, states, peers)
+}
+
+/** Where a peer behind a gateway has been heard from: dialled at its own address, it would not be reached. */
+function translated({ natExceptions, kernel }: FamilyView, key: PublicKey): IpAddress[] {
+  const learned = kernel.peers.get(key)?.endpoint?.address
+  return learned !== undefined && natExceptions.some(cidr => cidrContains(cidr, learned)) ? [learned] : []
 }
 
 /** A lingering peer keeps what it holds, as long as nobody else needs it: what still arrives from it is accepted. */

@@ -49,6 +49,8 @@ export interface FamilyView {
   readonly enabled: boolean
   /** False where routeSyncDisabled says that nothing is to be steered: devices, peers and rules are there all the same. */
   readonly routeSync: boolean
+  /** Where packets of peers may come from beside their published addresses: gateways that translate. */
+  readonly natExceptions: readonly Cidr[]
   readonly config: FamilyConfig
   readonly key: PrivateKey | undefined
   readonly kernel: ObservedKernel

@@ -1,5 +1,5 @@
 import type { PublicKey } from '#keys/public-key.ts'
-import { familyOf, type IpAddress, nthAddress } from '#wg/ip.ts'
+import { cidrContains, familyOf, type IpAddress, nthAddress } from '#wg/ip.ts'
 import type { DesiredFamily } from '#wg/reconcile/desired.ts'
 import { addressesOf, type CidrClaims, claimCidrs, claimKeys, type KeyClaims, nodeAddresses } from './claims.ts'
 import { desiredPeers } from './desired-peers.ts'
@@ -90,7 +90,10 @@ function observe(state: PeerState, view: FamilyView, node: NodeRecord | undefine
     const peer = key === undefined ? undefined : view.kernel.peers.get(key)
     if (!peer) continue
     const { latestHandshake, rxBytes, endpoint } = peer
-    const endpointIsPublished = endpoint !== undefined && (node?.addresses.includes(endpoint.address) ?? false)
+    const endpointIsPublished =
+      endpoint !== undefined &&
+      ((node?.addresses.includes(endpoint.address) ?? false) ||
+        view.natExceptions.some(cidr => cidrContains(cidr, endpoint.address)))
     observed.set(peer.publicKey, { latestHandshake, rxBytes, endpointIsPublished })
   }
   return observed

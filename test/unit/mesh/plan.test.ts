@@ -410,6 +410,26 @@ describe('whatever the cluster claims', () => {
   })
 })
 
+describe('a peer behind a gateway that translates addresses', () => {
+  const heardFrom = (address: string, natExceptions: readonly Cidr[]) => {
+    const { plan, view } = settle([nodeRecord(1), nodeRecord(2)])
+    const peer = peerStatus(publicKey(2), { endpoint: { address: parseAddress(address), port: 40_000 } })
+    const kernel = { ...view.kernel, peers: new Map([[publicKey(2), peer]]) }
+    const next = planFamily(plan.peers, { ...view, natExceptions, kernel })
+    const roams = next.desired.peers.get(publicKey(2))?.mayRoamTo
+    return roams !== undefined && roams !== 'anywhere' && roams.has(parseAddress(address))
+  }
+
+  test('is sent to where it was heard from, if the gateway is listed', () => {
+    expect(heardFrom('198.51.100.7', [parseCidr('198.51.100.0/24')])).toBe(true)
+  })
+
+  test('is dialled at its own address otherwise', () => {
+    expect(heardFrom('198.51.100.7', [])).toBe(false)
+    expect(heardFrom('203.0.113.7', [parseCidr('198.51.100.0/24')])).toBe(false)
+  })
+})
+
 describe('without routes (routeSyncDisabled)', () => {
   test('peers are accepted and nothing is steered, until there are routes again', () => {
     const before = settle([nodeRecord(1), nodeRecord(2)])

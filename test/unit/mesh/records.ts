@@ -70,6 +70,7 @@ export function viewOf(records: Iterable<NodeRecord>, fields: Partial<FamilyView
     now: 1_000,
     self: name(1),
     nodes: new Map(Array.from(records, record => [record.name, record])),
+    natExceptions: [],
     routeSync: true,
     cidrSource: podCidrSource,
     enabled: true,

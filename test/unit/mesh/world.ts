@@ -315,6 +315,7 @@ export class World {
       now: this.now,
       self: node.name,
       nodes: node.seen,
+      natExceptions: [],
       routeSync: true,
       cidrSource: podCidrSource,
       enabled: node.enabled,
