@@ -51,7 +51,8 @@ const precedes = (a: Rank, b: Rank): boolean => {
  */
 export class CidrOwners {
   readonly #claimants = new Map<string, Claimant>()
-  readonly #claims = new Map<Cidr, Map<string, Held>>()
+  /** Nearly always one for each. */
+  readonly #claims = new Map<Cidr, readonly Held[]>()
   /** Who comes first of those that claim exactly this prefix. */
   readonly #first = new Map<Cidr, Held>()
   /** Those of #first that are exclusive, to find what lies around one and in it. */
@@ -78,9 +79,10 @@ export class CidrOwners {
     const touched: Cidr[] = []
     for (const { cidr } of before?.claims ?? []) if (!now.has(cidr)) touched.push(this.#drop(cidr, id))
     for (const { cidr, node, exclusive } of now.values()) {
-      const held = this.#claims.get(cidr)?.get(id)
+      const others = this.#claims.get(cidr) ?? []
+      const held = others.find(one => one.by.id === id)
       if (same && held?.node === node && held.exclusive === exclusive) continue
-      this.#claimed(cidr).set(id, { node, exclusive, by })
+      this.#claims.set(cidr, [...others.filter(one => one !== held), { node, exclusive, by }])
       touched.push(cidr)
     }
     this.#claimants.set(id, claimant)
@@ -144,16 +146,10 @@ export class CidrOwners {
     return changed
   }
 
-  #claimed(cidr: Cidr): Map<string, Held> {
-    const claims = this.#claims.get(cidr) ?? new Map<string, Held>()
-    this.#claims.set(cidr, claims)
-    return claims
-  }
-
   #drop(cidr: Cidr, id: string): Cidr {
-    const claims = this.#claims.get(cidr)
-    claims?.delete(id)
-    if (claims?.size === 0) this.#claims.delete(cidr)
+    const rest = this.#claims.get(cidr)?.filter(({ by }) => by.id !== id) ?? []
+    if (rest.length > 0) this.#claims.set(cidr, rest)
+    else this.#claims.delete(cidr)
     return cidr
   }
 
@@ -179,7 +175,7 @@ export class CidrOwners {
   #firstOf(cidr: Cidr): Held | undefined {
     if (this.#reserved.has(cidr)) return undefined
     let first: Held | undefined
-    for (const held of this.#claims.get(cidr)?.values() ?? [])
+    for (const held of this.#claims.get(cidr) ?? [])
       if (first === undefined || precedes(held.by, first.by)) first = held
     return first
   }
@@ -194,7 +190,7 @@ export class CidrOwners {
   #judge(cidr: Cidr): void {
     const first = this.#first.get(cidr)
     const refused: (readonly [NodeName, string])[] = []
-    for (const held of this.#claims.get(cidr)?.values() ?? []) {
+    for (const held of this.#claims.get(cidr) ?? []) {
       const reserved = this.#reserved.get(cidr)
       if (reserved)
         refused.push([
