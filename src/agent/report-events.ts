@@ -1,6 +1,7 @@
 import { fingerprint, type PublicKey } from '#keys/public-key.ts'
 import type { NodeEvent } from '#src/cluster/node-events.ts'
 import type { NodeName } from '#src/mesh/node-record.ts'
+import type { RouteSource } from '#src/mesh/route-source.ts'
 import { PATIENCE } from '#src/status/tally.ts'
 import type { Family } from '#wg/ip.ts'
 import type { RepairNote } from './report-repairs.ts'
@@ -15,6 +16,8 @@ export interface Circumstances {
   /** Values of FelixConfiguration that were refused, a sentence each. */
   readonly refusedSettings: ReadonlySet<string>
   readonly quarrel: RepairNote | undefined
+  /** Where pod addresses come from; undefined before any of the sources was read. */
+  readonly routeSource: RouteSource | undefined
   /** Public keys that our own Node carries; undefined before it was read. */
   readonly publishedKeys: Readonly<Record<Family, PublicKey | undefined>> | undefined
   /** Why the guard does less than it was told to, a sentence each. */
@@ -91,6 +94,13 @@ export function circumstanceEvents(before: Circumstances, after: Circumstances):
   for (const setting of after.refusedSettings)
     if (!before.refusedSettings.has(setting))
       events.push({ type: 'Warning', reason: 'ConfigurationRefused', message: setting })
+  const { routeSource } = before
+  if (routeSource && after.routeSource && routeSource !== after.routeSource)
+    events.push({
+      type: 'Warning',
+      reason: 'RouteSourceChanged',
+      message: `pod addresses come from ${after.routeSource} now, and no more from ${routeSource}: set routeSource where that should not depend on what the cluster has`,
+    })
   if (after.quarrel && !before.quarrel)
     events.push({
       type: 'Warning',

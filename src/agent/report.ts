@@ -61,6 +61,7 @@ export class Report {
     refusedClaims: new Set(),
     refusedSettings: new Set(),
     quarrel: undefined,
+    routeSource: undefined,
     publishedKeys: undefined,
     guardRefusals: new Set(),
   }
@@ -105,6 +106,7 @@ export class Report {
       refusedClaims: refusedClaims(feed.nodes, dataplane),
       refusedSettings,
       quarrel: dataplane?.repairs.quarrel(),
+      routeSource: feed.routes.source,
       publishedKeys: { 4: feed.own.announced[4]?.publicKey, 6: feed.own.announced[6]?.publicKey },
       guardRefusals: new Set(guard.refusals),
     })

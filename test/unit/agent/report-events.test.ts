@@ -82,6 +82,7 @@ describe('circumstances', () => {
     refusedClaims: new Set(),
     refusedSettings: new Set(),
     quarrel: undefined,
+    routeSource: undefined,
     publishedKeys: { 4: undefined, 6: undefined },
     guardRefusals: new Set(),
   }
@@ -131,6 +132,13 @@ describe('circumstances', () => {
   test('low-order keys are named as keys', () => {
     const claim = 'Node node-9: annotation projectcalico.org/WireguardPublicKey: public key is a point of low order'
     expect(reasons({}, { refusedClaims: new Set([claim]) })).toEqual(['Warning KeyRefused'])
+  })
+
+  test('another source of pod addresses is told, but not the first one', () => {
+    expect(reasons({}, { routeSource: 'PodCIDR' })).toEqual([])
+    const changed = [{ routeSource: 'PodCIDR' }, { routeSource: 'CalicoIPAM' }] as const
+    expect(reasons(...changed)).toEqual(['Warning RouteSourceChanged'])
+    expect(reasons(changed[1], changed[1])).toEqual([])
   })
 
   test('five repairs within a minute are a quarrel, told once', () => {
