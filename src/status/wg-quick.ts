@@ -2,7 +2,7 @@ import { addressesOf, claimCidrs, nodeAddresses, podCidrSource } from '#src/mesh
 import { wireguardMark } from '#src/mesh/marks.ts'
 import type { NodeRecord } from '#src/mesh/node-record.ts'
 import type { FelixSettings } from '#src/mesh/settings.ts'
-import { addressBits, type Family, formatEndpoint } from '#wg/ip.ts'
+import { addressBits, type Family, familyOf, formatEndpoint } from '#wg/ip.ts'
 import { byName } from './format.ts'
 
 /**
@@ -31,6 +31,9 @@ export function wgQuickText(
         `# ${node.name}`,
         '[Peer]',
         `PublicKey = ${publicKey}`,
+        ...(node.podCidrs.some(cidr => familyOf(cidr) === family)
+          ? []
+          : ['# Its pods’ addresses are not on its Node: podveil show, on a node, has them']),
         ...(address ? [`Endpoint = ${formatEndpoint({ address, port: port ?? listeningPort })}`] : []),
         `AllowedIPs = ${[...addressesOf(node, family, cidrs, podCidrSource)].join(', ')}`,
         ...(keepalive > 0 ? [`PersistentKeepalive = ${keepalive}`] : []),

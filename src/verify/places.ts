@@ -2,7 +2,7 @@ import type { ApiClient } from '#src/cluster/api-client.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import type { Place } from '#src/status/explain.ts'
 import { byName } from '#src/status/format.ts'
-import { placeAmong, resolveEnd } from '#src/status/sources/ends.ts'
+import { anyPodOn, placesOf } from '#src/status/sources/ends.ts'
 import { type Family, familyOf, nthAddress } from '#wg/ip.ts'
 
 /** Where one side sends from and is sent to. */
@@ -23,9 +23,7 @@ export async function spotOf(
   family: Family | undefined,
 ): Promise<Spot> {
   const named = nodes.find(({ name }) => name === text)
-  const places = named
-    ? podsOf(named)
-    : (await resolveEnd(text, nodes, client)).map(address => placeAmong(address, text, nodes))
+  const places = named ? await podsOf(named, client) : await placesOf(text, nodes, client)
   const wanted = places.filter(({ address }) => family === undefined || familyOf(address) === family)
   const node = nodes.find(({ name }) => name === wanted[0]?.node)
   if (wanted.length === 0)
@@ -41,9 +39,12 @@ export function ringOf(nodes: readonly NodeRecord[]): [NodeName, NodeName][] {
   return names.length === 2 ? neighbours.slice(0, 1) : neighbours
 }
 
-/** The first address of each pod prefix, which the node itself has: it stands for a pod as far as routes and filters go. */
-const podsOf = ({ name, podCidrs }: NodeRecord): Place[] =>
-  podCidrs.flatMap(cidr => {
-    const address = nthAddress(cidr, 1)
-    return address ? [{ address, label: name, node: name, kind: 'pod' as const }] : []
-  })
+/**
+ * The first address of each pod prefix, which the node itself has: it stands for a pod as far as routes and filters go. Of a
+ * Node without prefixes, some pod's.
+ */
+async function podsOf(node: NodeRecord, client: ApiClient): Promise<Place[]> {
+  const first = node.podCidrs.flatMap(cidr => nthAddress(cidr, 1) ?? [])
+  const addresses = first.length > 0 ? first : await anyPodOn(node, client)
+  return addresses.map(address => ({ address, label: node.name, node: node.name, kind: 'pod' }))
+}

@@ -76,7 +76,7 @@ function trafficOf(pairs: readonly PairStatus[], now: number): string {
   return pairs
     .map(
       ({ family, latestHandshake, rxBytes, txBytes }) =>
-        `IPv${family} handshake ${since(latestHandshake, now)} ago, ${bytes(rxBytes)} received, ${bytes(txBytes)} sent`,
+        `IPv${family} ${latestHandshake === null ? 'no handshake yet' : `handshake ${since(latestHandshake, now)} ago`}, ${bytes(rxBytes)} received, ${bytes(txBytes)} sent`,
     )
     .join('; ')
 }

@@ -22,7 +22,7 @@ export async function resolveEnd(
 ): Promise<readonly IpAddress[]> {
   const literal = addressOf(text)
   if (literal) return [literal]
-  return nodes.find(({ name }) => name === text)?.addresses ?? (await podAddresses(text, client))
+  return nodes.find(({ name }) => name === text)?.addresses ?? (await readPod(text, client)).addresses
 }
 
 /** Whose address it is, by what the API has. */
@@ -31,6 +31,61 @@ export function placeAmong(address: IpAddress, label: string, nodes: readonly No
   if (node) return { address, label, node: node.name, kind: 'node' }
   const pods = nodes.find(({ podCidrs }) => podCidrs.some((cidr: Cidr) => cidrContains(cidr, address)))
   return pods ? { address, label, node: pods.name, kind: 'pod' } : { address, label, node: undefined, kind: 'outside' }
+}
+
+/**
+ * What FROM or TO means and whose it is: of a pod, its Node is believed, as not every cluster has pod CIDRs on its Nodes.
+ * @throws ApiError and its like; Error for a pod without an address
+ */
+export async function placesOf(text: string, nodes: readonly NodeRecord[], client: ApiClient): Promise<Place[]> {
+  const literal = addressOf(text)
+  const named = nodes.find(({ name }) => name === text)
+  if (literal) {
+    const place = placeAmong(literal, text, nodes)
+    if (place.kind !== 'outside') return [place]
+    const node = await nodeOfPodAddress(literal, client)
+    return [node === undefined ? place : { ...place, node, kind: 'pod' }]
+  }
+  if (named) return named.addresses.map(address => ({ address, label: text, node: named.name, kind: 'node' }))
+  const pod = await readPod(text, client)
+  return pod.addresses.map(address => {
+    const place = placeAmong(address, text, nodes)
+    // A pod on the host's network has its node's address.
+    return place.kind === 'node' || pod.node === undefined ? place : { ...place, node: pod.node, kind: 'pod' }
+  })
+}
+
+/** A running pod of that node with an address of its own, in each family at most one. @throws ApiError and its like */
+export async function anyPodOn(node: NodeRecord, client: ApiClient): Promise<IpAddress[]> {
+  const pods = await podsBy(`spec.nodeName=${node.name},status.phase=Running`, client)
+  const own = pods.map(pod => pod.addresses.filter(address => !node.addresses.includes(address)))
+  return own.find(addresses => addresses.length > 0) ?? []
+}
+
+/** Undefined where no pod has it. */
+async function nodeOfPodAddress(address: IpAddress, client: ApiClient): Promise<string | undefined> {
+  const [pod] = await podsBy(`status.podIP=${address}`, client)
+  return pod?.node
+}
+
+interface Pod {
+  readonly addresses: readonly IpAddress[]
+  readonly node: string | undefined
+}
+
+async function podsBy(fieldSelector: string, client: ApiClient): Promise<Pod[]> {
+  const list = objectOf(await client.get(`/api/v1/pods?limit=50&fieldSelector=${encodeURIComponent(fieldSelector)}`))
+  return listOf(member(list, 'items')).map(podOf)
+}
+
+function podOf(raw: unknown): Pod {
+  const status = objectOf(member(objectOf(raw), 'status'))
+  const listed = listOf(member(status, 'podIPs')).map(one => member(objectOf(one), 'ip'))
+  const addresses = [...listed, member(status, 'podIP')].flatMap(ip => addressOf(textOf(ip, 64) ?? '') ?? [])
+  return {
+    addresses: [...new Set(addresses)],
+    node: textOf(member(objectOf(member(objectOf(raw), 'spec')), 'nodeName'), 253),
+  }
 }
 
 function addressOf(text: string): IpAddress | undefined {
@@ -50,14 +105,13 @@ function knownNode(name: string, snapshot: NodeSnapshot): readonly IpAddress[] |
   return addresses.length > 0 ? addresses : undefined
 }
 
-async function podAddresses(text: string, client: ApiClient): Promise<IpAddress[]> {
+async function readPod(text: string, client: ApiClient): Promise<Pod> {
   const [namespace, name] = text.includes('/') ? text.split('/', 2) : ['default', text]
-  const pod = await client.get(
-    `/api/v1/namespaces/${encodeURIComponent(namespace ?? '')}/pods/${encodeURIComponent(name ?? '')}`,
+  const pod = podOf(
+    await client.get(
+      `/api/v1/namespaces/${encodeURIComponent(namespace ?? '')}/pods/${encodeURIComponent(name ?? '')}`,
+    ),
   )
-  const status = objectOf(member(objectOf(pod), 'status'))
-  const listed = listOf(member(status, 'podIPs')).map(one => member(objectOf(one), 'ip'))
-  const addresses = [...listed, member(status, 'podIP')].flatMap(ip => addressOf(textOf(ip, 64) ?? '') ?? [])
-  if (addresses.length === 0) throw new Error(`pod ${text} has no address yet: is it running?`)
-  return [...new Set(addresses)]
+  if (pod.addresses.length === 0) throw new Error(`pod ${text} has no address yet: is it running?`)
+  return pod
 }
