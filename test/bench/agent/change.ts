@@ -55,16 +55,16 @@ export async function oneChange({ sizes, changes, profiles }: Profile): Promise<
 
 async function changeKey(mesh: LargeMesh, index: number): Promise<{ latency: number; write: number }> {
   const key = newKey()
-  const from = mesh.log().length
+  const log = mesh.followLog()
   const sent = performance.timeOrigin + performance.now()
   await mesh.patchNode(index, { metadata: { annotations: { [annotations.publicKey[4]]: key } } })
   const answered = performance.timeOrigin + performance.now()
-  const written = await waitUntil(() => timeOfPeer(mesh.log().slice(from), key), LIMIT_MS, 'the peer in the kernel')
+  const written = await waitUntil(() => timeOfPeer(log(), key), LIMIT_MS, 'the peer in the kernel')
   return { latency: written - sent, write: answered - sent }
 }
 
 /** When the agent logged that the device has taken the peer. */
 function timeOfPeer(log: string, key: string): number | undefined {
-  const line = log.split('\n').find(one => one.includes(`set peer ${key.slice(0, 8)} `))
+  const line = log.split('\n').slice(0, -1).find(one => one.includes(`set peer ${key.slice(0, 8)} `))
   return line === undefined ? undefined : (JSON.parse(line) as { time: number }).time
 }

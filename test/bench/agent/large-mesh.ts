@@ -1,4 +1,4 @@
-import { readFileSync, rmSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, readSync, rmSync, statSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { ApiClient } from '#src/cluster/api-client.ts'
 import { adminAccess, serviceEnvironment } from '#src/lab/access.ts'
@@ -104,6 +104,7 @@ export class LargeMesh implements AsyncDisposable {
     const options = [
       `--import ${script('./probe.ts')}`,
       ...(profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`]),
+      process.env.BENCH_NODE_OPTIONS ?? '',
     ]
     const watch = this.#node.exec([nodeProgram(), script('./ready.ts'), '9180'], { timeoutMs: LIMIT_MS })
     const started = performance.timeOrigin + performance.now()
@@ -126,7 +127,7 @@ export class LargeMesh implements AsyncDisposable {
 
   get pid(): number {
     const pid = this.#agent?.pid
-    if (pid === undefined) throw new Error(`the agent does not run: ${this.log().slice(-2_000)}`)
+    if (pid === undefined) throw new Error(`the agent does not run: ${this.#agent?.logs().slice(-2_000)}`)
     return pid
   }
 
@@ -135,8 +136,20 @@ export class LargeMesh implements AsyncDisposable {
     return process === undefined ? Number.NaN : usageOf(process).cpu
   }
 
-  log(): string {
-    return this.#agent?.logs() ?? ''
+  /** What the agent has logged from here on: called again and again, so not the whole of it. */
+  followLog(): () => string {
+    const file = this.#agent?.logFile ?? ''
+    const from = statSync(file).size
+    return () => {
+      const length = statSync(file).size - from
+      const bytes = Buffer.alloc(length)
+      const descriptor = openSync(file, 'r')
+      try {
+        return bytes.toString('utf8', 0, readSync(descriptor, bytes, 0, length, from))
+      } finally {
+        closeSync(descriptor)
+      }
+    }
   }
 
   metrics(): Promise<string> {
