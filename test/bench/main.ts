@@ -4,6 +4,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { Lab } from '#src/lab/lab.ts'
+import { hasUserspaceWireGuard, missingRequirement } from '#src/lab/requirements.ts'
 import { knownLabs } from '#src/lab/state.ts'
 import { oneChange } from './agent/change.ts'
 import { agentStart } from './agent/start.ts'
@@ -56,7 +57,14 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const)
 
 const where = machine()
 console.log(machineText(where))
+const hasDevices = process.env.PODVEIL_TIER === 'kernel' || hasUserspaceWireGuard()
+const missing =
+  missingRequirement(['openssl', 'wg'])?.message ?? (hasDevices ? undefined : 'wireguard-go or /dev/net/tun is missing')
 for (const name of positionals.length > 0 ? positionals : Object.keys(BENCHMARKS)) {
+  if (missing !== undefined && name !== 'planner') {
+    console.log(`\nskipped ${name}: ${missing}`)
+    continue
+  }
   const began = performance.now()
   const table = await BENCHMARKS[name]?.(profile)
   if (!table) continue

@@ -65,6 +65,9 @@ async function changeKey(mesh: LargeMesh, index: number): Promise<{ latency: num
 
 /** When the agent logged that the device has taken the peer. */
 function timeOfPeer(log: string, key: string): number | undefined {
-  const line = log.split('\n').slice(0, -1).find(one => one.includes(`set peer ${key.slice(0, 8)} `))
+  const line = log
+    .split('\n')
+    .slice(0, -1)
+    .find(one => one.includes(`set peer ${key.slice(0, 8)} `))
   return line === undefined ? undefined : (JSON.parse(line) as { time: number }).time
 }
