@@ -40,7 +40,7 @@ describe.skipIf(noRealApi)(`a lab on kube-apiserver${noRealApi ? ` (${noRealApi}
       await lab.setEncryption(true)
       await untilAll(lab, 'encrypted')
       const files = new LabFiles(lab.name)
-      await lab.api.stop()
+      await lab.api.stop('SIGKILL')
       rmSync(dirname(files.apiCa), { recursive: true })
       await lab.api.start()
       // With the authority of now, as an operator who has replaced it.

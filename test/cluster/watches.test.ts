@@ -14,14 +14,19 @@ import { Scratch } from '../unit/cluster/support/scratch.ts'
 import { NODES, nodeObject } from './harness/agents.ts'
 import { ClientAuthority } from './harness/client-authority.ts'
 import { noRealApi, RealApi } from './harness/real-api.ts'
+import { SlowRelay } from './harness/slow-relay.ts'
 
 const LIMIT_MS = 90_000
 /** A bound on silence for the tests; the agent's own is longer. */
 const SILENCE_MS = 3_000
+const BIG_NODE_BYTES = 40_000
+/** Bytes a second: a record of TLS, 16 kB, is there within half of the bound on silence, and three such Nodes are in four times of it. */
+const SLOW = 12_000
 
 describe.skipIf(noRealApi)(`an agent’s watch on kube-apiserver${noRealApi ? ` (${noRealApi})` : ''}`, () => {
   let server: RealApi
   let volume: Scratch
+  let relay: SlowRelay
   let follower: Follower
 
   /** As a kubelet mounts it, and rotates it. */
@@ -33,13 +38,14 @@ describe.skipIf(noRealApi)(`an agent’s watch on kube-apiserver${noRealApi ? ` 
     server = await startServer()
     await giveAuthority()
     await giveToken(await issueAgentToken(server.client, 'node-1'))
-    const { hostname, port } = new URL(server.url)
-    const env = { KUBERNETES_SERVICE_HOST: hostname, KUBERNETES_SERVICE_PORT: port }
+    relay = await SlowRelay.start(server.port)
+    const env = { KUBERNETES_SERVICE_HOST: '127.0.0.1', KUBERNETES_SERVICE_PORT: String(relay.port) }
     follower = new Follower(inClusterCredentials({ env, directory: volume.path }))
     await follower.sees(['node-1'])
   })
   afterEach(async () => {
     await follower[Symbol.asyncDispose]()
+    await relay[Symbol.asyncDispose]()
     await server[Symbol.asyncDispose]()
     await volume[Symbol.asyncDispose]()
   })
@@ -51,7 +57,7 @@ describe.skipIf(noRealApi)(`an agent’s watch on kube-apiserver${noRealApi ? ` 
   const shutOut = async (): Promise<void> => {
     const pod = `/api/v1/namespaces/${AGENT_NAMESPACE}/pods/podveil-agent-node-1`
     await server.client.must('DELETE', `${pod}?gracePeriodSeconds=0`)
-    await server.restart()
+    await server.restart('SIGKILL')
     await follower.complains(/401|unauthori[sz]ed/i)
   }
 
@@ -91,6 +97,26 @@ describe.skipIf(noRealApi)(`an agent’s watch on kube-apiserver${noRealApi ? ` 
     process.kill(server.pid, 'SIGCONT')
     await makeNode('node-2', 2)
     await follower.sees(['node-1', 'node-2'])
+  })
+
+  test('waits for a watch that is slow for as long as something comes, and complains when nothing does any more', async () => {
+    relay.pace = SLOW
+    const note = 'x'.repeat(BIG_NODE_BYTES)
+    for (const [index, name] of ['node-2', 'node-3', 'node-4'].entries()) {
+      const { metadata, ...node } = nodeObject(name, index + 2)
+      await server.client.create(NODES, {
+        ...node,
+        metadata: { ...(metadata as object), annotations: { 'example.com/note': note } },
+      })
+    }
+    await follower.sees(['node-1', 'node-2', 'node-3', 'node-4'])
+    expect(follower.complaints(/^warn/)).toBe(0)
+    relay.pace = 0
+    await follower.complains(/silent|no answer/)
+    await server.client.delete(`${NODES}/node-2`)
+    await follower.sees(['node-1', 'node-2', 'node-3', 'node-4'])
+    relay.pace = Number.POSITIVE_INFINITY
+    await follower.sees(['node-1', 'node-3', 'node-4'])
   })
 
   test('does not believe a certificate of another authority, and goes on as soon as that one’s is on disk', async () => {
@@ -183,10 +209,13 @@ class Follower implements AsyncDisposable {
     return this.#reflector.state.lists
   }
 
+  complaints(what: RegExp): number {
+    return this.#logger.lines.filter(line => what.test(line)).length
+  }
+
   /** Says so in its log. */
   async complains(what: RegExp, times = 1): Promise<void> {
-    const complaints = (): number => this.#logger.lines.filter(line => what.test(line)).length
-    await waitFor(() => complaints() >= times, LIMIT_MS, `${times} lines that say ${what}`)
+    await waitFor(() => this.complaints(what) >= times, LIMIT_MS, `${times} lines that say ${what}`)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

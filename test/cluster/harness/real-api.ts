@@ -110,7 +110,7 @@ export class RealApi implements AsyncDisposable {
 
   /** As restart, with certificates of another authority: who has only `ca` of before does not believe it any more. */
   async replaceAuthority(): Promise<void> {
-    await this.#server.stop()
+    await this.#server.stop('SIGKILL')
     rmSync(dirname(this.#server.certificateAuthority), { recursive: true })
     await this.restart()
   }
@@ -121,7 +121,7 @@ export class RealApi implements AsyncDisposable {
   readonly compact = async (): Promise<void> => {
     const { header } = await this.#etcd('/v3/kv/range', { key: Buffer.from('/').toString('base64') })
     await this.#etcd('/v3/kv/compaction', { revision: header?.revision, physical: true })
-    await this.restart()
+    await this.restart('SIGKILL')
   }
 
   /** The end of the server's log, for a message. */
