@@ -38,6 +38,8 @@ export default defineConfig({
               ? ['test/host/**/*.test.ts', 'test/lab/{mesh,guard,change}/**/*.test.ts']
               : []),
           ],
+          // Whole agents, a minute or two each there; what they rely on is in faults.test.ts.
+          exclude: process.env.PODVEIL_LONG === '1' ? [] : ['test/kernel/cases/agent-faults.test.ts'],
           testTimeout: 600_000,
           hookTimeout: 300_000,
           maxWorkers: 1,

@@ -1,5 +1,4 @@
 import { execFileSync } from 'node:child_process'
-import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test, vi } from 'vitest'
 import { PrivateKey } from '#keys/private-key.ts'
@@ -14,6 +13,7 @@ import { RouteNetlink } from '#wg/rtnetlink/route-netlink.ts'
 import { Namespace } from '../../host/netlink/namespace.ts'
 import { asChange, randomConfig } from './support/device-config.ts'
 import { DeviceConnection, hasWireGuard, kernelBench } from './support/kernel-devices.ts'
+import { withoutModule } from './support/modules.ts'
 import { inTestVm, notInTestVm } from './support/profile.ts'
 import { Random } from './support/random.ts'
 
@@ -167,15 +167,6 @@ describe.skipIf(!inTestVm)(
     })
   },
 )
-
-/** Takes the module away, and the kernel's way to load it, until disposed of. */
-function withoutModule(name: string): Disposable {
-  const loader = '/proc/sys/kernel/modprobe'
-  const before = readFileSync(loader, 'utf8')
-  execFileSync('modprobe', ['-r', name])
-  writeFileSync(loader, '/nonexistent\n')
-  return { [Symbol.dispose]: () => writeFileSync(loader, before) }
-}
 
 const keysOf = ({ peers = [] }: ReturnType<typeof asChange>): PublicKey[] => peers.map(({ publicKey }) => publicKey)
 
