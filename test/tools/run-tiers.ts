@@ -24,7 +24,8 @@ const onKernel =
     ['test/kernel/fetch', kernel],
     [
       'test/kernel/run',
-      ...['--kernel', kernel, '--timeout', String(timeout), '--collect', directory, '--', 'sh', '-c'],
+      ...['--kernel', kernel, '--timeout', String(timeout), '--memory', MEMORY, '--collect', directory],
+      ...['--', 'sh', '-c'],
       [
         'PODVEIL_TIER=kernel NODE_COMPILE_CACHE="$PWD/.cache/compile" exec "$@"',
         '--outputFile.json="$PODVEIL_VM_OUT"/',
@@ -36,6 +37,9 @@ const onKernel =
   ]
 
 const LONG = process.env.PODVEIL_LONG === '1'
+
+/** MiB: ten nodes of the lab, with an agent and a probe each, or two. */
+const MEMORY = LONG ? '6144' : '1536'
 
 /** What may differ from kernel to kernel; the whole suite is for the first one, or for the long profile. */
 const DIFFERING = LONG ? [] : ['test/kernel/cases/wireguard', 'test/kernel/cases/mesh', 'test/host/device']
