@@ -3,9 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { serviceEnvironment } from '#src/lab/access.ts'
 import { LabAgent } from '#src/lab/agent.ts'
 import { Lab, type LabNode, type LabOptions } from '#src/lab/lab.ts'
-import { NODES } from '#src/lab/objects.ts'
 import { LabFiles } from '#src/lab/state.ts'
-import { largeNode } from '../../bench/agent/node-object.ts'
 import { waitFor } from '../../lab/harness/wait-for.ts'
 import { labName } from '../../lab/harness/with-lab.ts'
 import { AgentLog } from '../../lab/mesh/support/agent-log.ts'
@@ -14,13 +12,11 @@ import { withoutModule } from './support/modules.ts'
 import { inTestVm, notInTestVm } from './support/profile.ts'
 
 /** Everything is some thirteen times slower on an emulated processor. */
-const LIMIT = 180_000
+const LIMIT = 300_000
 const PODVEIL = fileURLToPath(new URL('../../../bin/podveil', import.meta.url))
 const DEVICE = 'wireguard.cali'
 const STORM = 50_000
 const STORM_TABLE = 4_242
-const PEERS = 150
-const DELETIONS = 5
 
 describe.skipIf(!inTestVm)(`an agent on the kernel’s WireGuard${inTestVm ? '' : ` (${notInTestVm})`}`, () => {
   test('says what is missing while the module is, and encrypts as soon as it is there', async () => {
@@ -75,24 +71,6 @@ describe.skipIf(!inTestVm)(`an agent on the kernel’s WireGuard${inTestVm ? '' 
     await untilEncrypted(lab, LIMIT)
     expect(node.agent.pid).toBe(pid)
     expect(await onNode(node, `ip route show table ${STORM_TABLE} | wc -l`)).toBe(`${STORM}\n`)
-  })
-
-  test(`makes its device again with all ${PEERS} peers when it is deleted while they are written`, async () => {
-    await using lab = await labOf({ nodes: 1, agents: false })
-    for (let index = 0; index < PEERS; index++) await lab.client.create(NODES, largeNode(index))
-    const node = first(lab)
-    await node.agent.start()
-    const log = new AgentLog(node)
-    const some = `[ "$(wg show ${DEVICE} peers 2>/dev/null | wc -l)" -gt 0 ]`
-    const script = `for turn in $(seq ${DELETIONS}); do until ${some}; do sleep 0.05; done; ip link del ${DEVICE}; done`
-    expect(await node.exec(['sh', '-ec', script], { timeoutMs: LIMIT })).toMatchObject({ status: 0 })
-    await waitFor(
-      async () => (await onNode(node, `wg show ${DEVICE} peers | wc -l`)) === `${PEERS}\n`,
-      LIMIT,
-      `all ${PEERS} peers`,
-    )
-    await log.says(/somebody else deleted wireguard\.cali|is gone|create it again/, LIMIT)
-    await node.agent.ready(LIMIT)
   })
 })
 
