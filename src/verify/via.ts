@@ -31,8 +31,9 @@ export async function byKubectl(client: ApiClient, kubeconfig: string | undefine
   if (name === undefined || namespace === undefined || image === undefined)
     throw new Error(`no agent's pod on ${node}: where agents run without pods, --via says how podveil is run on a node`)
   return [
+    // By its environment, where it may be several files.
+    ...(kubeconfig === undefined ? [] : ['env', `KUBECONFIG=${kubeconfig}`]),
     'kubectl',
-    ...(kubeconfig === undefined ? [] : ['--kubeconfig', kubeconfig]),
     ...['--namespace', namespace, 'debug', name],
     ...['--quiet', '--stdin', '--profile', 'netadmin', '--image', image, '--', 'podveil', END],
   ]
