@@ -16,11 +16,10 @@ const PODVEIL_CRD = pathOf('manifests/crds/podveil/podveilconfigurations.yaml')
 const EFFECTS: Readonly<Record<ParameterKey, string | { readonly parsed: string }>> = {
   enabled4: 'IPv4 pod traffic between nodes is encrypted',
   enabled6: 'IPv6 pod traffic between nodes is encrypted; needs `ipv6Support`',
-  interfaceName4:
-    'name of the IPv4 device. A change removes the device and makes it anew: change it while encryption is off',
+  interfaceName4: 'name of the IPv4 device. A change loses nothing: traffic goes by the spare device meanwhile',
   interfaceName6: 'name of the IPv6 device; as above',
   listeningPort4:
-    'UDP port of the IPv4 device, published for other Podveil nodes; Felix dials its own port. A change loses packets until all peers have read it',
+    'UDP port of the IPv4 device, published for other Podveil nodes; Felix dials its own port. A change loses nothing between Podveil nodes: traffic goes by the spare device meanwhile',
   listeningPort6: 'UDP port of the IPv6 device; as above',
   mtu4: 'MTU of the IPv4 device in bytes; 0: the smallest of the matching host interfaces less 60',
   mtu6: 'MTU of the IPv6 device in bytes; 0: the smallest of the matching host interfaces less 80, at least 1280',
@@ -32,8 +31,7 @@ const EFFECTS: Readonly<Record<ParameterKey, string | { readonly parsed: string 
     'threaded NAPI of the kernel’s own device. Refused, and turned off where something else has turned it on, on kernels where it can leave a peer deaf (CVE-2026-52945)',
   routeSource:
     "what says which pod addresses are on which node. Unset: Calico's IPAM where there is an IPAMBlock, else the Nodes' pod CIDRs where there are any, else the Pods. `CalicoIPAM` without a block is the pod CIDRs (host-local IPAM)",
-  routeTableRanges:
-    'the three lowest free tables of these are used; the first is the one that Felix would take. A change removes the device and makes it anew',
+  routeTableRanges: 'the four lowest free tables of these are used; the first is the one that Felix would take',
   routeTableRange: 'as `routeTableRanges`, which beats it; one range',
   routeSyncDisabled:
     'no pod prefix is steered into the tunnel: devices, peers and rules stay, and nothing is encrypted. Refused while the guard is on enforce',

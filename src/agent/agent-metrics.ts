@@ -154,9 +154,7 @@ function* peerCounts(dataplane: Dataplane | undefined): Generator<Sample> {
 function felixMetrics(feed: ClusterFeed, dataplane: () => Dataplane | undefined): Metric[] {
   const host = hostname()
   const devices = () =>
-    feed.settings.wireguardMetricsEnabled
-      ? FAMILIES.map(family => dataplane()?.meshes[family].kernel.device).filter(device => device !== undefined)
-      : []
+    feed.settings.wireguardMetricsEnabled ? FAMILIES.flatMap(family => dataplane()?.meshes[family].devices ?? []) : []
   const perPeer = (value: (peer: { latestHandshake: bigint; rxBytes: bigint; txBytes: bigint }) => bigint) =>
     function* (): Generator<Sample> {
       for (const device of devices())

@@ -2,6 +2,7 @@ import { readdir, rm, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { environmentLayer, resolveSettings } from '#src/cluster/felix-configuration.ts'
 import { familyConfig } from '#src/mesh/family-config.ts'
+import { SPARE_DEVICES } from '#src/mesh/marks.ts'
 import type { NodeName } from '#src/mesh/node-record.ts'
 import type { FelixSettings } from '#src/mesh/settings.ts'
 import { openDevices } from '#wg/device/probe.ts'
@@ -37,7 +38,7 @@ export async function cleanup(options: CleanupOptions, say: (line: string) => vo
       ? resolveSettings([environmentLayer(process.env)]).settings
       : await withdraw(nodeName as NodeName, kubeconfig, say)
   const interfaces = options.interfaces ?? FAMILIES.map(family => settings.wireguard[family].interfaceName)
-  await cleanKernel(interfaces, settings, say)
+  await cleanKernel([...interfaces, ...Object.values(SPARE_DEVICES)], settings, say)
   if ((await listTable(TABLE)) !== undefined) {
     await applyRuleset(removal)
     say(`removed the nftables table inet ${TABLE}`)
@@ -75,10 +76,8 @@ async function cleanKernel(
   const notes = { wrote: say, degraded: (error: Error) => say(error.message), foreign: say }
   for (const family of FAMILIES) {
     const { tables, routeProtocol } = familyConfig(family, settings, [])
-    for (const deviceName of interfaces) {
-      const kernel = new FamilyKernel(devices, net, notes)
-      await kernel.observe({ family, deviceName, tables: new Set([tables.mesh, tables.nodes, tables.device]) })
-      await kernel.reconcile({ family, device: undefined, peers: new Map(), routes: [], rules: [], routeProtocol })
-    }
+    const kernel = new FamilyKernel(devices, net, notes)
+    await kernel.observe({ family, deviceNames: new Set(interfaces), tables: new Set(Object.values(tables)) })
+    await kernel.reconcile({ family, devices: [], routes: [], rules: [], routeProtocol })
   }
 }

@@ -169,7 +169,7 @@ export class Dataplane implements Disposable {
       this.#wake()
     }
     for (const family of FAMILIES) {
-      const foreign = this.meshes[family].kernel.noteEvent(event)
+      const foreign = this.meshes[family].noteEvent(event)
       if (foreign === undefined) continue
       this.#noteForeign(family, foreign)
       this.#wake()

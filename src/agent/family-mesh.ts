@@ -1,17 +1,19 @@
-import type { PrivateKey } from '#keys/private-key.ts'
 import { fingerprint, type PublicKey } from '#keys/public-key.ts'
 import type { Logger } from '#src/cluster/logger.ts'
 import { adoptPeers } from '#src/mesh/adopt.ts'
 import type { CidrSource } from '#src/mesh/claims.ts'
-import type { FamilyConfig, FamilyView } from '#src/mesh/family-view.ts'
-import type { HeardHello } from '#src/mesh/hello-content.ts'
-import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
+import type { DeviceIdentity, FamilyConfig, FamilyView, LaneView } from '#src/mesh/family-view.ts'
+import { type LaneStates, laneOf, pairStates } from '#src/mesh/lanes.ts'
+import { SPARE_DEVICES } from '#src/mesh/marks.ts'
+import { LANES, type Lane, type NodeName, type NodeRecord } from '#src/mesh/node-record.ts'
 import { obstacle, rivals } from '#src/mesh/obstacles.ts'
 import type { PeerState, PeerStates } from '#src/mesh/peer-machine.ts'
 import { type FamilyPlan, hellosOf, planFamily } from '#src/mesh/plan.ts'
+import type { DeviceStatus, PeerStatus } from '#wg/device/device.ts'
 import type { Cidr, Family } from '#wg/ip.ts'
-import type { DesiredFamily, Ownership } from '#wg/reconcile/desired.ts'
+import type { Ownership } from '#wg/reconcile/desired.ts'
 import type { FamilyKernel } from '#wg/reconcile/family-kernel.ts'
+import type { RouteEvent } from '#wg/rtnetlink/monitor.ts'
 import { HelloExchange } from './hello-exchange.ts'
 
 /** Milliseconds between looks at the handshakes: while a pair is changing, and while none is. */
@@ -29,10 +31,14 @@ export interface MeshInput {
   readonly routeSync: boolean
   readonly natExceptions: readonly Cidr[]
   readonly config: FamilyConfig
-  readonly key: PrivateKey | undefined
+  readonly identities: DeviceIdentities
+  /** The main device is to get another key, port or name as soon as nothing goes by it. */
+  readonly mainChanges: boolean
   /** Names of all links of the host. */
   readonly links: ReadonlySet<string>
 }
+
+export type DeviceIdentities = Readonly<Record<Lane, DeviceIdentity | undefined>>
 
 /** The mesh of one family on this node: observes, plans, reconciles and speaks, one pass at a time. */
 export class FamilyMesh {
@@ -40,9 +46,10 @@ export class FamilyMesh {
   readonly #self: NodeName
   readonly #kernel: FamilyKernel
   readonly #log: Logger
-  readonly #hello: HelloExchange
-  #states: PeerStates | undefined
+  readonly #hellos: Readonly<Record<Lane, HelloExchange>>
+  #states: LaneStates | undefined
   #plan: FamilyPlan | undefined
+  #input: MeshInput | undefined
   #pollAt = 0
   #ownership: Ownership | undefined
   #rivals: readonly string[] = []
@@ -53,16 +60,17 @@ export class FamilyMesh {
     this.#self = self
     this.#kernel = kernel
     this.#log = log
-    this.#hello = new HelloExchange(log, wake)
+    this.#hellos = { main: new HelloExchange(log, wake), spare: new HelloExchange(log, wake) }
   }
 
   get plan(): FamilyPlan | undefined {
     return this.#plan
   }
 
-  /** What peers last said. */
-  get heard(): ReadonlyMap<NodeName, HeardHello> {
-    return this.#hello.heard()
+  /** Peers that have said, through either device, that they steer to us. */
+  get steering(): ReadonlySet<NodeName> {
+    const heard = LANES.flatMap(lane => [...this.#hellos[lane].heard()])
+    return new Set(heard.filter(([, { steers }]) => steers).map(([node]) => node))
   }
 
   /** What somebody else has in the kernel that may take packets from the mesh, a sentence each. */
@@ -70,8 +78,51 @@ export class FamilyMesh {
     return this.#rivals
   }
 
-  get kernel(): FamilyKernel {
-    return this.#kernel
+  /** What the kernel has of our devices, the main one first. */
+  get devices(): readonly DeviceStatus[] {
+    const { main, spare } = this.#names
+    return [main, spare].flatMap(name => (name === undefined ? [] : (this.#kernel.device(name) ?? [])))
+  }
+
+  /** Our devices as links, those that there are. */
+  get links(): readonly { readonly name: string; readonly index: number }[] {
+    return Object.values(this.#names).flatMap(name => {
+      const index = name === undefined ? undefined : this.#kernel.index(name)
+      return name === undefined || index === undefined ? [] : [{ name, index }]
+    })
+  }
+
+  /** The peer that stands for each pair: of the device which the pair's traffic is on. */
+  get peers(): ReadonlyMap<PublicKey, PeerStatus> {
+    const peers = new Map<PublicKey, PeerStatus>()
+    for (const [node, state] of this.#plan?.peers ?? []) {
+      if (state.phase === 'absent') continue
+      const name = this.#names[this.laneOf(node)]
+      const peer = name === undefined ? undefined : this.#kernel.device(name)?.peers.get(state.key)
+      if (peer) peers.set(state.key, peer)
+    }
+    return peers
+  }
+
+  /** Destinations that go into a tunnel. */
+  get steered(): ReadonlySet<Cidr> {
+    return new Set(LANES.flatMap(lane => [...this.#steered(lane)]))
+  }
+
+  /** Somebody's traffic goes by the spare device, ours or theirs. */
+  get isCarriedBySpare(): boolean {
+    const theirs = [...this.#hellos.spare.heard().values()].some(({ steers }) => steers)
+    return theirs || this.#steered('spare').size > 0
+  }
+
+  /** The device that the pair's state is about. */
+  laneOf(node: NodeName): Lane {
+    return (this.#states && laneOf(this.#states, node)) ?? 'main'
+  }
+
+  /** Takes in an event. @returns what somebody else did, in words, where that is what it says */
+  noteEvent(event: RouteEvent): string | undefined {
+    return this.#kernel.noteEvent(event)
   }
 
   /**
@@ -81,19 +132,23 @@ export class FamilyMesh {
    * @throws what the kernel refused; the next pass starts from a fresh look
    */
   async pass(input: MeshInput, now: number): Promise<number> {
+    this.#input = input
     await this.#observe(input, now)
     this.#lookAround(input)
     this.#states ??= adoptPeers(this.#view(input, now))
+    let operations = 0
     for (let round = 0; round < MAX_ROUNDS; round++) {
       const plan = planFamily(this.#states, this.#view(input, now))
-      this.#report(this.#states, plan.peers)
-      this.#states = plan.peers
+      this.#report(pairStates(this.#states), plan.peers)
+      this.#states = plan.lanes
       this.#plan = plan
-      const operations = await this.#kernel.reconcile(plan.desired)
+      operations = await this.#kernel.reconcile(plan.desired)
       if (operations === 0) break
     }
-    if ([...this.#states.values()].some(isChanging)) this.#pollAt = Math.min(this.#pollAt, now + FAST_POLL)
-    return Math.min(this.#speak(input, now), this.#pollAt)
+    if (operations === 0) this.#disown(ownershipOf(this.family, input))
+    const changing = LANES.some(lane => [...(this.#states?.[lane].values() ?? [])].some(isChanging))
+    if (changing) this.#pollAt = Math.min(this.#pollAt, now + FAST_POLL)
+    return Math.min(...LANES.map(lane => this.#speak(lane, input, now)), this.#pollAt)
   }
 
   /** Forgets what the kernel was seen to hold: the next pass looks again. */
@@ -103,51 +158,67 @@ export class FamilyMesh {
   }
 
   close(): void {
-    this.#hello.close()
+    for (const lane of LANES) this.#hellos[lane].close()
   }
 
-  async #observe({ config }: MeshInput, now: number): Promise<void> {
-    const ownership = ownershipOf(this.family, config)
-    if (this.#ownership && !sameOwnership(this.#ownership, ownership)) await this.#retire(this.#ownership)
+  async #observe(input: MeshInput, now: number): Promise<void> {
+    const wanted = ownershipOf(this.family, input)
+    // What was ours under another name or in another table is so until it has been taken away.
+    const ownership = this.#ownership ? union(this.#ownership, wanted) : wanted
+    if (!this.#ownership || !same(this.#ownership, ownership)) this.#kernel.invalidate()
     this.#ownership = ownership
     const { stale } = this.#kernel
     if (!stale && now < this.#pollAt) return
     if (stale) await this.#kernel.observe(ownership)
-    else await this.#kernel.observeDevice()
+    else await this.#kernel.observeDevices()
     this.#pollAt = now + SLOW_POLL
   }
 
   /** What is somebody else's is found before anything of it could be touched. @throws Error with the remedy */
-  #lookAround({ config, key, nodes, links, enabled }: MeshInput): void {
+  #lookAround({ config, identities, nodes, links, enabled }: MeshInput): void {
     const { family } = this
-    const { device, others } = this.#kernel
+    const { others } = this.#kernel
     this.#rivals = enabled ? rivals({ family, config, rules: others.rules }) : []
     if (this.#states || !enabled) return
+    const { main } = identities
     const found = obstacle({
       ...{ family, config, links, routes: others.routes, rules: others.rules },
       own: nodes.get(this.#self),
-      ownKey: key?.publicKey(),
-      deviceKey: device?.publicKey,
+      ownKey: main?.privateKey.publicKey(),
+      deviceKey: main && this.#kernel.device(main.name)?.publicKey,
     })
     if (found === undefined) return
     this.#kernel.invalidate()
     throw new Error(found)
   }
 
-  /** The device has another name now, or its routes another table: what was there under the old one goes first. */
-  async #retire(ownership: Ownership): Promise<void> {
-    this.#log.warn(
-      { event: 'device-given-up', device: ownership.deviceName },
-      `${ownership.deviceName} is given up for another name or table`,
-    )
-    await this.#kernel.observe(ownership)
-    await this.#kernel.reconcile(nothing(this.family))
+  /** The kernel is as it should be: names and tables that nothing needs any more are anybody's. */
+  #disown(needed: Ownership): void {
+    if (!this.#ownership || same(this.#ownership, needed)) return
+    this.#ownership = needed
     this.#kernel.invalidate()
-    this.#states = undefined
   }
 
-  #view({ nodes, cidrSource, enabled, routeSync, natExceptions, config, key }: MeshInput, now: number): FamilyView {
-    const { device, up } = this.#kernel
+  get #names(): Readonly<Record<Lane, string | undefined>> {
+    const { main, spare } = this.#input?.identities ?? {}
+    return { main: main?.name, spare: spare?.name }
+  }
+
+  #steered(lane: Lane): Set<Cidr> {
+    const name = this.#names[lane]
+    const tables = this.#input?.config.tables
+    return name === undefined || !tables ? new Set() : this.#kernel.steered([tables.mesh, tables.nodes], name)
+  }
+
+  #view(input: MeshInput, now: number): FamilyView {
+    const { nodes, cidrSource, enabled, routeSync, natExceptions, config, identities, mainChanges } = input
+    const laneView = (lane: Lane): LaneView => {
+      const identity = identities[lane]
+      const peers = identity && this.#kernel.device(identity.name)?.peers
+      const up = identity !== undefined && this.#kernel.up(identity.name)
+      const kernel = { up, peers: peers ?? new Map(), steered: this.#steered(lane) }
+      return { identity, kernel, hellos: this.#hellos[lane].heard() }
+    }
     return {
       family: this.family,
       now,
@@ -158,27 +229,27 @@ export class FamilyMesh {
       routeSync,
       natExceptions,
       config,
-      key,
-      kernel: {
-        up,
-        peers: device?.peers ?? new Map(),
-        steered: this.#kernel.steered([config.tables.mesh, config.tables.nodes]),
-      },
-      hellos: this.#hello.heard(),
+      lanes: { main: laneView('main'), spare: laneView('spare') },
+      mainChanges,
     }
   }
 
-  #speak(input: MeshInput, now: number): number {
+  #speak(lane: Lane, input: MeshInput, now: number): number {
     const plan = this.#plan
-    const { key } = input
-    if (!plan || !key) return Number.POSITIVE_INFINITY
-    const { device } = plan.desired
+    const identity = input.identities[lane]
+    if (!plan || !identity) return Number.POSITIVE_INFINITY
+    const { name } = identity
+    const device = plan.desired.devices.find(device => device.name === name)
     const [address] = device?.addresses ?? []
-    this.#hello.open(
-      this.#kernel.up && device && address ? { device: device.name, index: this.#kernel.index, address } : undefined,
+    const hellos = this.#hellos[lane]
+    hellos.open(
+      this.#kernel.up(name) && device && address
+        ? { device: name, index: this.#kernel.index(name), address }
+        : undefined,
     )
-    const handshaken = (peer: PublicKey) => (this.#kernel.device?.peers.get(peer)?.latestHandshake ?? 0n) > 0n
-    return this.#hello.speak(hellosOf(this.#view(input, now), plan.peers), plan.peers, key.publicKey(), handshaken, now)
+    const handshaken = (peer: PublicKey) => (this.#kernel.device(name)?.peers.get(peer)?.latestHandshake ?? 0n) > 0n
+    const contents = hellosOf(this.#view(input, now), lane, plan.lanes[lane])
+    return hellos.speak(contents, plan.lanes[lane], identity.privateKey.publicKey(), handshaken, now)
   }
 
   #report(before: PeerStates, after: PeerStates): void {
@@ -203,23 +274,25 @@ export class FamilyMesh {
   }
 }
 
-const ownershipOf = (family: Family, { interfaceName, tables }: FamilyConfig): Ownership => ({
+const ownershipOf = (family: Family, { config, identities }: MeshInput): Ownership => ({
   family,
-  deviceName: interfaceName,
-  tables: new Set([tables.mesh, tables.nodes, tables.device]),
+  deviceNames: new Set([
+    ...LANES.map(lane => identities[lane]?.name).filter(name => name !== undefined),
+    config.interfaceName,
+    SPARE_DEVICES[family],
+  ]),
+  tables: new Set(Object.values(config.tables)),
 })
 
-const sameOwnership = (a: Ownership, b: Ownership): boolean =>
-  a.deviceName === b.deviceName && a.tables.size === b.tables.size && a.tables.isSubsetOf(b.tables)
-
-const nothing = (family: Family): DesiredFamily => ({
-  family,
-  device: undefined,
-  peers: new Map(),
-  routes: [],
-  rules: [],
-  routeProtocol: 0,
+const union = (a: Ownership, b: Ownership): Ownership => ({
+  family: b.family,
+  deviceNames: a.deviceNames.union(b.deviceNames),
+  tables: a.tables.union(b.tables),
 })
+
+const same = (a: Ownership, b: Ownership): boolean => equal(a.deviceNames, b.deviceNames) && equal(a.tables, b.tables)
+
+const equal = (a: ReadonlySet<unknown>, b: ReadonlySet<unknown>): boolean => a.size === b.size && a.isSubsetOf(b)
 
 const keyOf = (state: PeerState | undefined): PublicKey | undefined =>
   state === undefined || state.phase === 'absent' ? undefined : state.key

@@ -2,12 +2,13 @@ import type { Logger } from '#src/cluster/logger.ts'
 import { HELLO_PORT } from '#src/hello/message.ts'
 import { desiredFirewall } from '#src/mesh/firewall.ts'
 import { decideGuard, type GuardDecision, guardRules, supernetsKnown } from '#src/mesh/guard.ts'
-import { wireguardMark } from '#src/mesh/marks.ts'
+import { SPARE_DEVICES, wireguardMark } from '#src/mesh/marks.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import { FAMILIES, type Family } from '#wg/ip.ts'
 import { contents, type DesiredFirewall, replacement, structure } from '#wg/nftables/ruleset.ts'
 import type { ClusterFeed } from './cluster-feed.ts'
 import type { Dataplane } from './dataplane.ts'
+import type { DeviceIdentities } from './family-mesh.ts'
 import { GuardFiles } from './guard-files.ts'
 
 /** Milliseconds between two lines that say that the guard was opened by hand. */
@@ -71,8 +72,8 @@ export class GuardKeeper {
     const armed = this.#armed
     if (!armed) return
     for (const family of FAMILIES) {
-      const { plan, heard } = dataplane.meshes[family]
-      for (const [node, { steers }] of heard) if (steers) armed[family].add(node)
+      const { plan, steering } = dataplane.meshes[family]
+      for (const node of steering) armed[family].add(node)
       for (const node of this.#feed.nodes.keys()) {
         const phase = plan?.peers.get(node)?.phase ?? 'absent'
         if (mode !== 'enforce' && phase !== 'encrypting' && phase !== 'accepting') armed[family].delete(node)
@@ -87,32 +88,40 @@ export class GuardKeeper {
    * Brings the packet filter to what the decision and the plans ask for. Before every family has a plan only `enforce`
    * knows enough: what an earlier agent left must not be taken down because this one has just begun.
    */
-  async filter(dataplane: Dataplane, { mode }: GuardDecision): Promise<void> {
+  async filter(dataplane: Dataplane, { mode }: GuardDecision, identities: readonly DeviceIdentities[]): Promise<void> {
     const planned = FAMILIES.every(family => dataplane.meshes[family].plan !== undefined)
     if (!planned && mode !== 'enforce') return
-    const desired = this.#desired(dataplane, mode)
+    const desired = this.#desired(dataplane, mode, identities)
     await dataplane.filter(desired)
     const atBoot = desired && mode === 'enforce' ? replacement(structure(desired), contents(desired)) : undefined
     await this.#files.keepRuleset(atBoot)
   }
 
-  #desired(dataplane: Dataplane, mode: GuardDecision['mode']): DesiredFirewall | undefined {
+  #desired(
+    dataplane: Dataplane,
+    mode: GuardDecision['mode'],
+    identities: readonly DeviceIdentities[],
+  ): DesiredFirewall | undefined {
     const { wireguard, markMask } = this.#feed.settings
     const { nodes, podveil } = this.#feed
-    const devices = FAMILIES.map(family => dataplane.meshes[family].plan?.desired.device).filter(
-      device => device !== undefined,
-    )
+    const devices = FAMILIES.flatMap(family => dataplane.meshes[family].plan?.desired.devices ?? [])
     if (devices.length === 0 && mode !== 'enforce') return undefined
-    const ports = FAMILIES.map(family => wireguard[family].listeningPort)
+    // What is there, and what is to be there: a device that gets another name or port must find its rules in place.
+    const own = identities.flatMap(({ main, spare }) => [main, spare]).filter(device => device !== undefined)
+    const names = [...FAMILIES.map(family => wireguard[family].interfaceName), ...Object.values(SPARE_DEVICES)]
+    const ports = new Set([
+      ...FAMILIES.map(family => wireguard[family].listeningPort),
+      ...own.map(({ listenPort }) => listenPort),
+    ])
     const armed = this.#armed ?? { 4: new Set(), 6: new Set() }
     return desiredFirewall({
       self: this.#self,
       nodes,
-      devices: FAMILIES.map(family => wireguard[family].interfaceName),
+      devices: [...new Set([...names, ...own.map(({ name }) => name)])],
       deviceAddresses: devices.flatMap(device => [...device.addresses]),
       mark: wireguardMark(markMask),
       helloPort: HELLO_PORT,
-      guard: mode === 'off' ? undefined : guardRules(mode, this.#self, nodes, podveil, armed, ports),
+      guard: mode === 'off' ? undefined : guardRules(mode, this.#self, nodes, podveil, armed, [...ports]),
     })
   }
 

@@ -79,7 +79,8 @@ export class HelloExchange {
       const state = states.get(node)
       if (!state || state.phase === 'absent' || state.helloAddress === undefined) continue
       const { conversation } = this.#partner(node, state.helloAddress, state.key)
-      conversation.say(content, ownKey < state.key || handshaken(state.key) ? now : now + COURTESY)
+      const notBefore = ownKey < state.key || handshaken(state.key) ? now : now + COURTESY
+      conversation.say(content, notBefore, state.phase === 'accepting' ? state.since : undefined)
       const message = conversation.nextAt <= now ? conversation.take(now) : undefined
       if (message) this.#channel?.send(state.helloAddress, message)
       next = Math.min(next, conversation.nextAt)

@@ -3,21 +3,25 @@ import type { ApiClient } from '#src/cluster/api-client.ts'
 import type { Logger } from '#src/cluster/logger.ts'
 import { Publisher } from '#src/cluster/publisher.ts'
 import { familyConfig } from '#src/mesh/family-config.ts'
+import type { FamilyConfig } from '#src/mesh/family-view.ts'
 import type { GuardDecision } from '#src/mesh/guard.ts'
-import type { Announcement, NodeName, NodeRecord } from '#src/mesh/node-record.ts'
+import { SPARE_DEVICES } from '#src/mesh/marks.ts'
+import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import type { LogSeverity } from '#src/mesh/settings.ts'
 import type { PairState } from '#src/status/tally.ts'
 import { DeviceError } from '#wg/device/device.ts'
 import type { DevicePreference } from '#wg/device/probe.ts'
 import { FAMILIES, type Family } from '#wg/ip.ts'
 import { AgentMetrics } from './agent-metrics.ts'
-import { announcementAnnotations } from './announce.ts'
+import { announcementAnnotations, type FamilyAnnouncement } from './announce.ts'
 import { ClusterFeed } from './cluster-feed.ts'
 import { Dataplane } from './dataplane.ts'
+import { DeviceFile } from './device-file.ts'
 import { GuardKeeper } from './guard-keeper.ts'
 import { Health } from './health.ts'
-import { type FamilyKeys, Keyring } from './keyring.ts'
+import { Keyring } from './keyring.ts'
 import { Loop } from './loop.ts'
+import { NO_DEVICES, Renewal, type Renewed } from './renewal.ts'
 import { Report } from './report.ts'
 import { Retry } from './retry.ts'
 import { Threading } from './threading.ts'
@@ -54,6 +58,7 @@ export class MeshAgent {
   #missing = ''
   readonly #guardKeeper: GuardKeeper
   readonly #threading: Threading
+  readonly #renewals: Readonly<Record<Family, Renewal>>
   #guard: GuardDecision | undefined
   #auditAt = Number.POSITIVE_INFINITY
 
@@ -65,6 +70,9 @@ export class MeshAgent {
     this.#feed = new ClusterFeed(client, nodeName, environment, log, () => this.#changed())
     this.#guardKeeper = new GuardKeeper(nodeName, this.#feed, options.stateDir, log)
     this.#threading = new Threading(log)
+    const devices = new DeviceFile(options.stateDir)
+    const renewal = (family: Family) => new Renewal(family, nodeName, devices, log)
+    this.#renewals = { 4: renewal(4), 6: renewal(6) }
     this.#publisher = new Publisher({ client, nodeName, logger: log })
     this.health = new Health(() => this.#loop.idleFor)
     this.#report = new Report({ client, nodeName, namespace, stateDir: options.stateDir, log })
@@ -154,25 +162,42 @@ export class MeshAgent {
     const guard = await this.#guardKeeper.decide(own)
     this.#guard = guard
     const enabled = this.#guardKeeper.enabled(guard)
-    const keys = await this.#keys(own, enabled[4] || enabled[6])
+    const keyring = await this.#openKeyring(own, enabled[4] || enabled[6])
     // Without a key there never was a device of ours: a node that never encrypted opens nothing.
-    if (!keys[4] && !keys[6]) return Number.POSITIVE_INFINITY
+    if (!keyring) return Number.POSITIVE_INFINITY
     const dataplane = await this.#openDataplane()
     this.#audit(dataplane, now)
     const due = [this.#auditAt]
-    const announced: Record<Family, Announcement | undefined> = { 4: undefined, 6: undefined }
-    await this.#guardKeeper.filter(dataplane, guard)
+    const announced: Record<Family, FamilyAnnouncement> = { 4: SILENCE, 6: SILENCE }
+    const renewed = { 4: await this.#renew(4, keyring, dataplane), 6: await this.#renew(6, keyring, dataplane) }
+    const identities = FAMILIES.map(family => renewed[family].identities)
+    await this.#guardKeeper.filter(dataplane, guard, identities)
     for (const family of FAMILIES) {
-      due.push(await this.#passFamily(dataplane, family, keys, enabled[family], now))
+      due.push(await this.#passFamily(dataplane, family, renewed[family], enabled[family], keyring, now))
       const { plan } = dataplane.meshes[family]
       // A first pass that failed says nothing: what the Node says already stays.
-      announced[family] = plan ? plan.announce : own.announced[family]
+      announced[family] = plan
+        ? { main: plan.announce, spare: plan.announceSpare }
+        : { main: own.announced[family], spare: own.spare[family] }
       this.#judge(family, enabled[family], own, announced[family])
     }
     await this.#guardKeeper.arm(dataplane, guard, enabled)
-    await this.#guardKeeper.filter(dataplane, guard)
+    await this.#guardKeeper.filter(dataplane, guard, identities)
     this.#announce(announced)
     return Math.min(...due)
+  }
+
+  /** @throws KeyFileError */
+  async #renew(family: Family, keyring: Keyring, dataplane: Dataplane): Promise<Renewed> {
+    const { settings, podveil } = this.#feed
+    let config: FamilyConfig
+    try {
+      config = familyConfig(family, settings, dataplane.links)
+    } catch {
+      // The family's own pass says so; the other one goes on.
+      return NO_DEVICES
+    }
+    return await this.#renewals[family].devices(config, podveil, keyring, dataplane.meshes[family])
   }
 
   #ownNode(): NodeRecord | undefined {
@@ -188,22 +213,24 @@ export class MeshAgent {
     return own
   }
 
-  async #keys(own: NodeRecord, create: boolean): Promise<FamilyKeys> {
+  /** @returns undefined when there is no key, and none is to be made */
+  async #openKeyring(own: NodeRecord, create: boolean): Promise<Keyring | undefined> {
     const { stateDir, machineId } = this.#options
     this.#keyring ??= new Keyring(stateDir, machineId, own.uid, this.#log)
-    return await this.#keyring.keys(create)
+    const keys = await this.#keyring.keys(create)
+    return keys[4] || keys[6] ? this.#keyring : undefined
   }
 
   async #openDataplane(): Promise<Dataplane> {
     if (this.#dataplane) return this.#dataplane
     const { dataplane, nodeName } = this.#options
     const { wireguard } = this.#feed.settings
-    const names = FAMILIES.map(family => wireguard[family].interfaceName)
+    const names = FAMILIES.flatMap(family => [wireguard[family].interfaceName, SPARE_DEVICES[family]])
     try {
       this.#dataplane = await Dataplane.open(dataplane, names, nodeName, this.#log, () => this.#loop.wake())
     } catch (error) {
       // Others must not send into a tunnel that this node cannot have.
-      if (error instanceof DeviceError) this.#announce({ 4: undefined, 6: undefined })
+      if (error instanceof DeviceError) this.#announce({ 4: SILENCE, 6: SILENCE })
       throw error
     }
     this.#log.info(
@@ -228,8 +255,9 @@ export class MeshAgent {
   async #passFamily(
     dataplane: Dataplane,
     family: Family,
-    keys: FamilyKeys,
+    renewed: Renewed,
     enabled: boolean,
+    keyring: Keyring,
     now: number,
   ): Promise<number> {
     const retry = this.#retries[family]
@@ -240,12 +268,14 @@ export class MeshAgent {
       const links = new Set(dataplane.links.map(({ name }) => name))
       const routeSync = !this.#feed.settings.routeSyncDisabled || this.#guard?.mode === 'enforce'
       const { natExceptions } = this.#feed.podveil
-      const input = { nodes, cidrSource, enabled, routeSync, natExceptions, config, key: keys[family], links }
-      const due = await dataplane.meshes[family].pass(input, now)
+      const mesh = dataplane.meshes[family]
+      const input = { nodes, cidrSource, enabled, routeSync, natExceptions, config, links, ...renewed }
+      const due = await mesh.pass(input, now)
       await this.#keepThreading(dataplane, family)
       retry.succeeded()
       this.health.set(`IPv${family}`, undefined)
-      return due
+      const { plan } = mesh
+      return plan ? Math.min(due, await this.#renewals[family].advance(plan.moving, config, keyring, now)) : due
     } catch (error) {
       this.metrics.reconcileFailures.add({ family: String(family) })
       this.metrics.countNetlinkError(error)
@@ -257,24 +287,26 @@ export class MeshAgent {
   /** A device in user space has no NAPI of its own. */
   async #keepThreading(dataplane: Dataplane, family: Family): Promise<void> {
     if (dataplane.kind !== 'kernel') return
-    const { wireguard, threadingEnabled } = this.#feed.settings
-    const { index } = dataplane.meshes[family].kernel
-    await this.#threading.keep(wireguard[family].interfaceName, index, threadingEnabled)
+    const { threadingEnabled } = this.#feed.settings
+    for (const { name, index } of dataplane.meshes[family].links)
+      await this.#threading.keep(name, index, threadingEnabled)
   }
 
-  #judge(family: Family, enabled: boolean, own: NodeRecord, announced: Announcement | undefined): void {
+  #judge(family: Family, enabled: boolean, own: NodeRecord, announced: FamilyAnnouncement): void {
     const published = own.announced[family]?.publicKey
-    const waits = enabled && (announced === undefined || announced.publicKey !== published)
+    const waits = enabled && (announced.main === undefined || announced.main.publicKey !== published)
     this.health.set(`IPv${family} key`, waits ? 'not published yet' : undefined)
   }
 
-  #announce(announced: Readonly<Record<Family, Announcement | undefined>>): void {
+  #announce(announced: Readonly<Record<Family, FamilyAnnouncement>>): void {
     const text = JSON.stringify(announced)
     if (text === this.#announced) return
     this.#announced = text
     this.#publisher.setDesired(announcementAnnotations(announced))
   }
 }
+
+const SILENCE: FamilyAnnouncement = { main: undefined, spare: undefined }
 
 const NO_ROUTES_REFUSED =
   'routeSyncDisabled is refused: the guard is on enforce, and without routes nothing would be encrypted. Set guard to audit or off in PodveilConfiguration first'

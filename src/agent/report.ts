@@ -135,7 +135,7 @@ export class Report {
     const before = this.#watches
     const look = (family: Family): Watch => {
       const mesh = dataplane?.meshes[family]
-      return watchPeers(before[family], mesh?.plan?.peers ?? new Map(), mesh?.kernel.device?.peers ?? new Map(), now)
+      return watchPeers(before[family], mesh?.plan?.peers ?? new Map(), mesh?.peers ?? new Map(), now)
     }
     this.#watches = { 4: look(4), 6: look(6) }
     for (const family of FAMILIES)
@@ -185,7 +185,7 @@ export class Report {
 
 /** Of any peer in any family. */
 function latestHandshake(dataplane: Dataplane | undefined): string | null {
-  const all = FAMILIES.flatMap(family => [...(dataplane?.meshes[family].kernel.device?.peers.values() ?? [])])
+  const all = FAMILIES.flatMap(family => [...(dataplane?.meshes[family].peers.values() ?? [])])
   return handshakeTime(
     all.reduce((latest, peer) => (peer.latestHandshake > latest ? peer.latestHandshake : latest), 0n),
   )

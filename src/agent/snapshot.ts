@@ -70,8 +70,8 @@ function familySnapshot(family: Family, input: SnapshotInput): FamilySnapshot | 
   const plan = mesh?.plan
   const config = configOf(family, input)
   if (!config) return undefined
-  const kernelPeers = mesh?.kernel.device?.peers ?? new Map<never, PeerStatus>()
-  const steered = mesh?.kernel.steered([config.tables.mesh, config.tables.nodes]) ?? new Set<Cidr>()
+  const kernelPeers = mesh?.peers ?? new Map<never, PeerStatus>()
+  const steered = mesh?.steered ?? new Set<Cidr>()
   return {
     family,
     enabled: enabled[family],
@@ -99,9 +99,9 @@ function configOf(family: Family, { settings, dataplane }: SnapshotInput) {
 
 function deviceSnapshot(family: Family, dataplane: Dataplane | undefined, mtu: number): DeviceSnapshot | null {
   const mesh = dataplane?.meshes[family]
-  const device = mesh?.kernel.device
+  const [device] = mesh?.devices ?? []
   if (device?.publicKey === undefined) return null
-  const [address = null] = mesh?.plan?.desired.device?.addresses ?? []
+  const [address = null] = mesh?.plan?.desired.devices[0]?.addresses ?? []
   return { name: device.name, publicKey: device.publicKey, port: device.listenPort, address, mtu }
 }
 

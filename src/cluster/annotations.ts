@@ -18,6 +18,10 @@ export const annotations = {
   },
   /** UDP port that the device listens on. */
   port: { 4: 'podveil.io/wireguard-port', 6: 'podveil.io/wireguard-port-v6' },
+  /** The spare device: its key (base64 of 32 bytes), its UDP port, and where traffic is to go meanwhile (away, back). */
+  spareKey: { 4: 'podveil.io/spare-public-key', 6: 'podveil.io/spare-public-key-v6' },
+  sparePort: { 4: 'podveil.io/spare-port', 6: 'podveil.io/spare-port-v6' },
+  move: { 4: 'podveil.io/move', 6: 'podveil.io/move-v6' },
   /** Version of the hello protocol, one for both families; its presence says that the node runs Podveil. */
   hello: 'podveil.io/hello',
   /** status.addresses and spec.podCIDRs over again, comma-separated, for readers that watch metadata alone. */
@@ -33,6 +37,12 @@ export const OWN_ANNOTATIONS: readonly string[] = [
   annotations.interfaceAddress[6],
   annotations.port[4],
   annotations.port[6],
+  annotations.spareKey[4],
+  annotations.spareKey[6],
+  annotations.sparePort[4],
+  annotations.sparePort[6],
+  annotations.move[4],
+  annotations.move[6],
   annotations.hello,
   annotations.addresses,
   annotations.podCidrs,

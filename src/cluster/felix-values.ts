@@ -61,7 +61,8 @@ export function seconds(most: number): Parse<number> {
   }
 }
 
-function durationSeconds(text: string): number {
+/** Go's form of a duration, in seconds; NaN for anything else. */
+export function durationSeconds(text: string): number {
   if (text === '0') return 0
   if (!/^(\d{1,12}(\.\d{1,12})?(ms|s|m|h))+$/.test(text)) return Number.NaN
   let total = 0

@@ -1,5 +1,5 @@
 import { parsePublicKey } from '#keys/public-key.ts'
-import type { Announcement, NodeName, NodeRecord } from '#src/mesh/node-record.ts'
+import type { Announcement, Move, NodeName, NodeRecord, SpareAnnouncement } from '#src/mesh/node-record.ts'
 import { type Cidr, FAMILIES, type Family, familyOf, type IpAddress, parseCidr } from '#wg/ip.ts'
 import { annotations } from './annotations.ts'
 import { isObject, type JsonObject, listOf, member, objectOf, quote, textOf } from './hostile.ts'
@@ -48,6 +48,7 @@ export function projectNode(raw: unknown): NodeRecord | undefined {
       4: announcement(4, notes, hello),
       6: announcement(6, notes, hello),
     },
+    spare: { 4: spareAnnouncement(4, notes), 6: spareAnnouncement(6, notes) },
     faults,
   }
 }
@@ -59,6 +60,19 @@ function announcement(family: Family, notes: Notes, hello: Noted<number>): Annou
   const address = notes.read(annotations.interfaceAddress[family], text => parseHostAddress(text, family))
   if (publicKey === MALFORMED || port === MALFORMED || address === MALFORMED || hello === MALFORMED) return undefined
   return { publicKey, port, hello, interfaceAddress: address }
+}
+
+function spareAnnouncement(family: Family, notes: Notes): SpareAnnouncement | undefined {
+  const publicKey = notes.read(annotations.spareKey[family], parsePublicKey)
+  const port = notes.number(annotations.sparePort[family], 65_535)
+  const move = notes.read(annotations.move[family], parseMove)
+  if (publicKey === undefined || publicKey === MALFORMED || port === undefined || port === MALFORMED) return undefined
+  return move === MALFORMED ? undefined : { publicKey, port, move }
+}
+
+function parseMove(text: string): Move {
+  if (text === 'away' || text === 'back') return text
+  throw new RangeError(`${quote(text)} is neither away nor back`)
 }
 
 function tunnelAddresses(notes: Notes): readonly IpAddress[] {

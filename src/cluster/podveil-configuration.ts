@@ -2,6 +2,7 @@ import { type GuardMode, PODVEIL_DEFAULTS, type PodveilSettings } from '#src/mes
 import type { NodeName } from '#src/mesh/node-record.ts'
 import { ROUTE_SOURCES, type RouteSource } from '#src/mesh/route-source.ts'
 import { type Cidr, parseCidr } from '#wg/ip.ts'
+import { durationSeconds } from './felix-values.ts'
 import { type JsonObject, listOf, member, messageOf, objectOf, quote, textOf } from './hostile.ts'
 
 /** The spec of one PodveilConfiguration, as it was written. */
@@ -31,10 +32,12 @@ export function resolvePodveilSettings(
   lastGood: PodveilSettings = PODVEIL_DEFAULTS,
 ): ResolvedPodveilSettings {
   const faults: string[] = []
-  const read = <T>(field: keyof PodveilSettings, parse: (value: unknown) => T, fallback: T, last: T): T => {
-    const layer = layers.findLast(({ spec }) => (member(spec, field) ?? undefined) !== undefined)
+  const read = <T>(field: string, parse: (value: unknown) => T, fallback: T, last: T, among = layers): T => {
+    const [group, leaf] = field.includes('.') ? field.split('.') : ['', field]
+    const valueIn = ({ spec }: PodveilLayer) => member(group ? objectOf(member(spec, group)) : spec, leaf ?? '')
+    const layer = among.findLast(one => (valueIn(one) ?? undefined) !== undefined)
     if (!layer) return fallback
-    const value = member(layer.spec, field)
+    const value = valueIn(layer)
     try {
       return parse(value)
     } catch (error) {
@@ -42,7 +45,14 @@ export function resolvePodveilSettings(
       return last
     }
   }
-  const { guard, clearTextNodes, podSupernets, natExceptions, routeSource } = PODVEIL_DEFAULTS
+  // Whoever asks for new keys gets them: what was asked of one node does not undo what was asked of all.
+  const latest = (field: string, last: number | undefined): number | undefined => {
+    const times = layers.map(layer => read(field, parseTime, undefined, last, [layer]))
+    const known = times.filter(time => time !== undefined)
+    return known.length > 0 ? Math.max(...known) : undefined
+  }
+  const { guard, clearTextNodes, podSupernets, natExceptions, routeSource, rotation, ...ports } = PODVEIL_DEFAULTS
+  const last = lastGood.rotation
   return {
     settings: {
       guard: read('guard', parseMode, guard, lastGood.guard),
@@ -50,6 +60,19 @@ export function resolvePodveilSettings(
       podSupernets: read('podSupernets', parseCidrs, podSupernets, lastGood.podSupernets),
       natExceptions: read('natExceptions', parseCidrs, natExceptions, lastGood.natExceptions),
       routeSource: read('routeSource', parseRouteSource, routeSource, lastGood.routeSource),
+      rotation: {
+        interval: read('rotation.interval', parseDuration, rotation.interval, last.interval),
+        notBefore: latest('rotation.notBefore', last.notBefore),
+        compromised: latest('rotation.compromised', last.compromised),
+        patience: read('rotation.patience', parseDuration, rotation.patience, last.patience),
+      },
+      spareListeningPort: read('spareListeningPort', parsePort, ports.spareListeningPort, lastGood.spareListeningPort),
+      spareListeningPortV6: read(
+        'spareListeningPortV6',
+        parsePort,
+        ports.spareListeningPortV6,
+        lastGood.spareListeningPortV6,
+      ),
     },
     faults,
   }
@@ -64,6 +87,26 @@ function parseRouteSource(value: unknown): RouteSource {
   const source = ROUTE_SOURCES.find(one => one === value)
   if (source === undefined) throw new RangeError(`is not one of ${ROUTE_SOURCES.join(', ')}`)
   return source
+}
+
+/** @returns milliseconds */
+function parseDuration(value: unknown): number {
+  const seconds = typeof value === 'string' ? durationSeconds(value) : Number.NaN
+  if (Number.isNaN(seconds)) throw new RangeError('is not a duration such as 720h')
+  return seconds * 1_000
+}
+
+/** @returns Unix milliseconds */
+function parseTime(value: unknown): number {
+  // RFC 3339, as the API writes times.
+  const time = typeof value === 'string' && /^\d{4}-\d\d-\d\dT/.test(value) ? Date.parse(value) : Number.NaN
+  if (Number.isNaN(time)) throw new RangeError('is not a time such as 2026-01-31T12:00:00Z')
+  return time
+}
+
+function parsePort(value: unknown): number {
+  if (typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= 65_535) return value
+  throw new RangeError('is not a port: 1 to 65535')
 }
 
 function parseNames(value: unknown): ReadonlySet<NodeName> {

@@ -32,6 +32,19 @@ export const MANUALS: Readonly<Record<string, Manual>> = {
     ],
     seeAlso: ['docs/install.md', 'docs/configuration.md', 'docs/metrics.md'],
   },
+  rotate: {
+    details: [
+      'Writes to PodveilConfiguration that keys from before now are to be replaced: to `default` with --all, else to `node.<name>`. Each node makes a new key, moves its traffic to a spare device with that key, gives it to the device of its own name when every peer has followed, and moves back. No packet is lost between Podveil nodes; towards a node that runs Felix’s WireGuard some are, until it has read the new key.',
+      'A peer that does not follow within rotation.patience (10 minutes; 30 s with --compromised) is waited for no longer: it loses packets until it does, and sends none in clear.',
+      'By schedule: rotation.interval in PodveilConfiguration.',
+    ],
+    examples: [
+      ['podveil rotate --all', 'new keys on every node'],
+      ['podveil rotate node-1 --compromised', 'somebody may know its key'],
+    ],
+    status: DONE,
+    seeAlso: ['docs/peer-states.md', 'docs/configuration.md'],
+  },
   status: {
     details: [
       'The verdict is on the first line, the worst node on top. It is read from what the nodes publish: their annotations, the condition EncryptionReady and their Leases. A node whose agent has not renewed its Lease for five minutes is unknown, whatever it said last.',

@@ -11,6 +11,7 @@ import { registerExport } from './export.ts'
 import { registerGraph } from './graph.ts'
 import { registerLab } from './lab.ts'
 import { addManuals } from './manual.ts'
+import { registerRotate } from './rotate.ts'
 import { registerShow } from './show.ts'
 import { registerStatus } from './status.ts'
 import { registerVerify } from './verify.ts'
@@ -29,7 +30,8 @@ export function podveil(): Command {
   program.commandsGroup('See, on a node:')
   for (const register of [registerShow, registerDiff, registerDiagnose]) register(program)
   program.commandsGroup('Run:')
-  for (const register of [registerAgent, registerBreakGlass, registerCleanup, registerLab]) register(program)
+  for (const register of [registerAgent, registerRotate, registerBreakGlass, registerCleanup, registerLab])
+    register(program)
   program.commandsGroup('Other:')
   registerCompletion(program)
   addManuals(program)

@@ -12,7 +12,7 @@ const LONGEST_GAP = 5_000
  */
 export class Conversation {
   readonly #session: bigint
-  #ours: { content: HelloContent; revision: number } | undefined
+  #ours: { content: HelloContent; revision: number; waitingSince: number | undefined } | undefined
   #theirs: { message: HelloMessage; key: PublicKey; at: number } | undefined
   /** A session that was replaced; what still arrives of it is late. */
   #bygone: bigint | undefined
@@ -23,11 +23,19 @@ export class Conversation {
     this.#session = session
   }
 
-  /** What we say from now on; repeated from `notBefore` on, milliseconds, when it is news. */
-  say(content: HelloContent, notBefore: number): void {
+  /**
+   * What we say from now on; repeated from `notBefore` on, milliseconds, when it is news.
+   * @param waitingSince milliseconds; only what is heard later counts, and so the same content is news as well
+   */
+  say(content: HelloContent, notBefore: number, waitingSince?: number): void {
     const before = this.#ours
-    if (before && before.content.accepts === content.accepts && before.content.steers === content.steers) return
-    this.#ours = { content, revision: (before?.revision ?? 0) + 1 }
+    const waitsAnew = waitingSince !== undefined && waitingSince !== before?.waitingSince
+    if (before && sameContent(before.content, content) && !waitsAnew) return
+    this.#ours = {
+      content,
+      revision: (before?.revision ?? 0) + 1,
+      waitingSince: waitingSince ?? before?.waitingSince,
+    }
     this.#gap = FIRST_GAP
     this.#nextAt = notBefore
   }
@@ -78,3 +86,6 @@ export class Conversation {
     return message?.heardSession === this.#session && message.heardRevision === this.#ours?.revision
   }
 }
+
+const sameContent = (a: HelloContent, b: HelloContent): boolean =>
+  a.accepts === b.accepts && a.steers === b.steers && a.parked === b.parked

@@ -5,7 +5,7 @@ import type { Digest, HelloContent } from '#src/mesh/hello-content.ts'
  * it. Integers in network order.
  *
  *      0  magic 'P' 'V' 'H', version 1
- *      4  flags: 1 steers, 2 accepts, 4 wants an answer; three bytes of zero
+ *      4  flags: 1 steers, 2 accepts, 4 wants an answer, 8 parked; three bytes of zero
  *      8  session of the sender: random, new with each conversation
  *     16  revision: grows with each change of what the sender says in this session
  *     20  the revision of the receiver that the sender has heard last, 0 for none
@@ -31,6 +31,7 @@ const MAGIC = 0x50564800
 const STEERS = 1
 const ACCEPTS = 2
 const WANTS_ANSWER = 4
+const PARKED = 8
 
 export function encodeHello(message: HelloMessage): Uint8Array {
   const { session, revision, heardSession, heardRevision, wantsAnswer, content } = message
@@ -38,7 +39,10 @@ export function encodeHello(message: HelloMessage): Uint8Array {
   const view = new DataView(bytes.buffer)
   view.setUint32(0, MAGIC | 1)
   const flags =
-    (content.steers ? STEERS : 0) | (content.accepts === undefined ? 0 : ACCEPTS) | (wantsAnswer ? WANTS_ANSWER : 0)
+    (content.steers ? STEERS : 0) |
+    (content.accepts === undefined ? 0 : ACCEPTS) |
+    (wantsAnswer ? WANTS_ANSWER : 0) |
+    (content.parked ? PARKED : 0)
   view.setUint8(4, flags)
   view.setBigUint64(8, session)
   view.setUint32(16, revision)
@@ -64,6 +68,6 @@ export function decodeHello(bytes: Uint8Array): HelloMessage | undefined {
     heardRevision: view.getUint32(20),
     heardSession: view.getBigUint64(24),
     wantsAnswer: (flags & WANTS_ANSWER) !== 0,
-    content: { accepts, steers: (flags & STEERS) !== 0 },
+    content: { accepts, steers: (flags & STEERS) !== 0, parked: (flags & PARKED) !== 0 },
   }
 }

@@ -1,7 +1,8 @@
 import type { PublicKey } from '#keys/public-key.ts'
-import { claimCidrs } from './claims.ts'
+import { announcedKey, claimCidrs } from './claims.ts'
 import type { FamilyView } from './family-view.ts'
-import type { NodeName } from './node-record.ts'
+import type { LaneStates } from './lanes.ts'
+import type { Lane, NodeName } from './node-record.ts'
 import type { PeerState, PeerStates } from './peer-machine.ts'
 
 /**
@@ -9,15 +10,21 @@ import type { PeerState, PeerStates } from './peer-machine.ts'
  * accepting one. A peer is known by the node whose prefixes it holds, which nobody else can claim by copying its key, else by
  * its key.
  */
-export function adoptPeers(view: FamilyView): PeerStates {
+export const adoptPeers = (view: FamilyView): LaneStates => ({
+  main: adoptLane(view, 'main'),
+  spare: adoptLane(view, 'spare'),
+})
+
+function adoptLane(view: FamilyView, lane: Lane): PeerStates {
+  const { kernel } = view.lanes[lane]
   const cidrs = claimCidrs(view.nodes.values(), view.cidrSource, view.family)
   const byKey = new Map<PublicKey, NodeName>()
   for (const node of view.nodes.values()) {
-    const key = node.announced[view.family]?.publicKey
+    const key = announcedKey(node, view.family, lane)
     if (key !== undefined && !byKey.has(key)) byKey.set(key, node.name)
   }
   const adopted = new Map<NodeName, PeerState>()
-  for (const peer of view.kernel.peers.values()) {
+  for (const peer of kernel.peers.values()) {
     const held = [...peer.allowedIps]
     const node = held.map(cidr => cidrs.owner.get(cidr)).find(name => name !== undefined) ?? byKey.get(peer.publicKey)
     // A key without allowed IPs was a candidate: it will be one again.
@@ -29,10 +36,12 @@ export function adoptPeers(view: FamilyView): PeerStates {
       helloAddress: undefined,
       reason: 'found in the kernel at start',
     }
-    const steered = held.some(cidr => view.kernel.steered.has(cidr))
+    const steered = held.some(cidr => kernel.steered.has(cidr))
     adopted.set(
       node,
-      steered ? { ...common, phase: 'encrypting' } : { ...common, phase: 'accepting', baseline: undefined },
+      steered
+        ? { ...common, phase: 'encrypting' }
+        : { ...common, phase: 'accepting', baseline: undefined, parked: false },
     )
   }
   return adopted

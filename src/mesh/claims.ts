@@ -2,7 +2,7 @@ import type { PublicKey } from '#keys/public-key.ts'
 import { type Cidr, type Family, familyOf, hostCidr, type IpAddress } from '#wg/ip.ts'
 import type { PrefixMap } from '#wg/prefix-map.ts'
 import { type Claimant, ownersOf, type Refusals } from './cidr-owners.ts'
-import type { NodeName, NodeRecord } from './node-record.ts'
+import { LANES, type Lane, type NodeName, type NodeRecord } from './node-record.ts'
 
 /** Which node a prefix belongs to, and who else says that it is theirs. */
 export interface CidrClaims {
@@ -70,6 +70,14 @@ function claimHosts(
   return hosts
 }
 
+/** The key that a node announces for one of its devices. */
+export const announcedKey = (node: NodeRecord, family: Family, lane: Lane): PublicKey | undefined =>
+  (lane === 'main' ? node.announced : node.spare)[family]?.publicKey
+
+/** Both devices' keys, the one in use first. */
+const announcedKeys = (node: NodeRecord, family: Family): Set<PublicKey> =>
+  new Set(LANES.map(lane => announcedKey(node, family, lane)).filter(key => key !== undefined))
+
 /**
  * Decides which node each announced key is believed for. Incumbents, nodes whose tunnel uses the key already, come first:
  * copying a key never takes a tunnel away.
@@ -78,23 +86,22 @@ export function claimKeys(
   nodes: Iterable<NodeRecord>,
   family: Family,
   self: NodeName,
-  ownKey: PublicKey | undefined,
+  ownKeys: ReadonlySet<PublicKey>,
   incumbents: ReadonlyMap<PublicKey, NodeName>,
 ): KeyClaims {
   const owner = new Map<PublicKey, NodeName>()
   const refused = new Map<NodeName, string[]>()
-  const claimants = [...nodes].filter(node => node.name !== self && node.announced[family]).sort(elderFirst)
+  const claimants = [...nodes].filter(node => node.name !== self).sort(elderFirst)
+  for (const node of claimants)
+    for (const key of announcedKeys(node, family)) if (incumbents.get(key) === node.name) owner.set(key, node.name)
   for (const node of claimants) {
-    const key = node.announced[family]?.publicKey
-    if (key !== undefined && incumbents.get(key) === node.name) owner.set(key, node.name)
-  }
-  for (const node of claimants) {
-    const key = node.announced[family]?.publicKey
-    if (key === undefined || owner.get(key) === node.name) continue
-    const holder = owner.get(key) ?? incumbents.get(key)
-    if (key === ownKey) note(refused, node.name, 'it announces the key of this node')
-    else if (holder !== undefined) note(refused, node.name, `it announces the key of ${holder}`)
-    else owner.set(key, node.name)
+    for (const key of announcedKeys(node, family)) {
+      if (owner.get(key) === node.name) continue
+      const holder = owner.get(key) ?? incumbents.get(key)
+      if (ownKeys.has(key)) note(refused, node.name, 'it announces the key of this node')
+      else if (holder !== undefined) note(refused, node.name, `it announces the key of ${holder}`)
+      else owner.set(key, node.name)
+    }
   }
   return { owner, refused }
 }

@@ -2,23 +2,31 @@ import type { PublicKey } from '#keys/public-key.ts'
 import { type Cidr, cidrContains, type IpAddress } from '#wg/ip.ts'
 import type { DesiredPeer } from '#wg/reconcile/desired.ts'
 import { addressesOf, type CidrClaims, nodeAddresses } from './claims.ts'
-import type { FamilyView } from './family-view.ts'
+import type { FamilyView, ObservedKernel } from './family-view.ts'
+import type { Lane } from './node-record.ts'
 import type { PeerStates } from './peer-machine.ts'
 
 /** Keepalive, in seconds, that makes a device start a handshake where no hello does. */
 const PROVOKING_KEEPALIVE = 5
 
-/** The peers that the device must have, with what each may send and be sent. */
-export function desiredPeers(view: FamilyView, states: PeerStates, cidrs: CidrClaims): Map<PublicKey, DesiredPeer> {
+/** The peers that a device must have, with what each may send and be sent. */
+export function desiredPeers(
+  view: FamilyView,
+  lane: Lane,
+  states: PeerStates,
+  cidrs: CidrClaims,
+): Map<PublicKey, DesiredPeer> {
   const peers = new Map<PublicKey, DesiredPeer>()
   for (const [name, state] of states) {
     if (state.phase === 'absent') continue
     const node = view.nodes.get(name)
     const addresses = node ? nodeAddresses(node, view.family) : []
-    const port = node?.announced[view.family]?.port ?? view.config.listenPort
+    const announced = (lane === 'main' ? node?.announced : node?.spare)?.[view.family]
+    const port = announced?.port ?? view.config.listenPort
     const to = {
-      endpoint: addresses[0] === undefined ? undefined : { address: addresses[0], port },
-      mayRoamTo: new Set([...addresses, ...translated(view, state.key)]),
+      // Of a node that has withdrawn what it announced, the endpoint in use is all that is known.
+      endpoint: addresses[0] === undefined || !announced ? undefined : { address: addresses[0], port },
+      mayRoamTo: new Set([...addresses, ...translated(view, lane, state.key)]),
     }
     // Without a hello, only a keepalive makes the device start the handshake that proves.
     const provoke = view.config.persistentKeepalive || PROVOKING_KEEPALIVE
@@ -33,18 +41,18 @@ export function desiredPeers(view: FamilyView, states: PeerStates, cidrs: CidrCl
     if (state.phase !== 'lingering' && state.candidate !== undefined)
       peers.set(state.candidate, { ...to, mayRoamTo: 'anywhere', allowedIps: new Set(), persistentKeepalive: provoke })
   }
-  return keepWhatLingers(view, states, peers)
+  return keepWhatLingers(view.lanes[lane].kernel, states, peers)
 }
 
 /** Where a peer behind a gateway has been heard from: dialled at its own address, it would not be reached. */
-function translated({ natExceptions, kernel }: FamilyView, key: PublicKey): IpAddress[] {
-  const learned = kernel.peers.get(key)?.endpoint?.address
+function translated({ natExceptions, lanes }: FamilyView, lane: Lane, key: PublicKey): IpAddress[] {
+  const learned = lanes[lane].kernel.peers.get(key)?.endpoint?.address
   return learned !== undefined && natExceptions.some(cidr => cidrContains(cidr, learned)) ? [learned] : []
 }
 
 /** A lingering peer keeps what it holds, as long as nobody else needs it: what still arrives from it is accepted. */
 function keepWhatLingers(
-  view: FamilyView,
+  kernel: ObservedKernel,
   states: PeerStates,
   peers: Map<PublicKey, DesiredPeer>,
 ): Map<PublicKey, DesiredPeer> {
@@ -55,7 +63,7 @@ function keepWhatLingers(
   for (const state of states.values()) {
     if (state.phase !== 'lingering') continue
     const peer = peers.get(state.key)
-    const held = view.kernel.peers.get(state.key)
+    const held = kernel.peers.get(state.key)
     if (!peer || !held) continue
     const allowedIps = new Set([...held.allowedIps].filter(cidr => !taken.has(cidr)))
     peers.set(state.key, { ...peer, endpoint: peer.endpoint ?? held.endpoint, allowedIps })

@@ -1,11 +1,15 @@
 import { createHash } from 'node:crypto'
+import type { PublicKey } from '#keys/public-key.ts'
 import type { Cidr } from '#wg/ip.ts'
 import type { Digest } from './hello-content.ts'
 
-/** Digest of a set of prefixes, the same on every node whatever the order. */
-export function digestOf(cidrs: Iterable<Cidr>): Digest {
+/**
+ * Digest of what is accepted from a key: the same on every node, whatever the order of the prefixes. With the key in it, as
+ * sessions outlive a change of keys, and what arrives by an old one says nothing of the new one.
+ */
+export function digestOf(key: PublicKey, cidrs: Iterable<Cidr>): Digest {
   return createHash('sha256')
-    .update([...cidrs].sort().join('\n'))
+    .update([key, ...[...cidrs].sort()].join('\n'))
     .digest('hex')
     .slice(0, 32)
 }

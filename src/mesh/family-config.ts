@@ -1,6 +1,6 @@
 import type { Family } from '#wg/ip.ts'
 import type { FamilyConfig } from './family-view.ts'
-import { IPV6_MINIMUM_MTU, meshTables, OVERHEAD, wireguardMark } from './marks.ts'
+import { IPV6_MINIMUM_MTU, meshTables, OVERHEAD, SPARE_DEVICES, wireguardMark } from './marks.ts'
 import type { FelixSettings } from './settings.ts'
 
 /** What Felix assumes where no interface of the host matches mtuIfacePattern. */
@@ -17,10 +17,12 @@ export interface HostLink {
 
 /**
  * One family's configuration out of Felix's settings.
- * @throws RangeError where the mark mask or the table ranges leave nothing to choose
+ * @throws RangeError where the mark mask or the table ranges leave nothing to choose, or the device has the spare one's name
  */
 export function familyConfig(family: Family, settings: FelixSettings, links: Iterable<HostLink>): FamilyConfig {
   const { interfaceName, listeningPort, mtu } = settings.wireguard[family]
+  if (Object.values(SPARE_DEVICES).includes(interfaceName))
+    throw new RangeError(`${interfaceName} is the name of Podveil's own spare device: choose another interface name`)
   return {
     interfaceName,
     listenPort: listeningPort,

@@ -4,10 +4,11 @@ import type { PeerStatus } from '#wg/device/device.ts'
 import type { Cidr, Family } from '#wg/ip.ts'
 import type { CidrSource } from './claims.ts'
 import type { HeardHello } from './hello-content.ts'
-import type { NodeName, NodeRecord } from './node-record.ts'
+import type { Lane, NodeName, NodeRecord } from './node-record.ts'
 
 /** One family's part of the configuration, with marks, tables and MTU decided. */
 export interface FamilyConfig {
+  /** Of the main device, as it is to be. */
   readonly interfaceName: string
   readonly listenPort: number
   readonly mtu: number
@@ -26,6 +27,23 @@ export interface MeshTables {
   readonly nodes: number
   /** Everything into the tunnel, for sockets bound to the device: the hello. */
   readonly device: number
+  /** The same for the spare device. */
+  readonly spare: number
+}
+
+/** What others must know of a device to speak with it. */
+export interface DeviceIdentity {
+  readonly name: string
+  readonly listenPort: number
+  readonly privateKey: PrivateKey
+}
+
+/** One of this node's devices: what it is to be, what its kernel holds, and what was heard through it. */
+export interface LaneView {
+  /** Undefined while this node has no key. */
+  readonly identity: DeviceIdentity | undefined
+  readonly kernel: ObservedKernel
+  readonly hellos: ReadonlyMap<NodeName, HeardHello>
 }
 
 /** What the kernel holds, as last read or written. */
@@ -33,7 +51,7 @@ export interface ObservedKernel {
   /** The device is there and up. */
   readonly up: boolean
   readonly peers: ReadonlyMap<PublicKey, PeerStatus>
-  /** Destinations with a unicast route in the mesh table or the node table. */
+  /** Destinations with a unicast route through the device in the mesh table or the node table. */
   readonly steered: ReadonlySet<Cidr>
 }
 
@@ -52,7 +70,7 @@ export interface FamilyView {
   /** Where packets of peers may come from beside their published addresses: gateways that translate. */
   readonly natExceptions: readonly Cidr[]
   readonly config: FamilyConfig
-  readonly key: PrivateKey | undefined
-  readonly kernel: ObservedKernel
-  readonly hellos: ReadonlyMap<NodeName, HeardHello>
+  readonly lanes: Readonly<Record<Lane, LaneView>>
+  /** The main device is to get another key, port or name as soon as nothing goes by it. */
+  readonly mainChanges: boolean
 }

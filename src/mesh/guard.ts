@@ -1,6 +1,7 @@
 import { type Cidr, FAMILIES, type Family, familyOf, hostCidr } from '#wg/ip.ts'
 import type { GuardRules, Prefixes } from '#wg/nftables/ruleset.ts'
 import type { NodeName, NodeRecord } from './node-record.ts'
+import { ROTATION_DEFAULTS, type RotationSettings } from './rotation.ts'
 import type { RouteSource } from './route-source.ts'
 import { territories } from './territories.ts'
 
@@ -18,6 +19,10 @@ export interface PodveilSettings {
   readonly natExceptions: readonly Cidr[]
   /** What says which pod addresses are on which node; undefined where nobody says. */
   readonly routeSource: RouteSource | undefined
+  readonly rotation: RotationSettings
+  /** UDP ports of the spare devices, IPv4 and IPv6. */
+  readonly spareListeningPort: number
+  readonly spareListeningPortV6: number
 }
 
 export const PODVEIL_DEFAULTS: PodveilSettings = {
@@ -26,6 +31,9 @@ export const PODVEIL_DEFAULTS: PodveilSettings = {
   podSupernets: [],
   natExceptions: [],
   routeSource: undefined,
+  rotation: ROTATION_DEFAULTS,
+  spareListeningPort: 51822,
+  spareListeningPortV6: 51823,
 }
 
 /** What the guard does, and what of the operator's wish it cannot do. */

@@ -11,10 +11,15 @@ export type Digest = string
  * moment, never what it merely plans.
  */
 export interface HelloContent {
-  /** Digest of the allowed IPs that the sender accepts from the receiver; undefined when it accepts none or is about to stop. */
+  /** Digest of the receiver's key and the allowed IPs that the sender accepts from it; undefined when it accepts none or is about to stop. */
   readonly accepts: Digest | undefined
   /** Whether the sender's routes send traffic for the receiver's pods into the tunnel. */
   readonly steers: boolean
+  /**
+   * The sender keeps the pair's traffic off this device and will not begin to use it, because it has seen that the
+   * receiver's, or its own, main device is about to change.
+   */
+  readonly parked: boolean
 }
 
 /** The last thing heard of a peer, under the key it was heard from. */

@@ -1,3 +1,4 @@
+import type { Family } from '#wg/ip.ts'
 import type { MeshTables } from './family-view.ts'
 import type { FelixSettings } from './settings.ts'
 
@@ -17,19 +18,22 @@ export function wireguardMark(markMask: number): number {
 const RESERVED_TABLES = new Set([253, 254, 255])
 
 /**
- * The three lowest free tables of the ranges; the first is the one that Felix would take.
+ * The four lowest free tables of the ranges; the first is the one that Felix would take.
  * @throws RangeError where the ranges have fewer
  */
 export function meshTables(ranges: FelixSettings['routeTableRanges']): MeshTables {
   const free: number[] = []
   for (const { min, max } of ranges)
-    for (let table = min; table <= max && free.length < 3; table++)
+    for (let table = min; table <= max && free.length < 4; table++)
       if (!RESERVED_TABLES.has(table) && !free.includes(table)) free.push(table)
-  const [mesh, nodes, device] = free
-  if (mesh === undefined || nodes === undefined || device === undefined)
-    throw new RangeError('routeTableRanges has fewer than three usable tables: widen it, 1-250 is the default')
-  return { mesh, nodes, device }
+  const [mesh, nodes, device, spare] = free
+  if (mesh === undefined || nodes === undefined || device === undefined || spare === undefined)
+    throw new RangeError('routeTableRanges has fewer than four usable tables: widen it, 1-250 is the default')
+  return { mesh, nodes, device, spare }
 }
+
+/** Names of the spare devices. */
+export const SPARE_DEVICES: Readonly<Record<Family, string>> = { 4: 'wg-spare.cali', 6: 'wg-spare6.cali' }
 
 /** Bytes that WireGuard adds around a packet: outer IP, UDP, type and counter, authentication tag. */
 export const OVERHEAD = { 4: 60, 6: 80 } as const

@@ -17,6 +17,29 @@ export interface Announcement {
   readonly hello: number | undefined
 }
 
+/**
+ * Which of a node's two devices of one family. The main one has Felix's name and port; the spare one carries traffic while
+ * the main one is given another key, port or name.
+ */
+export type Lane = 'main' | 'spare'
+
+export const LANES = ['main', 'spare'] as const satisfies readonly Lane[]
+
+/**
+ * Where a node whose main device changes wants its traffic: `away` from that device before it changes, and `back` on it
+ * afterwards.
+ */
+export type Move = 'away' | 'back'
+
+/** What a node says of its spare device, while it has one. */
+export interface SpareAnnouncement {
+  readonly publicKey: PublicKey
+  /** UDP port it listens on. */
+  readonly port: number
+  /** Undefined: this node's main device stays as it is; the spare one is there for somebody else's sake. */
+  readonly move: Move | undefined
+}
+
 /** What the mesh keeps of a Node object. */
 export interface NodeRecord {
   readonly name: NodeName
@@ -32,6 +55,7 @@ export interface NodeRecord {
   /** What the node's own devices are to have; absent where that follows from the pod CIDRs. */
   readonly deviceAddresses?: Readonly<Partial<Record<Family, IpAddress>>>
   readonly announced: Readonly<Record<Family, Announcement | undefined>>
+  readonly spare: Readonly<Record<Family, SpareAnnouncement | undefined>>
   /** What of the object could not be used, one sentence each. */
   readonly faults: readonly string[]
 }

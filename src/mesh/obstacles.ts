@@ -44,8 +44,8 @@ function felix({ family, config, own, ownKey, deviceKey, links }: Surroundings):
 function takenTable({ family, config, routes }: Surroundings): string | undefined {
   const [route] = routes
   if (!route) return undefined
-  const { mesh, nodes, device } = config.tables
-  return `IPv${family} table ${route.table} is in use: it has ${route.words}. Leave ${mesh}, ${nodes} and ${device} to Podveil, or choose others with routeTableRanges in FelixConfiguration`
+  const { mesh, nodes, device, spare } = config.tables
+  return `IPv${family} table ${route.table} is in use: it has ${route.words}. Leave ${mesh}, ${nodes}, ${device} and ${spare} to Podveil, or choose others with routeTableRanges in FelixConfiguration`
 }
 
 /** What is left alone and may take packets from the mesh, a sentence each. */

@@ -18,6 +18,8 @@ export type PeerState =
       readonly candidate: PublicKey | undefined
       /** Handshake time (ns) when the peer was first seen on the device; another one is news. Undefined until then. */
       readonly baseline: bigint | undefined
+      /** The pair's traffic keeps off this device: no proof counts. */
+      readonly parked: boolean
     })
   | (Present & {
       readonly phase: 'encrypting'
@@ -70,6 +72,10 @@ export interface PeerFacts {
   readonly hello: HeardHello | undefined
   /** Digest of the addresses that we publish as ours; undefined until our own Node has been read back with our key. */
   readonly published: Digest | undefined
+  /** The pair's traffic is on its other device, or is to go there: this one must prove itself anew afterwards. */
+  readonly parked: boolean
+  /** Both sides say that they send by the pair's other device. */
+  readonly replaced: boolean
 }
 
 export interface PeerTimings {
@@ -108,11 +114,13 @@ function fromAbsent(state: In<'absent'>, { now, standing }: PeerFacts): PeerStat
 }
 
 function fromAccepting(state: In<'accepting'>, facts: PeerFacts): PeerState {
-  const { standing, observed, now } = facts
+  const { standing, observed, now, parked } = facts
   if (!standing.takesPart) return linger(state, facts, standing.reason)
   const { helloAddress } = standing
   const { key, candidate } = settleKey(state, standing.key, observed)
-  if (key !== state.key) return accept(now, standing, 'its new key completed a handshake')
+  if (key !== state.key) return { ...accept(now, standing, 'its new key completed a handshake'), parked }
+  if (parked) return changed(state, { ...state, candidate, helloAddress, parked, reason: PARKED })
+  if (state.parked) return { ...accept(now, standing), key, candidate }
   const baseline = state.baseline ?? observed.get(key)?.latestHandshake
   const proof = proofOf({ ...state, baseline, helloAddress }, facts)
   // A key that its node has replaced is kept for what still arrives, and never steered to.
@@ -126,11 +134,13 @@ function fromAccepting(state: In<'accepting'>, facts: PeerFacts): PeerState {
 function fromEncrypting(state: In<'encrypting'>, facts: PeerFacts): PeerState {
   const { standing, observed } = facts
   if (!standing.takesPart) return linger(state, facts, standing.reason)
-  return changed(state, { ...state, ...settleKey(state, standing.key, observed), helloAddress: standing.helloAddress })
+  const settled = settleKey(state, standing.key, observed)
+  if (facts.parked) return { ...accept(facts.now, standing, PARKED), ...settled, parked: true }
+  return changed(state, { ...state, ...settled, helloAddress: standing.helloAddress })
 }
 
 function fromLingering(state: In<'lingering'>, facts: PeerFacts, timings: PeerTimings): PeerState {
-  const { now, standing, observed, hello } = facts
+  const { now, standing, observed, hello, replaced } = facts
   if (standing.takesPart) {
     const candidate = standing.key === state.key ? undefined : standing.key
     return { ...accept(now, standing), key: state.key, candidate }
@@ -139,11 +149,13 @@ function fromLingering(state: In<'lingering'>, facts: PeerFacts, timings: PeerTi
   const lastData = rxBytes === state.rxBytes ? state.lastData : now
   // The peer has heard that we accept nothing new and steers nothing to us; until both hold it may still start or send.
   const agrees = hello !== undefined && hello.key === state.key && !hello.steers && hello.knowsOurs
-  const agreedAt = agrees ? (state.agreedAt ?? now) : undefined
+  const agreedAt = agrees || replaced ? (state.agreedAt ?? now) : undefined
   const over = (agreedAt !== undefined && now - agreedAt >= timings.courtesy) || now - lastData >= timings.silence
   if (over) return { phase: 'absent', reason: state.reason }
   return changed(state, { ...state, rxBytes, lastData, agreedAt })
 }
+
+const PARKED = 'its traffic keeps off this device while the device of one side changes'
 
 type Member = Extract<Standing, { takesPart: true }>
 
@@ -152,7 +164,8 @@ function accept(
   { key, helloAddress }: Member,
   reason = 'waiting for proof that it accepts',
 ): In<'accepting'> {
-  return { phase: 'accepting', since: now, key, candidate: undefined, helloAddress, baseline: undefined, reason }
+  const fresh = { candidate: undefined, baseline: undefined, parked: false }
+  return { phase: 'accepting', since: now, key, helloAddress, reason, ...fresh }
 }
 
 function linger(state: Present, { now, observed }: PeerFacts, reason: string): PeerState {

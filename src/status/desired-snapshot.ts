@@ -1,9 +1,12 @@
 import { type PublicKey, parsePublicKey } from '#keys/public-key.ts'
 import { isObject, type JsonObject, listOf, member, objectOf, textOf } from '#src/cluster/hostile.ts'
 import { formatEndpoint, parseAddress, parseCidr, parseEndpoint } from '#wg/ip.ts'
-import type { DesiredFamily, DesiredPeer, DesiredRoute, DesiredRule } from '#wg/reconcile/desired.ts'
+import type { DesiredDevice, DesiredFamily, DesiredPeer, DesiredRoute, DesiredRule } from '#wg/reconcile/desired.ts'
 
-/** What the agent wants the kernel to hold of one family, as its snapshot has it; the private key is not in it. */
+/**
+ * What the agent wants the kernel to hold of one family, as its snapshot has it; the private key is not in it. The device
+ * is the main one; a spare one is there only while that changes, and shows in the routes alone.
+ */
 export interface DesiredSnapshot {
   readonly device: {
     readonly name: string
@@ -27,11 +30,14 @@ export interface DesiredSnapshot {
 }
 
 /** The same, to compare with a kernel. */
-export type DesiredKernel = Omit<DesiredFamily, 'family' | 'device'> & { readonly device: DesiredSnapshot['device'] }
+export interface DesiredKernel extends Pick<DesiredFamily, 'routes' | 'rules' | 'routeProtocol'> {
+  readonly device: DesiredSnapshot['device']
+  readonly peers: DesiredDevice['peers']
+}
 
 /** @returns null where nothing of the family is to be in the kernel */
 export function desiredSnapshot(desired: DesiredFamily | undefined): DesiredSnapshot | null {
-  const { device } = desired ?? {}
+  const [device] = desired?.devices ?? []
   if (!desired || !device) return null
   const { name, listenPort, fwmark, mtu } = device
   return {
@@ -43,7 +49,7 @@ export function desiredSnapshot(desired: DesiredFamily | undefined): DesiredSnap
       mtu,
       addresses: [...device.addresses],
     },
-    peers: [...desired.peers].map(([publicKey, peer]) => ({
+    peers: [...device.peers].map(([publicKey, peer]) => ({
       publicKey,
       endpoint: peer.endpoint ? formatEndpoint(peer.endpoint) : null,
       mayRoamTo: peer.mayRoamTo === 'anywhere' ? null : [...peer.mayRoamTo],
@@ -98,12 +104,9 @@ export function desiredKernel({ device, peers, routes, rules, routeProtocol }: D
 
 function parseRoute(raw: JsonObject): DesiredRoute {
   const mtu = member(raw, 'mtu')
-  return {
-    table: number(raw, 'table'),
-    destination: parseCidr(text(raw, 'destination')),
-    type: text(raw, 'type') === 'throw' ? 'throw' : 'unicast',
-    ...(typeof mtu === 'number' && { mtu }),
-  }
+  const to = { table: number(raw, 'table'), destination: parseCidr(text(raw, 'destination')) }
+  if (text(raw, 'type') === 'throw') return { ...to, type: 'throw' }
+  return { ...to, type: 'unicast', device: text(raw, 'device'), ...(typeof mtu === 'number' && { mtu }) }
 }
 
 function parseRule(raw: JsonObject): DesiredRule {

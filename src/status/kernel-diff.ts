@@ -43,8 +43,10 @@ function familyDiff(
   const names = nodeNames(told, snapshot)
   const peers = diffPeers(desired.peers, kernel.device?.peers ?? new Map(), new Map())
   const present = [...kernel.routes].filter(([table]) => tables.has(table)).flatMap(([, routes]) => routes)
+  const indexes = new Map([...links].map(([link, name]) => [name, link]))
+  const indexOf = (name: string) => (name === device.name ? index : (indexes.get(name) ?? 0))
   const routes = diffRoutes(
-    desired.routes.map(route => routeOf(route, index, desired.routeProtocol)),
+    desired.routes.map(route => routeOf(route, indexOf, desired.routeProtocol)),
     new Map(present.map(route => [routeSlot(route), route])),
   )
   const ruleChanges = diffRules(

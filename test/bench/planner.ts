@@ -2,13 +2,14 @@ import { projectNode } from '#src/cluster/node-record.ts'
 import { ownersOf } from '#src/mesh/cidr-owners.ts'
 import type { CidrSource } from '#src/mesh/claims.ts'
 import type { FamilyView } from '#src/mesh/family-view.ts'
+import { type LaneStates, NO_STATES } from '#src/mesh/lanes.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import type { PeerState, PeerStates } from '#src/mesh/peer-machine.ts'
 import { hellosOf, planFamily } from '#src/mesh/plan.ts'
 import { type Cidr, hostCidr, nthAddress } from '#wg/ip.ts'
-import { Mirror } from '#wg/reconcile/mirror.ts'
+import { DeviceMirror } from '#wg/reconcile/device-mirror.ts'
 import { diffPeers } from '#wg/reconcile/peers.ts'
-import { peerStatus, publicKey, viewOf } from '../unit/mesh/records.ts'
+import { mainPeers, peerStatus, publicKey, viewOf, withMain } from '../unit/mesh/records.ts'
 import { largeNode, newKey } from './agent/node-object.ts'
 import { percentile } from './distribution.ts'
 import type { Profile } from './profile.ts'
@@ -32,8 +33,8 @@ export async function planner({ sizes, plans, pods }: Profile): Promise<Table> {
 function measure(nodes: number, pods: number, plans: number): Row {
   const records = [...Array(nodes).keys()].map(index => recordOf(index))
   const source = workloads(records, pods)
-  const first = planFamily(new Map(), viewWith(records, source))
-  const { states, view } = encrypted(records, source, first.peers)
+  const first = planFamily(NO_STATES, viewWith(records, source))
+  const { states, view } = encrypted(records, source, first.lanes.main)
   const [planned, compared, said]: [number[], number[], number[]] = [[], [], []]
   for (let turn = 0; turn < plans; turn++) {
     const changed = new Map(view.nodes)
@@ -42,9 +43,9 @@ function measure(nodes: number, pods: number, plans: number): Row {
     const began = performance.now()
     const plan = planFamily(states, { ...view, nodes: changed })
     const done = performance.now()
-    diffPeers(plan.desired.peers, view.kernel.peers, new Map())
+    diffPeers(mainPeers(plan), view.lanes.main.kernel.peers, new Map())
     const told = performance.now()
-    hellosOf(view, plan.peers)
+    hellosOf(view, 'main', plan.lanes.main)
     planned.push(done - began)
     compared.push(told - done)
     said.push(performance.now() - told)
@@ -62,10 +63,10 @@ function measure(nodes: number, pods: number, plans: number): Row {
 }
 
 /** What an agent's own copy of the kernel takes to note all that a first pass has written. */
-function noteAll({ kernel }: FamilyView): number {
-  const mirror = new Mirror({ family: 4, deviceName: 'wireguard.cali', tables: new Set([1]) })
+function noteAll({ lanes }: FamilyView): number {
+  const mirror = new DeviceMirror('wireguard.cali')
   const began = performance.now()
-  for (const { publicKey, allowedIps } of kernel.peers.values())
+  for (const { publicKey, allowedIps } of lanes.main.kernel.peers.values())
     mirror.notePeer({ kind: 'set', publicKey, addAllowedIps: [...allowedIps] })
   return performance.now() - began
 }
@@ -112,21 +113,23 @@ function encrypted(
   records: readonly NodeRecord[],
   source: CidrSource | undefined,
   accepting: PeerStates,
-): { states: PeerStates; view: FamilyView } {
-  const states = new Map<NodeName, PeerState>()
+): { states: LaneStates; view: FamilyView } {
+  const main = new Map<NodeName, PeerState>()
   for (const [name, state] of accepting)
     if (state.phase === 'accepting') {
       const { since, key, candidate, helloAddress, reason } = state
-      states.set(name, { phase: 'encrypting', since, key, candidate, helloAddress, reason })
+      main.set(name, { phase: 'encrypting', since, key, candidate, helloAddress, reason })
     }
   const view = viewWith(records, source)
-  const { desired } = planFamily(states, view)
+  const states = { main, spare: NO_STATES.spare }
+  const plan = planFamily(states, view)
+  const { desired } = plan
   const peers = new Map(
-    [...desired.peers].map(([key, { allowedIps, endpoint }]) => [
+    [...mainPeers(plan)].map(([key, { allowedIps, endpoint }]) => [
       key,
       peerStatus(key, { allowedIps, endpoint, latestHandshake: 1n }),
     ]),
   )
   const steered = new Set(desired.routes.filter(({ type }) => type === 'unicast').map(({ destination }) => destination))
-  return { states, view: { ...view, kernel: { up: true, peers, steered } } }
+  return { states, view: withMain(view, { kernel: { up: true, peers, steered } }) }
 }

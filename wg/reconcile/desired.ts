@@ -2,7 +2,7 @@ import type { PrivateKey } from '#keys/private-key.ts'
 import type { PublicKey } from '#keys/public-key.ts'
 import type { Cidr, Endpoint, Family, IpAddress } from '../ip.ts'
 
-/** The device of one family. */
+/** One WireGuard device, with what each peer may send and be sent through it. */
 export interface DesiredDevice {
   readonly name: string
   readonly privateKey: PrivateKey
@@ -12,6 +12,7 @@ export interface DesiredDevice {
   readonly mtu: number
   /** Host addresses, each of full prefix length. */
   readonly addresses: ReadonlySet<IpAddress>
+  readonly peers: ReadonlyMap<PublicKey, DesiredPeer>
 }
 
 export interface DesiredPeer {
@@ -27,14 +28,17 @@ export interface DesiredPeer {
   readonly persistentKeepalive: number
 }
 
-/** A route in one of our own tables. Unicast is always through the device of the family. */
-export interface DesiredRoute {
-  readonly table: number
-  readonly destination: Cidr
-  readonly type: 'unicast' | 'throw'
-  /** Path MTU in bytes where it is smaller than the device's. */
-  readonly mtu?: number
-}
+/** A route in one of our own tables. */
+export type DesiredRoute = { readonly table: number; readonly destination: Cidr } & (
+  | {
+      readonly type: 'unicast'
+      /** Name of the device that it leads through. */
+      readonly device: string
+      /** Path MTU in bytes where it is smaller than the device's. */
+      readonly mtu?: number
+    }
+  | { readonly type: 'throw' }
+)
 
 export interface DesiredRule {
   readonly priority: number
@@ -52,9 +56,8 @@ export interface DesiredRule {
 /** All that the kernel must hold for one family. */
 export interface DesiredFamily {
   readonly family: Family
-  /** Undefined: nothing of this family, and what is there goes. */
-  readonly device: DesiredDevice | undefined
-  readonly peers: ReadonlyMap<PublicKey, DesiredPeer>
+  /** None: nothing of this family, and what is there goes. */
+  readonly devices: readonly DesiredDevice[]
   readonly routes: readonly DesiredRoute[]
   readonly rules: readonly DesiredRule[]
   /** rtnetlink protocol number of the routes. */
@@ -82,6 +85,6 @@ export interface OtherRoute {
 /** What a family owns by name and number: what is looked at, and what is removed when nothing is desired. */
 export interface Ownership {
   readonly family: Family
-  readonly deviceName: string
+  readonly deviceNames: ReadonlySet<string>
   readonly tables: ReadonlySet<number>
 }

@@ -8,16 +8,16 @@ export interface Difference<Thing> {
   readonly surplus: readonly Thing[]
 }
 
-/** The route that the kernel is to hold. @param device index of the family's device */
-export const routeOf = (desired: DesiredRoute, device: number, protocol: number): Route =>
-  makeRoute({
-    table: desired.table,
-    destination: desired.destination,
-    type: desired.type,
-    protocol,
-    ...(desired.type === 'unicast' && { device }),
-    ...(desired.mtu !== undefined && { mtu: desired.mtu }),
-  })
+/**
+ * The route that the kernel is to hold.
+ * @param indexOf index of the device of a name
+ */
+export function routeOf(desired: DesiredRoute, indexOf: (device: string) => number, protocol: number): Route {
+  const { table, destination, type } = desired
+  if (type === 'throw') return makeRoute({ table, destination, type, protocol })
+  const { device, mtu } = desired
+  return makeRoute({ table, destination, type, protocol, device: indexOf(device), ...(mtu !== undefined && { mtu }) })
+}
 
 export const ruleOf = (family: Family, desired: DesiredRule): Rule =>
   makeRule({

@@ -10,7 +10,7 @@ export const keyOf = (index: number): PublicKey => PrivateKey.fromBytes(new Uint
 
 export const accepting = (index: number, since: number, reason = 'no handshake yet'): PeerState => ({
   ...{ phase: 'accepting', since, key: keyOf(index), candidate: undefined, helloAddress: undefined },
-  ...{ baseline: undefined, reason },
+  ...{ baseline: undefined, parked: false, reason },
 })
 
 export const encrypting = (index: number, since: number): PeerState => ({

@@ -53,8 +53,30 @@ describe('a Node as the mesh needs it', () => {
         4: { publicKey: KEY, interfaceAddress: '10.244.1.1', port: 51820, hello: 1 },
         6: undefined,
       },
+      spare: { 4: undefined, 6: undefined },
       faults: [],
     })
+  })
+
+  it('knows the spare device of a node, and where its traffic is to go', () => {
+    const record = projectNode(
+      node({ 'podveil.io/spare-public-key': KEY6, 'podveil.io/spare-port': '51822', 'podveil.io/move': 'away' }),
+    )
+    expect(record?.spare).toEqual({ 4: { publicKey: KEY6, port: 51822, move: 'away' }, 6: undefined })
+  })
+
+  it.each([
+    ['a key alone', { 'podveil.io/spare-public-key': KEY6 }],
+    ['a port that is none', { 'podveil.io/spare-public-key': KEY6, 'podveil.io/spare-port': '0' }],
+    [
+      'a place that is none',
+      { 'podveil.io/spare-public-key': KEY6, 'podveil.io/spare-port': '1', 'podveil.io/move': 'up' },
+    ],
+    ['a key that is none', { 'podveil.io/spare-public-key': 'AAAA', 'podveil.io/spare-port': '51822' }],
+  ])('knows no spare device from %s, and what it has of the main one stays', (_, annotations) => {
+    const record = projectNode(node(annotations))
+    expect(record?.spare[4]).toBeUndefined()
+    expect(record?.announced[4]?.publicKey).toBe(KEY)
   })
 
   it('announces each family by its own annotations and one hello', () => {

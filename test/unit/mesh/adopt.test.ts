@@ -1,14 +1,17 @@
 import { describe, expect, test } from 'vitest'
 import { adoptPeers } from '#src/mesh/adopt.ts'
+import { NO_STATES } from '#src/mesh/lanes.ts'
 import type { NodeRecord } from '#src/mesh/node-record.ts'
 import { planFamily } from '#src/mesh/plan.ts'
 import type { PeerStatus } from '#wg/device/device.ts'
 import type { Cidr } from '#wg/ip.ts'
-import { announcement, name, nodeRecord, peerStatus, podCidr, publicKey, viewOf } from './records.ts'
+import { announcement, mainPeers, name, nodeRecord, peerStatus, podCidr, publicKey, viewOf } from './records.ts'
 
 const found = (records: readonly NodeRecord[], peers: readonly PeerStatus[], ...steered: Cidr[]) =>
   viewOf(records, {
-    kernel: { up: true, peers: new Map(peers.map(peer => [peer.publicKey, peer])), steered: new Set(steered) },
+    main: {
+      kernel: { up: true, peers: new Map(peers.map(peer => [peer.publicKey, peer])), steered: new Set(steered) },
+    },
   })
 
 const holding = (key: number, ...allowedIps: Cidr[]): PeerStatus =>
@@ -22,15 +25,15 @@ describe('an agent that starts on a kernel that is in use', () => {
       podCidr(2),
     )
     const adopted = adoptPeers(view)
-    expect(adopted.get(name(2))).toMatchObject({ phase: 'encrypting', key: publicKey(2) })
-    expect(adopted.get(name(3))).toMatchObject({ phase: 'accepting', key: publicKey(3) })
+    expect(adopted.main.get(name(2))).toMatchObject({ phase: 'encrypting', key: publicKey(2) })
+    expect(adopted.main.get(name(3))).toMatchObject({ phase: 'accepting', key: publicKey(3) })
   })
 
   test('changes nothing where nothing has changed', () => {
     const view = found([nodeRecord(1), nodeRecord(2)], [holding(2, podCidr(2))], podCidr(2))
-    const { peers, desired } = planFamily(adoptPeers(view), view)
-    expect(peers.get(name(2))).toMatchObject({ phase: 'encrypting' })
-    expect(desired.peers.get(publicKey(2))?.allowedIps.has(podCidr(2))).toBe(true)
+    const plan = planFamily(adoptPeers(view), view)
+    expect(plan.peers.get(name(2))).toMatchObject({ phase: 'encrypting' })
+    expect(mainPeers(plan).get(publicKey(2))?.allowedIps.has(podCidr(2))).toBe(true)
   })
 
   test('knows a peer whose node has a new key by what it holds, and keeps it until the new one has proven itself', () => {
@@ -55,8 +58,8 @@ describe('an agent that starts on a kernel that is in use', () => {
       const records = place === 'first' ? [thief, ...others] : [...others, thief]
       const view = found(records, [holding(2, podCidr(2))], podCidr(2))
       const adopted = adoptPeers(view)
-      expect(adopted.get(name(2))).toMatchObject({ phase: 'encrypting', key: publicKey(2) })
-      expect(adopted.has(name(7))).toBe(false)
+      expect(adopted.main.get(name(2))).toMatchObject({ phase: 'encrypting', key: publicKey(2) })
+      expect(adopted.main.has(name(7))).toBe(false)
       const { peers } = planFamily(adopted, view)
       expect(peers.get(name(2))?.phase).toBe('encrypting')
       expect(peers.get(name(7))?.phase).toBe('absent')
@@ -65,12 +68,12 @@ describe('an agent that starts on a kernel that is in use', () => {
 
   test('passes over a key without allowed IPs, which was a candidate and will be one again', () => {
     const view = found([nodeRecord(1), nodeRecord(2)], [holding(2)])
-    expect(adoptPeers(view)).toEqual(new Map())
+    expect(adoptPeers(view)).toEqual(NO_STATES)
   })
 
   test('passes over a peer that no node can be found for, which then goes', () => {
     const view = found([nodeRecord(1)], [holding(2, podCidr(2))])
-    expect(adoptPeers(view)).toEqual(new Map())
-    expect(planFamily(new Map(), view).desired.peers.size).toBe(0)
+    expect(adoptPeers(view)).toEqual(NO_STATES)
+    expect(mainPeers(planFamily(NO_STATES, view)).size).toBe(0)
   })
 })

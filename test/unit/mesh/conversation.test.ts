@@ -6,9 +6,9 @@ import type { HelloContent } from '#src/mesh/hello-content.ts'
 import { publicKey } from './records.ts'
 
 const KEY = publicKey(2)
-const NOTHING: HelloContent = { accepts: undefined, steers: false }
-const ACCEPTS: HelloContent = { accepts: 'a'.repeat(32), steers: false }
-const STEERS: HelloContent = { accepts: 'a'.repeat(32), steers: true }
+const NOTHING: HelloContent = { accepts: undefined, steers: false, parked: false }
+const ACCEPTS: HelloContent = { accepts: 'a'.repeat(32), steers: false, parked: false }
+const STEERS: HelloContent = { accepts: 'a'.repeat(32), steers: true, parked: false }
 
 /** What a peer of session 7 says that has heard `heard` of us. */
 const letter = (fields: Partial<HelloMessage> = {}): HelloMessage => ({
@@ -67,6 +67,15 @@ describe('what is said', () => {
     conversation.take(0)
     conversation.say({ ...ACCEPTS }, 0)
     expect(conversation.nextAt).toBe(250)
+  })
+
+  test('begins anew with the same for who counts only what is heard from now on, so that the other side answers', () => {
+    const conversation = talking()
+    sayUntil(conversation, 5_000)
+    conversation.say(ACCEPTS, 6_000, 6_000)
+    expect(sayUntil(conversation, 6_300)).toEqual([6_000, 6_250])
+    conversation.say(ACCEPTS, 6_400, 6_000)
+    expect(sayUntil(conversation, 6_500)).toEqual([])
   })
 
   test('carries a revision that grows with each change and not with each repetition', () => {

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { PublicKey } from '#keys/public-key.ts'
+import { LANES, type Lane, type NodeRecord } from '#src/mesh/node-record.ts'
 import type { PeerState } from '#src/mesh/peer-machine.ts'
 import type { Talk } from './talk.ts'
 import type { Letter, World, WorldNode } from './world.ts'
@@ -83,14 +84,23 @@ export function fingerprint(world: World): string {
   const ago = (time: number | undefined) =>
     time === undefined ? undefined : Math.max(-LONG_AGO, Math.min(LONG_AGO, world.now - time))
   const key = (one: PublicKey | undefined) => one?.slice(0, 6)
-  const letter = ({ from, as, to, key: under, message }: Letter) => [from, key(as), to, key(under), words(message)]
+  const letter = ({ from, lane, as, to, key: under, port, message }: Letter) => [
+    ...[from, lane, key(as), to, key(under), port, words(message)],
+  ]
   const words = (message: Letter['message'] | undefined) =>
     message && [
       ...[session(message.session), message.revision, session(message.heardSession), message.heardRevision],
       ...[message.wantsAnswer, message.content.accepts?.slice(0, 6), message.content.steers],
+      message.content.parked,
     ]
   const talk = ({ state }: Talk, since: number) => [
-    ...[session(state.session), state.said?.accepts?.slice(0, 6), state.said?.steers, state.revision],
+    ...[
+      session(state.session),
+      state.said?.accepts?.slice(0, 6),
+      state.said?.steers,
+      state.said?.parked,
+      state.revision,
+    ],
     ...[Math.min(state.repetitions, 6), words(state.heard), key(state.heardKey), state.heardAt >= since],
     ...[session(state.bygone), ago(state.nextAt)],
   ]
@@ -100,30 +110,40 @@ export function fingerprint(world: World): string {
       : [
           ...[state.phase, key(state.key), state.helloAddress],
           state.phase === 'lingering' ? ago(state.agreedAt) : key(state.candidate),
+          state.phase === 'accepting' && state.parked,
         ]
+  const said = ({ announced, spare }: NodeRecord) => [
+    ...[key(announced[4]?.publicKey), announced[4]?.port, key(spare[4]?.publicKey), spare[4]?.move],
+  ]
+  const device = (one: WorldNode, lane: Lane) => {
+    const { up, key: own, formerKeys, port, peers } = one.devices[lane]
+    const states = one.states?.[lane]
+    return [
+      ...[up, key(own?.publicKey()), [...formerKeys].map(key).sort(), port],
+      [...peers.values()]
+        .map(peer => [
+          ...[key(peer.publicKey), [...peer.allowedIps].sort(), peer.latestHandshake > 0n, peer.endpoint?.port],
+        ])
+        .sort(),
+      states && [...states].map(([name, state]) => [name, peerState(state)]),
+      [...one.conversations[lane]].map(([name, conversation]) => {
+        const state = states?.get(name)
+        return [name, talk(conversation, state && state.phase !== 'absent' ? state.since : 0)]
+      }),
+    ]
+  }
   const node = (one: WorldNode) => [
-    ...[
-      key(one.key.publicKey()),
-      one.lostKeys.size,
-      [...one.acceptedSince].sort(),
-      one.enabled,
-      one.up,
-      [...one.routes].sort(),
-    ],
-    [...one.seen].map(([name, { announced }]) => [name, key(announced[4]?.publicKey)]),
-    [...one.peers.values()]
-      .map(peer => [key(peer.publicKey), [...peer.allowedIps].sort(), peer.latestHandshake > 0n])
-      .sort(),
-    one.states && [...one.states].map(([name, state]) => [name, peerState(state)]),
-    [...one.conversations].map(([name, conversation]) => {
-      const state = one.states?.get(name)
-      return [name, talk(conversation, state && state.phase !== 'absent' ? state.since : 0)]
-    }),
+    ...[key(one.key.publicKey()), key(one.next?.publicKey()), one.port, one.nextPort],
+    ...[one.lostKeys.size, [...one.acceptedSince].sort(), one.enabled, [...one.routes].sort()],
+    [...one.seen].map(([name, record]) => [name, said(record)]),
+    LANES.map(lane => device(one, lane)),
   ]
   return JSON.stringify([
     world.nodes.map(node),
-    [...world.api].map(([name, { announced }]) => [name, key(announced[4]?.publicKey)]),
-    [...world.patches].map(([name, announced]) => [name, key(announced?.publicKey)]),
+    [...world.api].map(([name, record]) => [name, said(record)]),
+    [...world.patches].map(([name, { main, spare }]) => [
+      ...[name, key(main?.publicKey), main?.port, key(spare?.publicKey), spare?.move],
+    ]),
     world.letters
       .map(letter)
       .map(one => JSON.stringify(one))

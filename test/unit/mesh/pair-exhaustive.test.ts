@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { PrivateKey } from '#keys/private-key.ts'
 import { explore, type Step } from './explore.ts'
-import { Loss, World, type WorldNode } from './world.ts'
+import { type Carelessness, Loss, World, type WorldNode } from './world.ts'
 
 const LONG = process.env.PODVEIL_LONG === '1'
 const NOBODYS_KEY = PrivateKey.fromBytes(new Uint8Array(32).fill(0x77)).publicKey()
@@ -66,17 +66,39 @@ function mishaps(world: World): Step[] {
 
 const everything = (world: World): Step[] => [...ordinary(world), ...mishaps(world)]
 
-function pair(careless = false): World {
-  const world = new World(2, careless)
+function pair(carelessness?: Carelessness): World {
+  const world = new World(2, carelessness)
   for (const node of world.nodes) node.enabled = true
   return world
 }
 
-function settled(rounds: number): World {
-  const world = pair()
+function settled(rounds: number, carelessness?: Carelessness): World {
+  const world = pair(carelessness)
   world.settle(rounds)
   return world
 }
+
+/** Both encrypt, and something has been asked of one or both that changes a device which is in use. */
+function changing(ask: (one: WorldNode, other: WorldNode) => void, carelessness?: Carelessness): World {
+  const world = settled(6, carelessness)
+  const [one, other] = world.nodes
+  if (!one || !other) throw new Error('no nodes')
+  ask(one, other)
+  return world
+}
+
+/** At every moment of a change that goes well, for what goes wrong then. */
+function* momentsOf(ask: (one: WorldNode, other: WorldNode) => void): Generator<World> {
+  const world = changing(ask)
+  for (let i = 0; i < 8; i++) {
+    yield world.clone()
+    world.settle(1)
+  }
+}
+
+const rotation = (one: WorldNode): void => one.rotate()
+const bothRotate = (one: WorldNode, other: WorldNode): void => [one, other].forEach(rotation)
+const changeOfPort = (one: WorldNode): void => one.changePort()
 
 /** Both encrypt, and one of them has been switched off since. */
 function leaving(): World {
@@ -92,9 +114,18 @@ function leaving(): World {
 describe('all that can happen between two nodes', () => {
   test.each<[string, () => World[], (world: World) => Step[], number]>([
     ['from nothing, with every order of ordinary events', () => [pair()], ordinary, LONG ? 16 : 12],
-    ['while they find each other', () => [1, 2, 3].map(settled), everything, LONG ? 6 : 3],
+    ['while they find each other', () => [1, 2, 3].map(rounds => settled(rounds)), everything, LONG ? 6 : 3],
     ['while they encrypt', () => [settled(6)], everything, LONG ? 6 : 4],
     ['while one leaves', () => [leaving()], everything, LONG ? 6 : 4],
+    [
+      'while one rotates its key, with every order of ordinary events',
+      () => [changing(rotation)],
+      ordinary,
+      LONG ? 12 : 8,
+    ],
+    ['while one rotates its key', () => [...momentsOf(rotation)], everything, LONG ? 5 : 2],
+    ['while both rotate their keys', () => [...momentsOf(bothRotate)], everything, LONG ? 5 : 2],
+    ['while one changes its port', () => [...momentsOf(changeOfPort)], everything, LONG ? 5 : 2],
   ])(
     '%s: nobody steers to a node that does not accept',
     (name, roots, steps, depth) => {
@@ -106,6 +137,28 @@ describe('all that can happen between two nodes', () => {
   )
 
   test('control: who steers on sight of a key, as Felix does, is found to lose', () => {
-    expect(() => explore([pair(true)], ordinary, 8)).toThrow(Loss)
+    expect(() => explore([pair('on sight')], ordinary, 8)).toThrow(Loss)
+  })
+
+  test('control: who changes a key that is in use, as Felix does, is found to lose', () => {
+    expect(() => explore([changing(rotation, 'at once')], ordinary, 8)).toThrow(Loss)
+  })
+
+  test.each<[string, (one: WorldNode, other: WorldNode) => void]>([
+    ['one rotates its key', rotation],
+    ['both rotate their keys', bothRotate],
+    ['one changes its port', changeOfPort],
+    ['one changes its port, and the other its key', (one, other) => [one.changePort(), other.rotate()]],
+  ])('%s: all is as before in the end, and the old key is nowhere', (_, ask) => {
+    const world = changing(ask)
+    const old = world.nodes.filter(({ next }) => next).map(({ key }) => key.publicKey())
+    world.settle(20)
+    for (const node of world.nodes) {
+      expect([...node.routes.values()]).toEqual(['main', 'main'])
+      expect([node.devices.main.up, node.devices.spare.up, node.mainChanges]).toEqual([true, false, false])
+      const present = [...node.devices.main.peers.keys(), node.devices.main.key?.publicKey()]
+      for (const key of old) expect(present).not.toContain(key)
+      expect(world.api.get(node.name)?.spare[4]).toBeUndefined()
+    }
   })
 })

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { PrivateKey } from '#keys/private-key.ts'
-import { Loss, World, type WorldNode } from './world.ts'
+import { type Carelessness, Loss, World, type WorldNode } from './world.ts'
 
 const LONG = process.env.PODVEIL_LONG === '1'
 const NOBODYS_KEY = PrivateKey.fromBytes(new Uint8Array(32).fill(0x77)).publicKey()
@@ -42,6 +42,8 @@ function events(world: World): Event[] {
     ...each('switch of', node => {
       node.enabled = !node.enabled
     }),
+    ...each('rotation of', node => node.rotate()),
+    ...each('change of port of', node => node.changePort()),
     ...each('restart of', node => world.restart(node)),
     ...[1, 2, 3].flatMap(writes => each(`death after ${writes} writes of`, node => world.crash(node, writes))),
     ...pairs('a handshake of', (node, other) => world.handshake(node, other)),
@@ -79,8 +81,8 @@ function play(world: World, picks: readonly number[]): number {
 const picksOf = (minLength: number, maxLength: number) => fc.array(fc.noBias(fc.nat(10_000)), { minLength, maxLength })
 
 /** All are switched on, and have had time to find each other or not, so that what is dangerous is near. */
-function worldInUse(count: number, settled: boolean, careless = false): World {
-  const world = new World(count, careless)
+function worldInUse(count: number, settled: boolean, carelessness?: Carelessness): World {
+  const world = new World(count, carelessness)
   for (const node of world.nodes) node.enabled = true
   if (settled) world.settle(6)
   return world
@@ -104,7 +106,7 @@ describe('two and three nodes, with changes seen late, hellos delayed, reordered
 
   test('control: steering on sight of a key, as Felix does, is seen to lose', () => {
     const careless = fc.check(
-      fc.property(picksOf(60, 200), picks => void play(worldInUse(2, false, true), picks)),
+      fc.property(picksOf(60, 200), picks => void play(worldInUse(2, false, 'on sight'), picks)),
       { numRuns: 200, endOnFailure: true },
     )
     expect(careless.errorInstance).toBeInstanceOf(Loss)
@@ -138,7 +140,8 @@ describe('two and three nodes, with changes seen late, hellos delayed, reordered
           play(world, picks)
           for (const node of world.nodes) node.enabled = false
           world.settle(250)
-          for (const node of world.nodes) expect([node.up, node.peers.size, node.routes.size]).toEqual([false, 0, 0])
+          for (const node of world.nodes)
+            expect([node.devices.main.up, node.devices.spare.up, node.routes.size]).toEqual([false, false, 0])
         }),
         { numRuns: 100 },
       )

@@ -41,6 +41,7 @@ const hello = (fields: Partial<HeardHello> = {}): HeardHello => ({
   key: KEY,
   accepts: OURS,
   steers: false,
+  parked: false,
   knowsOurs: true,
   at: NOW - 1,
   ...fields,
@@ -52,11 +53,14 @@ const facts = (fields: Partial<PeerFacts> = {}): PeerFacts => ({
   observed: new Map([[KEY, seen()]]),
   hello: undefined,
   published: OURS,
+  parked: false,
+  replaced: false,
   ...fields,
 })
 
 const common = { since: BEGAN, key: KEY, helloAddress: HELLO_ADDRESS, reason: 'as it was' }
-const accepting: PeerState = { ...common, phase: 'accepting', candidate: undefined, baseline: 5n }
+const accepting: PeerState = { ...common, phase: 'accepting', candidate: undefined, baseline: 5n, parked: false }
+const parked: PeerState = { ...accepting, parked: true }
 const encrypting: PeerState = { ...common, phase: 'encrypting', candidate: undefined }
 const lingering: PeerState = { ...common, phase: 'lingering', lastData: BEGAN, rxBytes: 0n, agreedAt: undefined }
 const felix = { helloAddress: undefined }
@@ -113,6 +117,8 @@ const outOfAccepting: Row[] = [
     { hello: hello(), published: undefined },
     ACCEPTING,
   ),
+  row('a hello that fits, while its traffic keeps off', accepting, { hello: hello(), parked: true }, ACCEPTING),
+  row('it need not keep off any more', parked, { now: NOW, hello: hello() }, ACCEPTING),
   row(
     'a hello that fits, while it is not on the device',
     accepting,
@@ -199,6 +205,7 @@ const outOfAccepting: Row[] = [
 ]
 
 const outOfEncrypting: Row[] = [
+  row('its traffic goes by its other device', encrypting, { parked: true }, ACCEPTING),
   row('silence, however long', encrypting, { now: NOW + 1e9 }, ENCRYPTING),
   row('it is gone from the device', encrypting, { observed: new Map() }, ENCRYPTING),
   row('a hello says that it accepts something else', encrypting, { hello: hello({ accepts: OTHERS }) }, ENCRYPTING),
@@ -264,6 +271,13 @@ const outOfLingering: Row[] = [
   row('nothing is heard for a while', lingering, { standing: GONE }, LINGERING),
   row('it has stopped and knows that we have', lingering, stopped(), LINGERING),
   row('it has stopped and knows that we have, for a while now', agreed, stopped(), { phase: 'absent' }),
+  row('both send by the other device', lingering, { standing: GONE, replaced: true }, LINGERING),
+  row(
+    'both have sent by the other device for a while',
+    { ...lingering, agreedAt: NOW - PEER_TIMINGS.courtesy },
+    { standing: GONE, replaced: true },
+    { phase: 'absent' },
+  ),
   row('it still steers', agreed, stopped({ steers: true }), LINGERING),
   row('it does not know yet that we have stopped', agreed, stopped({ knowsOurs: false }), LINGERING),
   row('that it has stopped was said under another key', agreed, stopped({ key: NEW_KEY }), LINGERING),
@@ -333,12 +347,15 @@ describe('the whole machine, over all that it may be shown', () => {
         key: keys,
         accepts: fc.constantFrom(OURS, OTHERS, undefined),
         steers: fc.boolean(),
+        parked: fc.boolean(),
         knowsOurs: fc.boolean(),
         at: times,
       }),
       { nil: undefined },
     ),
     published: fc.constantFrom(OURS, undefined),
+    parked: fc.boolean(),
+    replaced: fc.boolean(),
   })
   const history = fc.array(anyFacts, { minLength: 1, maxLength: 12 })
   const walk = (all: readonly PeerFacts[]): { before: PeerState; facts: PeerFacts; after: PeerState }[] => {
@@ -374,11 +391,11 @@ describe('the whole machine, over all that it may be shown', () => {
     })
   })
 
-  test('encryption ends only when the peer takes no part any more', () => {
-    always(({ before, facts: { standing }, after }) => {
+  test('a device is left only when the peer takes no part any more, or is to go by its other device', () => {
+    always(({ before, facts: { standing, parked }, after }) => {
       if (before.phase !== 'encrypting' || after.phase === 'encrypting') return
-      expect(after.phase).toBe('lingering')
-      expect(standing.takesPart).toBe(false)
+      expect(after.phase).toBe(standing.takesPart ? 'accepting' : 'lingering')
+      if (standing.takesPart) expect(parked).toBe(true)
     })
   })
 

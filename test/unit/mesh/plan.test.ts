@@ -4,14 +4,15 @@ import { claimCidrs, claimKeys, podCidrSource } from '#src/mesh/claims.ts'
 import { digestOf } from '#src/mesh/digest.ts'
 import type { FamilyView } from '#src/mesh/family-view.ts'
 import type { HeardHello } from '#src/mesh/hello-content.ts'
+import { type LaneStates, NO_STATES } from '#src/mesh/lanes.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
-import type { PeerStates } from '#src/mesh/peer-machine.ts'
 import { type FamilyPlan, hellosOf, planFamily } from '#src/mesh/plan.ts'
 import { type Cidr, cidrContains, hostCidr, nthAddress, parseAddress, parseCidr } from '#wg/ip.ts'
 import { diffPeers } from '#wg/reconcile/peers.ts'
 import {
   announcement,
   endpointOf,
+  mainPeers,
   name,
   nodeRecord,
   peerStatus,
@@ -19,17 +20,18 @@ import {
   privateKey,
   publicKey,
   viewOf,
+  withMain,
 } from './records.ts'
 import { CONFIG } from './world.ts'
 
 /** Plans until nothing changes, over a kernel that takes whatever it is told and peers that prove themselves. */
 function settle(records: readonly NodeRecord[], proven: (node: NodeName) => boolean = () => true): Settled {
-  let states: PeerStates = new Map()
+  let states: LaneStates = NO_STATES
   let view = viewOf(records)
   let plan: FamilyPlan | undefined
   for (let round = 0; round < 6; round++) {
     plan = planFamily(states, view)
-    states = plan.peers
+    states = plan.lanes
     view = afterwards(view, plan, proven)
   }
   if (!plan) throw new Error('nothing was planned')
@@ -41,23 +43,24 @@ interface Settled {
   readonly view: FamilyView
 }
 
-function afterwards(view: FamilyView, { desired, peers }: FamilyPlan, proven: (node: NodeName) => boolean): FamilyView {
+function afterwards(view: FamilyView, plan: FamilyPlan, proven: (node: NodeName) => boolean): FamilyView {
+  const { desired, peers } = plan
   const own = view.nodes.get(view.self)
-  const accepts = own && digestOf(ownAddresses(own))
+  const accepts = own && digestOf(publicKey(1), ownAddresses(own))
   const hellos = new Map<NodeName, HeardHello>()
   for (const [node, state] of peers)
     if (state.phase !== 'absent' && proven(node))
-      hellos.set(node, { key: state.key, accepts, steers: true, knowsOurs: true, at: view.now + 1_000 })
-  const kernelPeers = [...desired.peers].map(
+      hellos.set(node, { key: state.key, accepts, steers: true, parked: false, knowsOurs: true, at: view.now + 1_000 })
+  const kernelPeers = [...mainPeers(plan)].map(
     ([key, { allowedIps, endpoint }]) => [key, peerStatus(key, { allowedIps, endpoint, latestHandshake: 1n })] as const,
   )
   const steered = desired.routes.filter(({ type, table }) => type === 'unicast' && table !== 3)
-  return {
-    ...view,
-    now: view.now + 1_000,
-    hellos,
-    kernel: { up: true, peers: new Map(kernelPeers), steered: new Set(steered.map(({ destination }) => destination)) },
+  const kernel = {
+    up: true,
+    peers: new Map(kernelPeers),
+    steered: new Set(steered.map(({ destination }) => destination)),
   }
+  return withMain({ ...view, now: view.now + 1_000 }, { hellos, kernel })
 }
 
 const ownAddresses = (own: NodeRecord): Cidr[] => [
@@ -78,7 +81,7 @@ describe('the plan of an ordinary mesh', () => {
   })
 
   test('gives each peer its pods, the address of its device and its own addresses', () => {
-    const peer = settled.plan.desired.peers.get(publicKey(2))
+    const peer = mainPeers(settled.plan).get(publicKey(2))
     expect([...(peer?.allowedIps ?? [])]).toEqual(['10.244.2.0/24', '10.244.2.1/32', '10.200.0.2/32'])
     expect(peer?.endpoint).toEqual({ address: '10.200.0.2', port: 51820 })
   })
@@ -90,21 +93,15 @@ describe('the plan of an ordinary mesh', () => {
 
   test('says hello to each with the digest of what its kernel accepts from it', () => {
     const { view, plan } = settled
-    const hellos = hellosOf(view, plan.peers)
-    const held = view.kernel.peers.get(publicKey(2))?.allowedIps ?? []
-    expect(hellos.get(name(2))).toEqual({ accepts: digestOf(held), steers: true })
+    const hellos = hellosOf(view, 'main', plan.lanes.main)
+    const held = view.lanes.main.kernel.peers.get(publicKey(2))?.allowedIps ?? []
+    expect(hellos.get(name(2))).toEqual({ accepts: digestOf(publicKey(2), held), steers: true, parked: false })
   })
 
   test('without encryption and with nobody left is nothing at all', () => {
     const view = viewOf([nodeRecord(1), nodeRecord(2)], { enabled: false })
-    const { desired, announce } = planFamily(new Map(), view)
-    expect([desired.device, desired.peers.size, desired.routes, desired.rules, announce]).toEqual([
-      undefined,
-      0,
-      [],
-      [],
-      undefined,
-    ])
+    const { desired, announce } = planFamily(NO_STATES, view)
+    expect([desired.devices, desired.routes, desired.rules, announce]).toEqual([[], [], [], undefined])
   })
 })
 
@@ -112,34 +109,36 @@ describe('before there is proof', () => {
   test('a peer is accepted and not steered to', () => {
     const settled = settle([nodeRecord(1), nodeRecord(2)], () => false)
     expect(phases(settled)).toEqual({ 'node-2': 'accepting' })
-    expect(settled.plan.desired.peers.get(publicKey(2))?.allowedIps.has(podCidr(2))).toBe(true)
+    expect(mainPeers(settled.plan).get(publicKey(2))?.allowedIps.has(podCidr(2))).toBe(true)
     expect(settled.plan.desired.routes.find(({ destination }) => destination === podCidr(2))?.type).toBe('throw')
   })
 
   test('the key is not announced until every peer that has one is on the device', () => {
     const own = nodeRecord(1, { announced: { 4: undefined, 6: undefined } })
     const records = [own, nodeRecord(2), nodeRecord(3)]
-    const states = planFamily(new Map(), viewOf(records)).peers
+    const states = planFamily(NO_STATES, viewOf(records)).lanes
     const kernel = (...keys: number[]) => ({
       up: true,
       peers: new Map(keys.map(key => [publicKey(key), peerStatus(publicKey(key))])),
       steered: new Set<Cidr>(),
     })
-    expect(planFamily(states, viewOf(records, { kernel: kernel(2) })).announce).toBeUndefined()
-    expect(planFamily(states, viewOf(records, { kernel: kernel(2, 3) })).announce?.publicKey).toBe(publicKey(1))
+    expect(planFamily(states, viewOf(records, { main: { kernel: kernel(2) } })).announce).toBeUndefined()
+    expect(planFamily(states, viewOf(records, { main: { kernel: kernel(2, 3) } })).announce?.publicKey).toBe(
+      publicKey(1),
+    )
   })
 
   test('a key that was announced stays, whoever joins', () => {
     const kernel = { up: true, peers: new Map(), steered: new Set<Cidr>() }
-    const { announce } = planFamily(new Map(), viewOf([nodeRecord(1), nodeRecord(2)], { kernel }))
+    const { announce } = planFamily(NO_STATES, viewOf([nodeRecord(1), nodeRecord(2)], { main: { kernel } }))
     expect(announce?.publicKey).toBe(publicKey(1))
   })
 
   test('a node whose device is down begins to announce nothing, and withdraws nothing', () => {
     const kernel = { up: false, peers: new Map(), steered: new Set<Cidr>() }
     const silent = nodeRecord(1, { announced: { 4: undefined, 6: undefined } })
-    expect(planFamily(new Map(), viewOf([silent], { kernel })).announce).toBeUndefined()
-    expect(planFamily(new Map(), viewOf([nodeRecord(1)], { kernel })).announce?.publicKey).toBe(publicKey(1))
+    expect(planFamily(NO_STATES, viewOf([silent], { main: { kernel } })).announce).toBeUndefined()
+    expect(planFamily(NO_STATES, viewOf([nodeRecord(1)], { main: { kernel } })).announce?.publicKey).toBe(publicKey(1))
   })
 })
 
@@ -163,24 +162,24 @@ describe('keys that are not to be believed', () => {
   ])('$what: the owner keeps its tunnel, the other gets none', ({ record, why }) => {
     const before = settle([nodeRecord(1), nodeRecord(2)])
     const view = { ...before.view, nodes: viewOf([nodeRecord(1), nodeRecord(2), record]).nodes }
-    const plan = planFamily(before.plan.peers, view)
+    const plan = planFamily(before.plan.lanes, view)
     expect(plan.peers.get(name(2))?.phase).toBe('encrypting')
     expect(plan.peers.get(name(3))).toEqual({ phase: 'absent', reason: why })
     expect(plan.refused.get(name(3))).toContain(why)
-    expect([...plan.desired.peers.keys()]).toEqual([publicKey(2)])
+    expect([...mainPeers(plan).keys()]).toEqual([publicKey(2)])
     expect(plan.desired.routes.find(({ destination }) => destination === podCidr(3))?.type).toBe('throw')
   })
 
   test('one that a node announced as its next is not taken away by an older node that copies it', () => {
     const before = settle([nodeRecord(1), nodeRecord(2)])
     const renewed = nodeRecord(2, { announced: { 4: announcement(2, { publicKey: publicKey(9) }), 6: undefined } })
-    const seen = planFamily(before.plan.peers, { ...before.view, nodes: viewOf([nodeRecord(1), renewed]).nodes })
+    const seen = planFamily(before.plan.lanes, { ...before.view, nodes: viewOf([nodeRecord(1), renewed]).nodes })
     expect(seen.peers.get(name(2))).toMatchObject({ phase: 'encrypting', candidate: publicKey(9) })
     const thief = nodeRecord(3, {
       createdAt: 1,
       announced: { 4: announcement(3, { publicKey: publicKey(9) }), 6: undefined },
     })
-    const after = planFamily(seen.peers, { ...before.view, nodes: viewOf([nodeRecord(1), renewed, thief]).nodes })
+    const after = planFamily(seen.lanes, { ...before.view, nodes: viewOf([nodeRecord(1), renewed, thief]).nodes })
     expect(after.peers.get(name(2))).toMatchObject({ phase: 'encrypting', key: publicKey(2), candidate: publicKey(9) })
     expect(after.peers.get(name(3))?.phase).toBe('absent')
   })
@@ -192,13 +191,13 @@ describe('keys that are not to be believed', () => {
       nodeRecord(1),
       nodeRecord(2, { announced: { 4: announcement(2, { publicKey: forged }), 6: undefined } }),
     ]
-    let { peers } = before.plan
+    let { lanes } = before.plan
     let view: FamilyView = { ...before.view, nodes: viewOf(records).nodes }
-    const device = new Map(view.kernel.peers)
+    const device = new Map(view.lanes.main.kernel.peers)
     for (let round = 0; round < 6; round++) {
-      const { desired, peers: next } = planFamily(peers, view)
-      peers = next
-      const { additions } = diffPeers(desired.peers, device, new Map())
+      const plan = planFamily(lanes, view)
+      lanes = plan.lanes
+      const { additions } = diffPeers(mainPeers(plan), device, new Map())
       for (const change of additions)
         if (change.kind === 'set') {
           const peer = device.get(change.publicKey) ?? peerStatus(change.publicKey)
@@ -209,13 +208,10 @@ describe('keys that are not to be believed', () => {
       // And writes another port to the Node, which would have the endpoint written anew.
       const port = round < 3 ? 51820 : 51822
       const moved = nodeRecord(2, { announced: { 4: announcement(2, { publicKey: forged, port }), 6: undefined } })
-      view = {
-        ...view,
-        nodes: viewOf([nodeRecord(1), moved]).nodes,
-        kernel: { ...view.kernel, peers: new Map(device) },
-      }
+      const kernel = { ...view.lanes.main.kernel, peers: new Map(device) }
+      view = withMain({ ...view, nodes: viewOf([nodeRecord(1), moved]).nodes }, { kernel })
     }
-    expect(peers.get(name(2))).toMatchObject({ phase: 'encrypting', key: publicKey(2), candidate: forged })
+    expect(lanes.main.get(name(2))).toMatchObject({ phase: 'encrypting', key: publicKey(2), candidate: forged })
   })
 
   test('two newcomers with one key: the older has it, on every node alike', () => {
@@ -225,7 +221,7 @@ describe('keys that are not to be believed', () => {
       [younger, older],
       [older, younger],
     ]) {
-      const { owner } = claimKeys(order, 4, name(1), undefined, new Map())
+      const { owner } = claimKeys(order, 4, name(1), new Set(), new Map())
       expect(owner.get(publicKey(2))).toBe(name(3))
     }
   })
@@ -240,8 +236,8 @@ describe('pod CIDRs that overlap', () => {
   ])('%s: it stays with its first owner, and the other node is told', (_, cidr, why) => {
     const settled = settle([nodeRecord(1), nodeRecord(2), nodeRecord(3, { podCidrs: [podCidr(3), cidr] })])
     expect(settled.plan.refused.get(name(3))).toEqual([why])
-    expect(settled.plan.desired.peers.get(publicKey(3))?.allowedIps.has(cidr)).toBe(false)
-    expect(settled.plan.desired.peers.get(publicKey(2))?.allowedIps.has(podCidr(2))).toBe(true)
+    expect(mainPeers(settled.plan).get(publicKey(3))?.allowedIps.has(cidr)).toBe(false)
+    expect(mainPeers(settled.plan).get(publicKey(2))?.allowedIps.has(podCidr(2))).toBe(true)
   })
 
   test.each([
@@ -265,8 +261,8 @@ describe('pod CIDRs that overlap', () => {
     for (const order of [twins, twins.toReversed()]) {
       const { plan } = settle([nodeRecord(1), ...order])
       const address = hostCidr(parseAddress('10.200.0.2'))
-      expect(plan.desired.peers.get(publicKey(2))?.allowedIps.has(address)).toBe(true)
-      expect(plan.desired.peers.get(publicKey(3))?.allowedIps.has(address)).toBe(false)
+      expect(mainPeers(plan).get(publicKey(2))?.allowedIps.has(address)).toBe(true)
+      expect(mainPeers(plan).get(publicKey(3))?.allowedIps.has(address)).toBe(false)
       expect(plan.refused.get(name(3))).toContain('10.200.0.2 belongs to node-2')
     }
   })
@@ -274,7 +270,7 @@ describe('pod CIDRs that overlap', () => {
   test('an address inside another node’s pods is not to be had', () => {
     const thief = nodeRecord(3, { addresses: [parseAddress('10.244.2.10'), parseAddress('10.200.0.3')] })
     const { plan } = settle([nodeRecord(1), nodeRecord(2), thief])
-    const held = plan.desired.peers.get(publicKey(3))?.allowedIps
+    const held = mainPeers(plan).get(publicKey(3))?.allowedIps
     expect(held?.has(hostCidr(parseAddress('10.244.2.10')))).toBe(false)
     expect(held?.has(hostCidr(parseAddress('10.200.0.3')))).toBe(true)
   })
@@ -353,7 +349,7 @@ describe('whatever the cluster claims', () => {
 
   test('no prefix is among the allowed IPs of two peers', () => {
     always(({ plan }) => {
-      const held = [...plan.desired.peers.values()].flatMap(({ allowedIps }) => [...allowedIps])
+      const held = [...mainPeers(plan).values()].flatMap(({ allowedIps }) => [...allowedIps])
       expect(new Set(held).size).toBe(held.length)
     })
   })
@@ -361,8 +357,8 @@ describe('whatever the cluster claims', () => {
   test('no prefix of a peer lies inside that of another, unless a claim on it was refused', () => {
     always(({ plan, view }) => {
       const { owner } = claimCidrs(view.nodes.values(), podCidrSource, 4)
-      for (const [key, { allowedIps }] of plan.desired.peers)
-        for (const [other, { allowedIps: others }] of plan.desired.peers)
+      for (const [key, { allowedIps }] of mainPeers(plan))
+        for (const [other, { allowedIps: others }] of mainPeers(plan))
           for (const one of allowedIps)
             for (const outer of others)
               if (key !== other && owner.get(outer) !== undefined)
@@ -372,7 +368,7 @@ describe('whatever the cluster claims', () => {
 
   test('nothing is steered into the tunnel that no peer holds', () => {
     always(({ plan }) => {
-      const held = [...plan.desired.peers.values()].flatMap(({ allowedIps }) => [...allowedIps])
+      const held = [...mainPeers(plan).values()].flatMap(({ allowedIps }) => [...allowedIps])
       for (const { type, table, destination } of plan.desired.routes)
         if (type === 'unicast' && table !== 3)
           expect(
@@ -384,7 +380,7 @@ describe('whatever the cluster claims', () => {
 
   test('nothing of ours is steered into the tunnel, and no peer has our key', () => {
     always(({ plan, view }) => {
-      expect(plan.desired.peers.has(privateKey(1).publicKey())).toBe(false)
+      expect(mainPeers(plan).has(privateKey(1).publicKey())).toBe(false)
       const own = view.nodes.get(name(1))
       const { owner } = claimCidrs(view.nodes.values(), podCidrSource, 4)
       for (const cidr of own?.podCidrs ?? [])
@@ -403,8 +399,8 @@ describe('whatever the cluster claims', () => {
 
   test('a plan that was carried out asks for nothing more', () => {
     always(({ plan, view }) => {
-      const again = planFamily(plan.peers, view)
-      expect(again.desired.peers).toEqual(plan.desired.peers)
+      const again = planFamily(plan.lanes, view)
+      expect(mainPeers(again)).toEqual(mainPeers(plan))
       expect(again.desired.routes).toEqual(plan.desired.routes)
     })
   })
@@ -414,9 +410,9 @@ describe('a peer behind a gateway that translates addresses', () => {
   const heardFrom = (address: string, natExceptions: readonly Cidr[]) => {
     const { plan, view } = settle([nodeRecord(1), nodeRecord(2)])
     const peer = peerStatus(publicKey(2), { endpoint: { address: parseAddress(address), port: 40_000 } })
-    const kernel = { ...view.kernel, peers: new Map([[publicKey(2), peer]]) }
-    const next = planFamily(plan.peers, { ...view, natExceptions, kernel })
-    const roams = next.desired.peers.get(publicKey(2))?.mayRoamTo
+    const kernel = { ...view.lanes.main.kernel, peers: new Map([[publicKey(2), peer]]) }
+    const next = planFamily(plan.lanes, withMain({ ...view, natExceptions }, { kernel }))
+    const roams = mainPeers(next).get(publicKey(2))?.mayRoamTo
     return roams !== undefined && roams !== 'anywhere' && roams.has(parseAddress(address))
   }
 
@@ -435,17 +431,15 @@ describe('without routes (routeSyncDisabled)', () => {
     const before = settle([nodeRecord(1), nodeRecord(2)])
     expect(before.plan.peers.get(name(2))?.phase).toBe('encrypting')
     const without = { ...before.view, routeSync: false }
-    const plan = planFamily(before.plan.peers, without)
+    const plan = planFamily(before.plan.lanes, without)
     expect(plan.peers.get(name(2))).toMatchObject({
       phase: 'accepting',
       reason: expect.stringContaining('routeSyncDisabled'),
     })
     expect(plan.desired.routes.map(({ table }) => table)).toEqual([CONFIG.tables.device])
     expect(plan.desired.rules).toEqual(before.plan.desired.rules)
-    expect(plan.desired.peers.get(publicKey(2))?.allowedIps).toEqual(
-      before.plan.desired.peers.get(publicKey(2))?.allowedIps,
-    )
-    const later = planFamily(plan.peers, { ...without, now: without.now + 1_000 })
+    expect(mainPeers(plan).get(publicKey(2))?.allowedIps).toEqual(mainPeers(before.plan).get(publicKey(2))?.allowedIps)
+    const later = planFamily(plan.lanes, { ...without, now: without.now + 1_000 })
     expect(later.peers.get(name(2))).toMatchObject({ since: without.now })
   })
 })
@@ -455,14 +449,11 @@ describe('a peer that lingers', () => {
     const before = settle([nodeRecord(1), nodeRecord(2), nodeRecord(3)])
     const moved = nodeRecord(3, { podCidrs: [podCidr(3), podCidr(2)] })
     const view = { ...before.view, nodes: viewOf([nodeRecord(1), moved]).nodes }
-    const plan = planFamily(before.plan.peers, view)
+    const plan = planFamily(before.plan.lanes, view)
     expect(plan.peers.get(name(2))?.phase).toBe('lingering')
     const device = nthAddress(podCidr(2), 1)
-    expect([...(plan.desired.peers.get(publicKey(2))?.allowedIps ?? [])].sort()).toEqual([
-      '10.200.0.2/32',
-      `${device}/32`,
-    ])
-    expect(plan.desired.peers.get(publicKey(3))?.allowedIps.has(podCidr(2))).toBe(true)
+    expect([...(mainPeers(plan).get(publicKey(2))?.allowedIps ?? [])].sort()).toEqual(['10.200.0.2/32', `${device}/32`])
+    expect(mainPeers(plan).get(publicKey(3))?.allowedIps.has(podCidr(2))).toBe(true)
   })
 
   test('is told that nothing is accepted and whether anything is still steered', () => {
@@ -471,9 +462,17 @@ describe('a peer that lingers', () => {
       ...before.view,
       nodes: viewOf([nodeRecord(1), nodeRecord(2, { announced: { 4: undefined, 6: undefined } })]).nodes,
     }
-    const plan = planFamily(before.plan.peers, view)
-    expect(hellosOf(view, plan.peers).get(name(2))).toEqual({ accepts: undefined, steers: true })
-    const stopped = { ...view, kernel: { ...view.kernel, steered: new Set<Cidr>() } }
-    expect(hellosOf(stopped, plan.peers).get(name(2))).toEqual({ accepts: undefined, steers: false })
+    const plan = planFamily(before.plan.lanes, view)
+    expect(hellosOf(view, 'main', plan.lanes.main).get(name(2))).toEqual({
+      accepts: undefined,
+      steers: true,
+      parked: false,
+    })
+    const stopped = withMain(view, { kernel: { ...view.lanes.main.kernel, steered: new Set<Cidr>() } })
+    expect(hellosOf(stopped, 'main', plan.lanes.main).get(name(2))).toEqual({
+      accepts: undefined,
+      steers: false,
+      parked: false,
+    })
   })
 })

@@ -1,10 +1,12 @@
 import { PrivateKey } from '#keys/private-key.ts'
 import type { PublicKey } from '#keys/public-key.ts'
 import { podCidrSource } from '#src/mesh/claims.ts'
-import type { FamilyView } from '#src/mesh/family-view.ts'
+import type { FamilyView, LaneView, ObservedKernel } from '#src/mesh/family-view.ts'
 import type { Announcement, NodeName, NodeRecord } from '#src/mesh/node-record.ts'
+import type { FamilyPlan } from '#src/mesh/plan.ts'
 import type { PeerStatus } from '#wg/device/device.ts'
 import { type Cidr, type Endpoint, nthAddress, parseAddress, parseCidr } from '#wg/ip.ts'
+import type { DesiredPeer } from '#wg/reconcile/desired.ts'
 import { CONFIG } from './world.ts'
 
 /** Keys by number, the same in every run. */
@@ -42,6 +44,7 @@ export function nodeRecord(index: number, fields: Partial<NodeRecord> = {}): Nod
     podCidrs: [podCidr(index)],
     tunnels: [],
     announced: { 4: announcement(index), 6: undefined },
+    spare: { 4: undefined, 6: undefined },
     faults: [],
     ...fields,
   }
@@ -63,8 +66,11 @@ export const endpointOf = (index: number, port = 51820): Endpoint => ({
   port,
 })
 
-/** What node 1 looks at, with nothing in its kernel unless told otherwise. */
-export function viewOf(records: Iterable<NodeRecord>, fields: Partial<FamilyView> = {}): FamilyView {
+/** What node 1 looks at, with nothing in its kernel unless told otherwise. @param main its main device */
+export function viewOf(
+  records: Iterable<NodeRecord>,
+  { main, ...fields }: Partial<FamilyView> & { main?: Partial<LaneView> } = {},
+): FamilyView {
   return {
     family: 4,
     now: 1_000,
@@ -75,9 +81,28 @@ export function viewOf(records: Iterable<NodeRecord>, fields: Partial<FamilyView
     cidrSource: podCidrSource,
     enabled: true,
     config: CONFIG,
-    key: privateKey(1),
-    kernel: { up: true, peers: new Map(), steered: new Set() },
-    hellos: new Map(),
+    lanes: {
+      main: {
+        identity: { name: CONFIG.interfaceName, listenPort: CONFIG.listenPort, privateKey: privateKey(1) },
+        kernel: { up: true, peers: new Map(), steered: new Set() },
+        hellos: new Map(),
+        ...main,
+      },
+      spare: { identity: undefined, kernel: NO_KERNEL, hellos: new Map() },
+    },
+    mainChanges: false,
     ...fields,
   }
 }
+
+const NO_KERNEL: ObservedKernel = { up: false, peers: new Map(), steered: new Set() }
+
+/** The same with something else on the main device. */
+export const withMain = (view: FamilyView, main: Partial<LaneView>): FamilyView => ({
+  ...view,
+  lanes: { ...view.lanes, main: { ...view.lanes.main, ...main } },
+})
+
+/** What a plan wants the main device's peers to be. */
+export const mainPeers = ({ desired }: FamilyPlan): ReadonlyMap<PublicKey, DesiredPeer> =>
+  desired.devices.find(({ name }) => name === CONFIG.interfaceName)?.peers ?? new Map()

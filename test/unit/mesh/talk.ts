@@ -22,6 +22,7 @@ export class Talk {
   readonly #session: bigint
   readonly #done: ((talk: Talk) => void)[] = []
   #said: HelloContent | undefined
+  #waitingSince: number | undefined
   #revision = 0
   #repetitions = 0
   #last: HelloMessage | undefined
@@ -55,10 +56,12 @@ export class Talk {
     }
   }
 
-  say(content: HelloContent, notBefore: number): void {
-    this.#done.push(talk => talk.say(content, notBefore))
-    this.#conversation.say(content, notBefore)
-    if (this.#said?.accepts === content.accepts && this.#said?.steers === content.steers) return
+  say(content: HelloContent, notBefore: number, waitingSince?: number): void {
+    this.#done.push(talk => talk.say(content, notBefore, waitingSince))
+    this.#conversation.say(content, notBefore, waitingSince)
+    const waitsAnew = waitingSince !== undefined && waitingSince !== this.#waitingSince
+    this.#waitingSince = waitingSince ?? this.#waitingSince
+    if (!waitsAnew && JSON.stringify(this.#said) === JSON.stringify(content)) return
     this.#said = content
     this.#revision++
     this.#repetitions = 0

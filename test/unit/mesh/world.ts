@@ -1,125 +1,38 @@
-import { PrivateKey } from '#keys/private-key.ts'
 import type { PublicKey } from '#keys/public-key.ts'
 import type { HelloMessage } from '#src/hello/message.ts'
 import { adoptPeers } from '#src/mesh/adopt.ts'
 import { podCidrSource } from '#src/mesh/claims.ts'
-import type { FamilyConfig, FamilyView } from '#src/mesh/family-view.ts'
+import type { FamilyView, LaneView } from '#src/mesh/family-view.ts'
 import type { HeardHello } from '#src/mesh/hello-content.ts'
-import type { Announcement, NodeName, NodeRecord } from '#src/mesh/node-record.ts'
-import type { PeerState, PeerStates } from '#src/mesh/peer-machine.ts'
-import { type FamilyPlan, hellosOf, planFamily } from '#src/mesh/plan.ts'
+import { LANES, type Lane, type NodeName, type NodeRecord } from '#src/mesh/node-record.ts'
+import type { PeerState } from '#src/mesh/peer-machine.ts'
+import { hellosOf, planFamily } from '#src/mesh/plan.ts'
 import type { PeerStatus } from '#wg/device/device.ts'
-import { type Cidr, type Endpoint, hostCidr, type IpAddress, nthAddress, parseAddress, parseCidr } from '#wg/ip.ts'
+import { type Cidr, hostCidr, type IpAddress } from '#wg/ip.ts'
+import type { DesiredDevice } from '#wg/reconcile/desired.ts'
 import { diffPeers } from '#wg/reconcile/peers.ts'
 import { Talk } from './talk.ts'
+import { CONFIG, type Said, WorldDevice, WorldNode } from './world-node.ts'
 
-/** One for each node, then those that they take when they have lost theirs. */
-const KEYS = [1, 2, 3, 4, 5, 6, 7, 8].map(fill => PrivateKey.fromBytes(new Uint8Array(32).fill(fill * 16)))
-const SPARE = 4
-
-export const CONFIG: FamilyConfig = {
-  interfaceName: 'wireguard.cali',
-  listenPort: 51820,
-  mtu: 1440,
-  persistentKeepalive: 0,
-  rulePriority: 99,
-  mark: 0x200000,
-  tables: { mesh: 1, nodes: 2, device: 3 },
-  routeProtocol: 3,
-}
+export { CONFIG, WorldNode } from './world-node.ts'
 
 export interface Letter {
   readonly from: NodeName
+  readonly lane: Lane
   /** The sender's key at that time. */
   readonly as: PublicKey
   readonly to: IpAddress
-  /** The receiver's key, as the sender knew it. */
+  /** The receiver's key and port, as the sender knew them. */
   readonly key: PublicKey
+  readonly port: number
   readonly message: HelloMessage
-}
-
-/** One node of the model: the real planner and the real conversations over a kernel made of maps. */
-export class WorldNode {
-  readonly name: NodeName
-  readonly podCidr: Cidr
-  readonly address: IpAddress
-  key: PrivateKey
-  enabled = false
-  /** What this node's watch has shown it, which may be old. */
-  readonly seen = new Map<NodeName, NodeRecord>()
-  readonly peers = new Map<PublicKey, PeerStatus>()
-  readonly routes = new Set<Cidr>()
-  up = false
-  states: PeerStates | undefined
-  plan: FamilyPlan | undefined
-  conversations = new Map<NodeName, Talk>()
-  /** Keys that it had and lost. */
-  readonly lostKeys = new Set<PublicKey>()
-  /** Who it has accepted from since it lost a key. */
-  readonly acceptedSince = new Set<NodeName>()
-  readonly #index: number
-
-  constructor(index: number) {
-    this.#index = index
-    this.name = `node-${index}` as NodeName
-    this.podCidr = parseCidr(`10.244.${index}.0/24`)
-    this.address = parseAddress(`10.200.0.${index}`)
-    const key = KEYS[index]
-    if (!key) throw new RangeError(`no key for node ${index}`)
-    this.key = key
-  }
-
-  get deviceAddress(): IpAddress {
-    return nthAddress(this.podCidr, 1) ?? this.address
-  }
-
-  /** The machine comes back without its disk: nothing in its kernel, and another key. */
-  loseKey(): void {
-    const spare = KEYS[this.#index + SPARE]
-    if (!spare) throw new RangeError('no spare key')
-    this.lostKeys.add(this.key.publicKey())
-    this.acceptedSince.clear()
-    this.key = spare
-    this.peers.clear()
-    this.routes.clear()
-    this.up = false
-    this.states = undefined
-    this.plan = undefined
-    this.conversations = new Map()
-  }
-
-  clone(): WorldNode {
-    const copy = new WorldNode(this.#index)
-    copy.key = this.key
-    copy.enabled = this.enabled
-    for (const [name, record] of this.seen) copy.seen.set(name, record)
-    for (const [key, peer] of this.peers) copy.peers.set(key, peer)
-    for (const cidr of this.routes) copy.routes.add(cidr)
-    for (const key of this.lostKeys) copy.lostKeys.add(key)
-    for (const name of this.acceptedSince) copy.acceptedSince.add(name)
-    copy.up = this.up
-    copy.states = this.states
-    copy.plan = this.plan
-    copy.conversations = new Map([...this.conversations].map(([name, talk]) => [name, talk.clone()]))
-    return copy
-  }
-
-  record(announced: Announcement | undefined): NodeRecord {
-    return {
-      name: this.name,
-      uid: this.name,
-      createdAt: 0,
-      addresses: [this.address],
-      podCidrs: [this.podCidr],
-      tunnels: [],
-      announced: { 4: announced, 6: undefined },
-      faults: [],
-    }
-  }
 }
 
 /** What a breach of the promise looks like. */
 export class Loss extends Error {}
+
+/** What a rival does: steers to whoever has a key `on sight`, or changes a device that is in use `at once`. */
+export type Carelessness = 'on sight' | 'at once'
 
 /** The agent dies here. */
 class Crash extends Error {}
@@ -129,27 +42,31 @@ export class World {
   readonly nodes: WorldNode[]
   readonly api = new Map<NodeName, NodeRecord>()
   /** What a node has asked the API server to say of it, not yet there. */
-  readonly patches = new Map<NodeName, Announcement | undefined>()
+  readonly patches = new Map<NodeName, Said>()
   letters: Letter[] = []
   now = 1_000
   readonly #careless: boolean
+  /** Changes main devices without waiting for anybody. */
+  readonly #hasty: boolean
+  readonly #carelessness: Carelessness | undefined
   #session = 1n
   /** Writes to a kernel that are still made before an agent dies. */
   #writesLeft = Number.POSITIVE_INFINITY
 
-  /** @param careless steers on sight of a key, without proof */
-  constructor(count: number, careless = false) {
-    this.#careless = careless
+  constructor(count: number, carelessness?: Carelessness) {
+    this.#careless = carelessness === 'on sight'
+    this.#hasty = carelessness === 'at once'
+    this.#carelessness = carelessness
     this.nodes = Array.from({ length: count }, (_, i) => new WorldNode(i + 1))
-    for (const node of this.nodes) this.api.set(node.name, node.record(undefined))
+    for (const node of this.nodes) this.api.set(node.name, node.record(SILENT))
     for (const node of this.nodes) for (const [name, record] of this.api) node.seen.set(name, record)
   }
 
   clone(): World {
-    const copy = new World(0, this.#careless)
+    const copy = new World(0, this.#carelessness)
     copy.nodes.push(...this.nodes.map(node => node.clone()))
     for (const [name, record] of this.api) copy.api.set(name, record)
-    for (const [name, announced] of this.patches) copy.patches.set(name, announced)
+    for (const [name, said] of this.patches) copy.patches.set(name, said)
     copy.letters = [...this.letters]
     copy.now = this.now
     copy.#session = this.#session
@@ -169,12 +86,20 @@ export class World {
     this.restart(node)
   }
 
-  /** Two devices that have each other's key as a peer shake hands, as a keepalive makes them. */
+  /** Devices that have each other's key as a peer shake hands, as a keepalive makes them. */
   handshake(one: WorldNode, other: WorldNode): void {
-    const [mine, theirs] = [one.peers.get(other.key.publicKey()), other.peers.get(one.key.publicKey())]
-    if (!one.up || !other.up || !mine || !theirs) return
-    one.peers.set(mine.publicKey, { ...mine, latestHandshake: BigInt(this.now), endpoint: endpointOf(other) })
-    other.peers.set(theirs.publicKey, { ...theirs, latestHandshake: BigInt(this.now), endpoint: endpointOf(one) })
+    for (const lane of LANES) this.#handshake(one, other, lane)
+  }
+
+  #handshake(one: WorldNode, other: WorldNode, lane: Lane): void {
+    const [here, there] = [one.devices[lane], other.devices[lane]]
+    if (!here.up || !there.up || !here.key || !there.key) return
+    const [mine, theirs] = [here.peers.get(there.key.publicKey()), there.peers.get(here.key.publicKey())]
+    // Whoever knows the other's port begins.
+    if (!mine || !theirs || (mine.endpoint?.port !== there.port && theirs.endpoint?.port !== here.port)) return
+    const latestHandshake = BigInt(this.now)
+    here.peers.set(mine.publicKey, { ...mine, latestHandshake, endpoint: endpointOf(other, there) })
+    there.peers.set(theirs.publicKey, { ...theirs, latestHandshake, endpoint: endpointOf(one, here) })
   }
 
   /** A node loses its disk and its kernel, and starts anew. */
@@ -185,35 +110,67 @@ export class World {
 
   /** Somebody else writes a key to a Node. */
   forge(node: WorldNode, publicKey: PublicKey): void {
-    const announced = this.api.get(node.name)?.announced[4]
-    if (announced) this.api.set(node.name, node.record({ ...announced, publicKey }))
+    const record = this.api.get(node.name)
+    const main = record?.announced[4]
+    if (main) this.api.set(node.name, node.record({ main: { ...main, publicKey }, spare: record?.spare[4] }))
   }
 
   /** One pass of a node's agent, its writes in the order in which the reconciler makes them. */
   pass(node: WorldNode): void {
     node.states ??= adoptPeers(this.#view(node))
-    if (this.#careless) node.states = new Map([...node.states].map(([name, state]) => [name, believe(state)]))
+    if (this.#careless)
+      node.states = {
+        ...node.states,
+        main: new Map([...node.states.main].map(([name, state]) => [name, believe(state)])),
+      }
     const plan = planFamily(node.states, this.#view(node))
-    node.states = plan.peers
+    node.states = plan.lanes
     node.plan = plan
-    const { additions, removals } = diffPeers(plan.desired.peers, node.peers, new Map())
-    node.up = plan.desired.device !== undefined
-    for (const change of additions) this.#configure(node, change)
-    const steered = new Set(
-      plan.desired.routes.filter(r => r.type === 'unicast' && r.table !== 3).map(r => r.destination),
-    )
-    for (const cidr of steered) if (!node.routes.has(cidr)) this.#write(() => node.routes.add(cidr))
-    for (const cidr of [...node.routes]) if (!steered.has(cidr)) this.#write(() => node.routes.delete(cidr))
-    for (const change of removals) this.#configure(node, change)
-    if (JSON.stringify(plan.announce) !== JSON.stringify(this.api.get(node.name)?.announced[4]))
-      this.patches.set(node.name, plan.announce)
+    const desired = (lane: Lane) => plan.desired.devices.find(({ name }) => name === node.identity(lane).name)
+    const removals = LANES.map(lane => this.#configureDevice(node, lane, desired(lane)))
+    const steered = new Map<Cidr, Lane>()
+    for (const route of plan.desired.routes)
+      if (route.type === 'unicast' && route.table <= CONFIG.tables.nodes)
+        steered.set(route.destination, route.device === CONFIG.interfaceName ? 'main' : 'spare')
+    for (const [cidr, lane] of steered)
+      if (node.routes.get(cidr) !== lane) this.#write(() => node.routes.set(cidr, lane))
+    for (const cidr of [...node.routes.keys()]) if (!steered.has(cidr)) this.#write(() => node.routes.delete(cidr))
+    for (const remove of removals) remove()
+    const said: Said = { main: plan.announce, spare: plan.announceSpare }
+    const record = this.api.get(node.name)
+    if (JSON.stringify(said) !== JSON.stringify({ main: record?.announced[4], spare: record?.spare[4] }))
+      this.patches.set(node.name, said)
     this.#speak(node)
+    const { move, waitsFor } = plan.moving
+    if (move === 'away' && (waitsFor.length === 0 || this.#hasty)) node.change()
+  }
+
+  /** @returns what is left to be done once nothing is steered to it any more */
+  #configureDevice(node: WorldNode, lane: Lane, desired: DesiredDevice | undefined): () => void {
+    const device = node.devices[lane]
+    if (!desired)
+      return () => {
+        if (device.up) this.#write(() => (node.devices[lane] = new WorldDevice()))
+      }
+    device.up = true
+    if (device.key !== desired.privateKey)
+      this.#write(() => {
+        if (device.key) device.formerKeys.add(device.key.publicKey())
+        device.key = desired.privateKey
+      })
+    if (device.port !== desired.listenPort) this.#write(() => (device.port = desired.listenPort))
+    const { additions, removals } = diffPeers(desired.peers, device.peers, device.written)
+    for (const change of additions) this.#configure(device, change)
+    return () => {
+      for (const change of removals) this.#configure(device, change)
+    }
   }
 
   /** The API server takes what the node said of itself. */
   publish(node: WorldNode): void {
-    if (!this.patches.has(node.name)) return
-    this.api.set(node.name, node.record(this.patches.get(node.name)))
+    const said = this.patches.get(node.name)
+    if (!said) return
+    this.api.set(node.name, node.record(said))
     this.patches.delete(node.name)
   }
 
@@ -226,7 +183,7 @@ export class World {
   /** The agent dies and comes back: the kernel stays, its memory goes, and it reads everything anew. */
   restart(node: WorldNode): void {
     node.states = undefined
-    node.conversations = new Map()
+    node.conversations = { main: new Map(), spare: new Map() }
     this.patches.delete(node.name)
     for (const [name, record] of this.api) node.seen.set(name, record)
   }
@@ -236,14 +193,18 @@ export class World {
     const letter = this.letters[index]
     if (!letter) return
     this.letters.splice(index, 1)
-    const receiver = this.nodes.find(node => node.deviceAddress === letter.to && node.key.publicKey() === letter.key)
+    const receiver = this.nodes.find(({ deviceAddress }) => deviceAddress === letter.to)
     const sender = this.nodes.find(node => node.name === letter.from)
-    const tunnel = receiver?.peers.get(letter.as)
-    if (!sender || !receiver?.up || !tunnel?.allowedIps.has(hostCidr(sender.deviceAddress))) return
-    if (tunnel.latestHandshake === 0n) this.handshake(receiver, sender)
-    const state = receiver.states?.get(sender.name)
+    const { lane } = letter
+    const device = receiver?.devices[lane]
+    if (!sender || !receiver || !device?.up || device.port !== letter.port) return
+    if (device.key?.publicKey() !== letter.key && !device.formerKeys.has(letter.key)) return
+    const tunnel = device.peers.get(letter.as)
+    if (!tunnel?.allowedIps.has(hostCidr(sender.deviceAddress))) return
+    if (tunnel.latestHandshake === 0n) this.#handshake(receiver, sender, lane)
+    const state = receiver.states?.[lane].get(sender.name)
     if (state && state.phase !== 'absent' && state.helloAddress === sender.deviceAddress)
-      receiver.conversations.get(sender.name)?.hear(letter.message, state.key, this.now)
+      receiver.conversations[lane].get(sender.name)?.hear(letter.message, state.key, this.now)
   }
 
   /** Until nothing changes any more, with a network that delivers everything. */
@@ -269,35 +230,41 @@ export class World {
     for (const from of this.nodes) {
       for (const to of this.nodes) {
         if (from === to || !this.steers(from, to)) continue
-        const held = [...from.peers.values()].find(({ allowedIps }) => allowedIps.has(to.podCidr))?.publicKey
-        const accepts = to.up && to.peers.get(from.key.publicKey())?.allowedIps.has(from.podCidr)
+        const lane = from.routes.get(to.podCidr) ?? 'main'
+        const sender = from.devices[lane]
+        const peer = [...sender.peers.values()].find(({ allowedIps }) => allowedIps.has(to.podCidr))
+        const held = peer?.publicKey
+        const arrives = peer && laneAt(to, peer.publicKey, peer.endpoint?.port ?? 0)
+        const accepting = arrives && sender.key && to.devices[arrives].peers.get(sender.key.publicKey())
+        const accepts = accepting?.allowedIps.has(from.podCidr)
         if (accepts) to.acceptedSince.add(from.name)
         // The design names one state that loses: a node that lost its key gets nothing from those that steer to it until the
         // new key has completed a handshake, and it accepts from them again. Silence is never answered with clear text.
         if (to.lostKeys.size > 0 && (!to.acceptedSince.has(from.name) || (held && to.lostKeys.has(held)))) continue
-        const sends = held === to.key.publicKey()
-        if (!accepts) throw new Loss(`${from.name} steers to ${to.name}, which does not accept`)
-        if (!sends) throw new Loss(`${from.name} steers to ${to.name} without a peer that takes it`)
+        if (!held) throw new Loss(`${from.name} steers to ${to.name} without a peer that takes it`)
+        if (!accepts) throw new Loss(`${from.name} steers to ${to.name} by its ${lane} device, which does not accept`)
       }
     }
   }
 
-  #configure(node: WorldNode, change: ReturnType<typeof diffPeers>['additions'][number]): void {
+  #configure(device: WorldDevice, change: ReturnType<typeof diffPeers>['additions'][number]): void {
     this.#write(() => {
       if (change.kind === 'remove') {
-        node.peers.delete(change.publicKey)
+        device.peers.delete(change.publicKey)
+        device.written.delete(change.publicKey)
         return
       }
       const { publicKey, addAllowedIps = [], removeAllowedIps = [] } = change
-      for (const [key, peer] of node.peers)
+      for (const [key, peer] of device.peers)
         if (key !== publicKey)
-          node.peers.set(key, {
+          device.peers.set(key, {
             ...peer,
             allowedIps: new Set([...peer.allowedIps].filter(ip => !addAllowedIps.includes(ip))),
           })
-      const peer = node.peers.get(publicKey) ?? newPeer(publicKey)
+      const peer = device.peers.get(publicKey) ?? newPeer(publicKey)
       const allowedIps = new Set([...peer.allowedIps, ...addAllowedIps].filter(ip => !removeAllowedIps.includes(ip)))
-      node.peers.set(publicKey, { ...peer, allowedIps, endpoint: change.endpoint ?? peer.endpoint })
+      device.peers.set(publicKey, { ...peer, allowedIps, endpoint: change.endpoint ?? peer.endpoint })
+      if (change.endpoint) device.written.set(publicKey, change.endpoint)
     })
   }
 
@@ -308,8 +275,13 @@ export class World {
   }
 
   #view(node: WorldNode): FamilyView {
-    const hellos = new Map<NodeName, HeardHello>()
-    for (const [name, { heard }] of node.conversations) if (heard) hellos.set(name, heard)
+    const laneView = (lane: Lane): LaneView => {
+      const hellos = new Map<NodeName, HeardHello>()
+      for (const [name, { heard }] of node.conversations[lane]) if (heard) hellos.set(name, heard)
+      const { up, peers } = node.devices[lane]
+      const steered = new Set([...node.routes].filter(([, by]) => by === lane).map(([cidr]) => cidr))
+      return { identity: node.identity(lane), kernel: { up, peers, steered }, hellos }
+    }
     return {
       family: 4,
       now: this.now,
@@ -319,40 +291,57 @@ export class World {
       routeSync: true,
       cidrSource: podCidrSource,
       enabled: node.enabled,
-      config: CONFIG,
-      key: node.key,
-      kernel: { up: node.up, peers: node.peers, steered: node.routes },
-      hellos,
+      config: { ...CONFIG, listenPort: node.nextPort },
+      lanes: { main: laneView('main'), spare: laneView('spare') },
+      mainChanges: node.mainChanges,
     }
   }
 
   /** What is said is read off the kernel as it is after the writes, as the agent does. */
   #speak(node: WorldNode): void {
-    const hellos = hellosOf(this.#view(node), node.states ?? new Map())
-    for (const name of [...node.conversations.keys()]) if (!hellos.has(name)) node.conversations.delete(name)
+    for (const lane of LANES) this.#speakThrough(node, lane)
+  }
+
+  #speakThrough(node: WorldNode, lane: Lane): void {
+    const states = node.states?.[lane] ?? new Map<NodeName, PeerState>()
+    const conversations = node.conversations[lane]
+    const device = node.devices[lane]
+    const hellos = hellosOf(this.#view(node), lane, states)
+    for (const name of [...conversations.keys()]) if (!hellos.has(name)) conversations.delete(name)
     for (const [name, content] of hellos) {
-      const state = node.states?.get(name)
+      const state = states.get(name)
       if (!state || state.phase === 'absent' || state.helloAddress === undefined) continue
-      const conversation = node.conversations.get(name) ?? new Talk(this.#session++)
-      node.conversations.set(name, conversation)
-      conversation.say(content, this.now)
+      const conversation = conversations.get(name) ?? new Talk(this.#session++)
+      conversations.set(name, conversation)
+      conversation.say(content, this.now, state.phase === 'accepting' ? state.since : undefined)
       const message = conversation.nextAt <= this.now ? conversation.take(this.now) : undefined
-      if (message)
+      const port = device.peers.get(state.key)?.endpoint?.port ?? 0
+      if (message && device.key)
         this.letters.push({
-          from: node.name,
-          as: node.key.publicKey(),
-          to: state.helloAddress,
-          key: state.key,
-          message,
+          ...{ from: node.name, lane, as: device.key.publicKey(), to: state.helloAddress },
+          ...{ key: state.key, port, message },
         })
     }
   }
 }
 
-const endpointOf = ({ address }: WorldNode): Endpoint => ({ address, port: CONFIG.listenPort })
+const SILENT: Said = { main: undefined, spare: undefined }
+
+/** The device of a node that something sent to this key and port arrives at. */
+const laneAt = (node: WorldNode, key: PublicKey, port: number): Lane | undefined =>
+  LANES.find(lane => {
+    const device = node.devices[lane]
+    return device.up && device.port === port && device.key?.publicKey() === key
+  })
+
+const endpointOf = ({ address }: WorldNode, { port }: WorldDevice) => ({ address, port })
 
 const believe = (state: PeerState): PeerState =>
-  state.phase === 'accepting' ? { ...state, phase: 'encrypting', reason: 'on sight of its key' } : state
+  state.phase === 'accepting' ? { ...phaseless(state), phase: 'encrypting', reason: 'on sight of its key' } : state
+
+const phaseless = ({ since, key, candidate, helloAddress }: Extract<PeerState, { phase: 'accepting' }>) => ({
+  ...{ since, key, candidate, helloAddress },
+})
 
 const newPeer = (publicKey: PublicKey): PeerStatus => ({
   publicKey,

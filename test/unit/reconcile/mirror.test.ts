@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { parseAddress, parseCidr } from '#wg/ip.ts'
+import { DeviceMirror } from '#wg/reconcile/device-mirror.ts'
 import { Mirror, type Verdict } from '#wg/reconcile/mirror.ts'
 import { routeOf, ruleOf } from '#wg/reconcile/routes.ts'
 import type { Link } from '#wg/rtnetlink/link.ts'
@@ -9,7 +10,11 @@ import { peerStatus, publicKey } from '../mesh/records.ts'
 
 const LINK: Link = { index: 7, name: 'wireguard.cali', mtu: 1440, up: true, lowerUp: true, operState: 'unknown' }
 const ADDRESS = parseAddress('10.244.1.1')
-const ROUTE = routeOf({ table: 1, destination: parseCidr('10.244.2.0/24'), type: 'unicast' }, 7, 80)
+const ROUTE = routeOf(
+  { table: 1, destination: parseCidr('10.244.2.0/24'), type: 'unicast', device: LINK.name },
+  () => LINK.index,
+  80,
+)
 const RULE = ruleOf(4, {
   ...{ priority: 99, table: 1, invert: true, fwmark: 8, fwmask: 8 },
   ...{ source: undefined, outputInterface: undefined },
@@ -17,9 +22,11 @@ const RULE = ruleOf(4, {
 
 /** Of a device that is up, with one address, one route and one rule. */
 function mirrored(): Mirror {
-  const mirror = new Mirror({ family: 4, deviceName: 'wireguard.cali', tables: new Set([1, 2]) })
-  mirror.link = LINK
-  mirror.addresses.add(ADDRESS)
+  const mirror = new Mirror({ family: 4, deviceNames: new Set([LINK.name]), tables: new Set([1, 2]) })
+  const device = mirror.devices.get(LINK.name)
+  if (!device) throw new Error('what is owned is not mirrored')
+  device.link = LINK
+  device.addresses.add(ADDRESS)
   mirror.routes.set(routeSlot(ROUTE), ROUTE)
   mirror.rules = [RULE]
   return mirror
@@ -51,9 +58,9 @@ const FOREIGN = { foreign: expect.any(String) as string }
 describe('an event about', () => {
   test.each<[string, RouteEvent, Verdict | typeof FOREIGN]>([
     ['our device, as it is known', link('added'), 'expected'],
-    ['our device, which is down', link('added', { up: false }), 'look-again'],
-    ['our device, with another MTU', link('added', { mtu: 1300 }), 'look-again'],
-    ['our device, with another index', link('added', { index: 8 }), 'look-again'],
+    ['our device, which is down', link('added', { up: false }), { lookAgain: LINK }],
+    ['our device, with another MTU', link('added', { mtu: 1300 }), { lookAgain: LINK }],
+    ['our device, with another index', link('added', { index: 8 }), { lookAgain: LINK }],
     ['our device, which is gone', link('removed', { up: false }), FOREIGN],
     ['an earlier device of our name, which is gone', link('removed', { index: 6 }), 'expected'],
     ['another device', link('removed', { index: 3, name: 'eth0' }), 'expected'],
@@ -100,9 +107,9 @@ describe('an event about', () => {
 
 describe('what the device says', () => {
   test('takes the place of what was known of its peers, and forgets endpoints of those that are gone', () => {
-    const mirror = mirrored()
+    const device = new DeviceMirror(LINK.name)
     const endpoint = { address: parseAddress('10.200.0.2'), port: 51820 }
-    for (const key of [2, 3]) mirror.notePeer({ kind: 'set', publicKey: publicKey(key), endpoint })
+    for (const key of [2, 3]) device.notePeer({ kind: 'set', publicKey: publicKey(key), endpoint })
     const peers = new Map([[publicKey(2), peerStatus(publicKey(2), { endpoint })]])
     const status = {
       name: 'wireguard.cali',
@@ -112,15 +119,15 @@ describe('what the device says', () => {
       fwmark: 0,
       peers,
     }
-    mirror.noteDevice(status)
-    expect([...mirror.peers.keys()]).toEqual([publicKey(2)])
-    expect([...mirror.writtenEndpoints.keys()]).toEqual([publicKey(2)])
+    device.noteStatus(status)
+    expect([...device.peers.keys()]).toEqual([publicKey(2)])
+    expect([...device.writtenEndpoints.keys()]).toEqual([publicKey(2)])
   })
 
   test('that it is gone leaves nothing', () => {
-    const mirror = mirrored()
-    mirror.notePeer({ kind: 'set', publicKey: publicKey(2) })
-    mirror.noteDevice(undefined)
-    expect([mirror.device, mirror.peers.size, mirror.writtenEndpoints.size]).toEqual([undefined, 0, 0])
+    const device = new DeviceMirror(LINK.name)
+    device.notePeer({ kind: 'set', publicKey: publicKey(2) })
+    device.noteRemoval()
+    expect([device.status, device.peers.size, device.writtenEndpoints.size]).toEqual([undefined, 0, 0])
   })
 })

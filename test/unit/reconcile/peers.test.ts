@@ -4,7 +4,7 @@ import type { PublicKey } from '#keys/public-key.ts'
 import type { PeerChange, PeerStatus } from '#wg/device/device.ts'
 import { type Cidr, type Endpoint, parseAddress, parseCidr } from '#wg/ip.ts'
 import type { DesiredPeer } from '#wg/reconcile/desired.ts'
-import { Mirror } from '#wg/reconcile/mirror.ts'
+import { DeviceMirror } from '#wg/reconcile/device-mirror.ts'
 import { diffPeers } from '#wg/reconcile/peers.ts'
 import { peerStatus, publicKey } from '../mesh/records.ts'
 
@@ -275,7 +275,7 @@ describe('whatever there is and whatever is wanted', () => {
 
   test('the mirror follows every change as a device does', () => {
     always((desired, actual) => {
-      const mirror = new Mirror({ family: 4, deviceName: 'wg0', tables: new Set([1]) })
+      const mirror = new DeviceMirror('wg0')
       for (const [key, peer] of actual) mirror.peers.set(key, peer)
       const { additions, removals } = diff(desired, actual)
       for (const change of [...additions, ...removals]) {

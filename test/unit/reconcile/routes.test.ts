@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { parseCidr } from '#wg/ip.ts'
+import { type Cidr, parseCidr } from '#wg/ip.ts'
 import type { DesiredRoute, DesiredRule } from '#wg/reconcile/desired.ts'
 import { diffRoutes, diffRules, routeOf, ruleOf } from '#wg/reconcile/routes.ts'
 import { type Route, routeSlot } from '#wg/rtnetlink/route.ts'
@@ -10,8 +10,16 @@ const DEVICE = 7
 const RTPROT_KERNEL = 2
 const PROTOCOL = 80
 
-const route = (fields: Partial<DesiredRoute> = {}, device = DEVICE): Route =>
-  routeOf({ table: 1, destination: parseCidr('10.244.2.0/24'), type: 'unicast', ...fields }, device, PROTOCOL)
+const route = (
+  fields: { type?: 'unicast' | 'throw'; mtu?: number; table?: number; destination?: Cidr } = {},
+  device = DEVICE,
+): Route => {
+  const { type = 'unicast', mtu, table = 1, destination = parseCidr('10.244.2.0/24') } = fields
+  const to = { table, destination }
+  const desired: DesiredRoute =
+    type === 'throw' ? { ...to, type } : { ...to, type, device: 'wg0', ...(mtu !== undefined && { mtu }) }
+  return routeOf(desired, () => device, PROTOCOL)
+}
 
 const rule = (fields: Partial<DesiredRule> = {}): Rule =>
   ruleOf(4, {

@@ -3,14 +3,14 @@ import type { DesiredSnapshot } from '#src/status/desired-snapshot.ts'
 import { kernelDiff } from '#src/status/kernel-diff.ts'
 import { parseSnapshot } from '#src/status/snapshot.ts'
 import { parseAddress, parseCidr } from '#wg/ip.ts'
+import type { DesiredRoute } from '#wg/reconcile/desired.ts'
 import { makeRoute } from '#wg/rtnetlink/route.ts'
 import { family4, kernel, kernelFamily, keyOf, snapshot, withoutRoute, withoutRule } from './support/snapshots.ts'
 
-const route = (table: number, destination: string, type: 'unicast' | 'throw' = 'unicast') => ({
-  table,
-  destination: parseCidr(destination),
-  type,
-})
+const route = (table: number, destination: string, type: 'unicast' | 'throw' = 'unicast'): DesiredRoute => {
+  const to = { table, destination: parseCidr(destination) }
+  return type === 'throw' ? { ...to, type } : { ...to, type, device: 'wireguard.cali' }
+}
 
 const wanted = (index: number): DesiredSnapshot['peers'][number] => ({
   publicKey: keyOf(index),

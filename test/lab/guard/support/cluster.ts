@@ -33,15 +33,18 @@ export async function setGuard(lab: Lab, guard: GuardMode): Promise<void> {
       )
 }
 
-/** Patches the PodveilConfiguration of the cluster; one that is missing is made. */
-export async function patchPodveil(lab: Lab, spec: JsonObject): Promise<void> {
-  const path = `${PODVEIL_CONFIGURATIONS}/default`
+/**
+ * Patches a PodveilConfiguration; one that is missing is made.
+ * @param name of the cluster's, or `node.<name>`
+ */
+export async function patchPodveil(lab: Lab, spec: JsonObject, name = 'default'): Promise<void> {
+  const path = `${PODVEIL_CONFIGURATIONS}/${name}`
   const { status } = await lab.client.request('GET', path)
   if (status !== 404) {
     await lab.client.mergePatch(path, { spec })
     return
   }
-  const metadata = { name: 'default' }
+  const metadata = { name }
   await lab.client.create(PODVEIL_CONFIGURATIONS, {
     apiVersion: 'podveil.io/v1alpha1',
     kind: 'PodveilConfiguration',

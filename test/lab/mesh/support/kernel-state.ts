@@ -43,10 +43,10 @@ export async function traces(node: LabNode): Promise<string[]> {
   const text = await onNode(
     node,
     [
-      'ip -o link | grep -E "wireguard.cali|wg-v6.cali" || true',
+      'ip -o link | grep -E "wireguard.cali|wg-v6.cali|wg-spare" || true',
       'for family in 4 6; do',
       '  ip -$family rule | grep -vE "lookup (local|main|default)" || true',
-      '  for table in 1 2 3; do ip -$family route show table $table 2>/dev/null || true; done',
+      '  for table in 1 2 3 4; do ip -$family route show table $table 2>/dev/null || true; done',
       'done',
       'wg show all dump | cut -f 1',
       'nft list tables | grep podveil || true',

@@ -73,7 +73,7 @@ function lossText(report: TrafficReport): string {
  */
 function machineDrops({ queueDrops }: TrafficReport): readonly QueueDrop[] {
   if (profile.dataplane !== 'kernel') return queueDrops
-  return queueDrops.filter(({ place }) => !/ (wireguard|wg-v6)\.cali /.test(place))
+  return queueDrops.filter(({ place }) => !/ (wireguard|wg-v6|wg-spare6?)\.cali /.test(place))
 }
 
 const packets = (drops: readonly QueueDrop[]): number => drops.reduce((sum, drop) => sum + drop.packets, 0)

@@ -1,0 +1,207 @@
+import { expect, test } from 'vitest'
+import type { Lab, LabNode } from '#src/lab/lab.ts'
+import { DEVICES, patchPodveil } from '../guard/support/cluster.ts'
+import { tell } from '../guard/support/tell.ts'
+import { describeLab } from '../harness/requirements.ts'
+import { waitFor } from '../harness/wait-for.ts'
+import { expectNoLoss, measureLoss } from '../mesh/support/loss.ts'
+import { caseLimit, limit, meshNeeds, profile } from '../mesh/support/profile.ts'
+import { expectTunnelled, watchUnderlay } from '../mesh/support/underlay.ts'
+import { nodeOf, onNode, untilEncrypted, withEncryptedMesh } from '../mesh/support/with-mesh.ts'
+
+const RATE = Math.min(200, profile.rate)
+/** Seconds for which one node's agent does not run while another one rotates. */
+const LAG = profile.long ? 60 : 8
+
+/** Public keys of the main devices, as the kernel has them. */
+async function keysOf(node: LabNode): Promise<string[]> {
+  const script = DEVICES.map(device => `wg show ${device} public-key`).join('; ')
+  return (await onNode(node, script)).trim().split('\n')
+}
+
+const everyKey = async (lab: Lab): Promise<string[]> => (await Promise.all(lab.nodes.map(keysOf))).flat()
+
+const askForNewKeys = (lab: Lab, rotation: object = {}, name = 'default'): Promise<void> =>
+  patchPodveil(lab, { rotation: { notBefore: new Date().toISOString(), ...rotation } }, name)
+
+/** All nodes have keys other than these, and traffic is on the main devices again. */
+async function untilReplaced(lab: Lab, nodes: readonly LabNode[], old: readonly string[]): Promise<void> {
+  for (const node of nodes)
+    await waitFor(
+      async () => {
+        for (const key of await keysOf(node)) expect(old).not.toContain(key)
+        return true
+      },
+      limit(60_000),
+      `${node.name} to have new keys`,
+    )
+  await untilSpareIsGone(lab)
+}
+
+const untilSpareIsGone = (lab: Lab): Promise<unknown> =>
+  Promise.all(
+    lab.nodes.map(node =>
+      waitFor(
+        async () => expect((await onNode(node, 'wg show interfaces')).trim().split(' ')).toHaveLength(2) ?? true,
+        limit(60_000),
+        `the spare devices of ${node.name} to go`,
+      ),
+    ),
+  )
+
+/** No device and no file of any node has one of these any more. */
+async function expectNowhere(lab: Lab, keys: readonly string[]): Promise<void> {
+  for (const node of lab.nodes) {
+    const known = await onNode(node, `wg show all dump; cat ${node.agent.stateDirectory}/keys.json`)
+    for (const key of keys) expect(known).not.toContain(key)
+  }
+}
+
+const untilAnnounced = (node: LabNode, words: RegExp): Promise<unknown> =>
+  waitFor(async () => expect(node.agent.logs()).toMatch(words) ?? true, limit(30_000), `${node.name} to say ${words}`)
+
+describeLab('private keys replaced while pods talk', meshNeeds, () => {
+  test(
+    'three nodes at once: nothing is lost or in clear, and the old keys are nowhere',
+    async () => {
+      await withEncryptedMesh({ nodes: 3 }, async lab => {
+        let clear = 0
+        const report = await measureLoss(
+          lab,
+          async () => {
+            const old = await everyKey(lab)
+            const before = await lab.underlay.snapshot()
+            await askForNewKeys(lab)
+            await untilReplaced(lab, lab.nodes, old)
+            const after = await lab.underlay.snapshot()
+            clear +=
+              after.podClear4.packets + after.podClear6.packets - before.podClear4.packets - before.podClear6.packets
+            await expectNowhere(lab, old)
+            await expectTunnelled(lab)
+          },
+          RATE,
+        )
+        tell('three nodes rotate at once', { sent: report.sent, lost: report.lost, clear })
+        expectNoLoss(report)
+        expect(clear).toBe(0)
+      })
+    },
+    caseLimit(120),
+  )
+
+  test(
+    `one node, while another’s agent is away for ${LAG} s: it waits, and nothing is lost`,
+    async () => {
+      await withEncryptedMesh({ nodes: 3, families: '4' }, async lab => {
+        const [rotating, , lagging] = [nodeOf(lab, 1), nodeOf(lab, 2), nodeOf(lab, 3)]
+        const report = await measureLoss(
+          lab,
+          async () => {
+            const [old = ''] = await keysOf4(rotating)
+            await lagging.agent.kill('SIGKILL')
+            await askForNewKeys(lab, {}, `node.${rotating.name}`)
+            await untilAnnounced(rotating, /the main device changes as soon as .*node-3/)
+            await elapse(lab, LAG * 1_000)
+            expect(await keysOf4(rotating)).toEqual([old])
+            await lagging.agent.start()
+            await waitFor(
+              async () => expect(await keysOf4(rotating)).not.toEqual([old]) ?? true,
+              limit(60_000),
+              'new key',
+            )
+            await untilOneDevice(lab)
+            await expectTunnelled(lab)
+          },
+          RATE,
+        )
+        tell('one rotates, one lags', { lag: LAG, sent: report.sent, lost: report.lost })
+        expectNoLoss(report)
+      })
+    },
+    caseLimit(LAG + 90),
+  )
+
+  test(
+    'one node, whose agent dies in the middle: it goes on from there, and nothing is lost',
+    async () => {
+      await withEncryptedMesh({ nodes: 3, families: '4' }, async lab => {
+        const rotating = nodeOf(lab, 1)
+        const report = await measureLoss(
+          lab,
+          async () => {
+            const [old = ''] = await keysOf4(rotating)
+            // With one agent away the change cannot be over before the other one dies.
+            await nodeOf(lab, 3).agent.kill('SIGKILL')
+            await askForNewKeys(lab, {}, `node.${rotating.name}`)
+            await untilAnnounced(rotating, /the main device changes as soon as/)
+            await rotating.agent.kill('SIGKILL')
+            await nodeOf(lab, 3).agent.start()
+            await rotating.agent.start()
+            await waitFor(
+              async () => expect(await keysOf4(rotating)).not.toEqual([old]) ?? true,
+              limit(60_000),
+              'new key',
+            )
+            await untilOneDevice(lab)
+            await expectTunnelled(lab)
+          },
+          RATE,
+        )
+        tell('one rotates and dies', { sent: report.sent, lost: report.lost })
+        expectNoLoss(report)
+      })
+    },
+    caseLimit(120),
+  )
+
+  test('one node, with patience for nobody: who does not follow loses packets, never in clear, until it does', async () => {
+    await withEncryptedMesh({ nodes: 2, families: '4' }, async lab => {
+      const [rotating, lagging] = [nodeOf(lab, 1), nodeOf(lab, 2)]
+      const [old = ''] = await keysOf4(rotating)
+      await lagging.agent.kill('SIGKILL')
+      await lab.traffic.start({ rate: Math.min(50, RATE) })
+      const before = await lab.underlay.snapshot()
+      await askForNewKeys(lab, { patience: '1s' }, `node.${rotating.name}`)
+      await untilAnnounced(rotating, /without waiting any longer for node-2: they lose packets/)
+      await waitFor(async () => (await lab.traffic.snapshot()).missing > 0, limit(30_000), 'the loss')
+      await lagging.agent.start()
+      await waitFor(async () => expect(await keysOf4(rotating)).not.toEqual([old]) ?? true, limit(30_000), 'new key')
+      await untilEncrypted(lab)
+      await lab.traffic.stop()
+      const after = await lab.underlay.snapshot()
+      expect(after.podClear4.packets - before.podClear4.packets).toBe(0)
+      expectNoLoss(await measureLoss(lab, () => expectTunnelled(lab), RATE))
+    })
+  })
+
+  test('control: a key that is written to a device in use loses packets', async () => {
+    await withEncryptedMesh({ nodes: 2, families: '4' }, async lab => {
+      for (const node of lab.nodes) await node.agent.kill('SIGKILL')
+      await lab.traffic.start({ rate: Math.min(100, RATE) })
+      await onNode(nodeOf(lab, 1), 'wg genkey | wg set wireguard.cali private-key /dev/stdin')
+      await waitFor(async () => (await lab.traffic.snapshot()).missing > 0, limit(30_000), 'the loss')
+      await watchUnderlay(lab)
+      expect((await lab.traffic.stop()).lost).toBeGreaterThan(0)
+    })
+  })
+})
+
+const keysOf4 = async (node: LabNode): Promise<string[]> =>
+  (await onNode(node, 'wg show wireguard.cali public-key')).trim().split('\n')
+
+const untilOneDevice = (lab: Lab): Promise<unknown> =>
+  Promise.all(
+    lab.nodes.map(node =>
+      waitFor(
+        async () => expect((await onNode(node, 'wg show interfaces')).trim()).toBe('wireguard.cali') ?? true,
+        limit(60_000),
+        `the spare device of ${node.name} to go`,
+      ),
+    ),
+  )
+
+async function elapse(lab: Lab, milliseconds: number): Promise<void> {
+  const elapsed = async () => (await lab.traffic.snapshot()).elapsedMs
+  const until = (await elapsed()) + milliseconds
+  await waitFor(async () => (await elapsed()) >= until, milliseconds + limit(10_000), 'time to pass')
+}
