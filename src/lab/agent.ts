@@ -119,7 +119,7 @@ export class LabAgent {
     const env = Object.entries({ ...imageEnvironment(this.image), ...this.#environment(this.#process()) })
     const assignments = env.map(([name, value]) => `${name}=${value}`)
     const enter = ['nsenter', '--target', String(pid), '--mount', '--net', '--root', '--wd=/']
-    return [...enter, '--', 'env', '-i', ...assignments, ...argv]
+    return [...enter, '--', 'env', '-i', '--chdir=/', ...assignments, ...argv]
   }
 
   /** GET from within its node. @throws LabError when nobody answers */
