@@ -1,3 +1,5 @@
+import { isAbsolute, relative } from 'node:path'
+
 /** What vitest's JSON report amounts to. */
 export interface Count {
   readonly passed: number
@@ -55,7 +57,8 @@ export function countReport(report: Report): Count {
   return { passed: report.numPassedTests, failed, skipped: skipped.length, reasons, failures }
 }
 
-function failuresOf({ name, status, message, assertionResults }: File): readonly string[] {
+function failuresOf({ name: path, status, message, assertionResults }: File): readonly string[] {
+  const name = isAbsolute(path) ? relative(process.cwd(), path) : path
   const failed = assertionResults.filter(result => result.status === 'failed')
   if (failed.length === 0) return status === 'failed' ? [`${name}: ${firstLine(message)}`] : []
   return failed.map(({ fullName, failureMessages }) => `${name}: ${fullName}: ${firstLine(failureMessages?.[0] ?? '')}`)
