@@ -3,6 +3,7 @@ import type { Lab } from '#src/lab/lab.ts'
 import { tell } from '../guard/support/tell.ts'
 import { describeLab } from '../harness/requirements.ts'
 import { waitFor } from '../harness/wait-for.ts'
+import { dice } from '../mesh/support/dice.ts'
 import { kernelState, settledState } from '../mesh/support/kernel-state.ts'
 import { expectNoLoss, measureLoss } from '../mesh/support/loss.ts'
 import { caseLimit, limit, meshNeeds, profile } from '../mesh/support/profile.ts'
@@ -13,14 +14,6 @@ const SECONDS = profile.long ? 120 : 20
 const RATE = Math.min(200, profile.rate)
 /** Milliseconds between two misfortunes. */
 const GAP = 1_500
-
-/** The same run of misfortunes each time: a linear congruential generator (Numerical Recipes). */
-function* dice(seed: number): Generator<number, never> {
-  for (let state = seed; ; ) {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
-    yield state / 2 ** 32
-  }
-}
 
 const elapsed = async (lab: Lab): Promise<number> => (await lab.traffic.snapshot()).elapsedMs
 

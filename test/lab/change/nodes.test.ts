@@ -1,11 +1,13 @@
 import { expect, test } from 'vitest'
 import type { Lab } from '#src/lab/lab.ts'
+import { UPLINK } from '#src/lab/topology.ts'
 import type { PairReport, TrafficReport } from '#src/lab/traffic.ts'
 import { tell } from '../guard/support/tell.ts'
 import { describeLab } from '../harness/requirements.ts'
 import { waitFor } from '../harness/wait-for.ts'
 import { measureLoss } from '../mesh/support/loss.ts'
 import { caseLimit, limit, meshNeeds, profile } from '../mesh/support/profile.ts'
+import { expectTunnelled } from '../mesh/support/underlay.ts'
 import { allReady, nodeOf, onNode, untilEncrypted, withEncryptedMesh, withMesh } from '../mesh/support/with-mesh.ts'
 
 /** Six flows in each family. */
@@ -123,6 +125,44 @@ describeLab('nodes that come and go while pods talk', meshNeeds, () => {
         )
         const { others, third } = split(report)
         tell('a node boots', { others, third })
+        expect(others.sent).toBeGreaterThan(0)
+        expect(others.lost).toBe(0)
+      })
+    },
+    caseLimit(60),
+  )
+
+  test(
+    'a node whose address changes is followed to the new one, and nothing is lost between the others',
+    async () => {
+      await withEncryptedMesh({ nodes: 3, families: '4' }, async lab => {
+        const three = nodeOf(lab, 3)
+        const [old = ''] = three.addresses
+        let address = old
+        const report = await measureLoss(
+          lab,
+          async () => {
+            const next = address === old ? '10.200.0.213' : old
+            // Or the kernel takes the new address away with the old one.
+            await onNode(three, `echo 1 >/proc/sys/net/ipv4/conf/${UPLINK}/promote_secondaries`)
+            await onNode(three, `ip address add ${next}/24 dev ${UPLINK}`)
+            const addresses = [{ type: 'InternalIP', address: next }]
+            await lab.client.mergePatch(`/api/v1/nodes/${three.name}/status`, { status: { addresses } })
+            for (const node of lab.nodes.slice(0, 2))
+              await waitFor(
+                async () =>
+                  expect(await onNode(node, 'wg show wireguard.cali allowed-ips')).toContain(`${next}/32`) ?? true,
+                limit(20_000),
+                `${node.name} to know the new address`,
+              )
+            await onNode(three, `ip address del ${address}/24 dev ${UPLINK}`)
+            address = next
+            await expectTunnelled(lab)
+          },
+          RATE,
+        )
+        const { others, third } = split(report)
+        tell('a node’s address changes', { others, third })
         expect(others.sent).toBeGreaterThan(0)
         expect(others.lost).toBe(0)
       })
