@@ -14,6 +14,8 @@ export class DeviceMirror {
   tuned = false
   /** The endpoint last written for each key. */
   readonly writtenEndpoints = new Map<PublicKey, Endpoint>()
+  /** Who holds each prefix: a prefix that is given to one is taken from another. */
+  readonly #holders = new Map<Cidr, PublicKey>()
 
   constructor(name: string) {
     this.name = name
@@ -23,7 +25,11 @@ export class DeviceMirror {
   noteStatus(status: DeviceStatus | undefined): void {
     this.status = status
     this.peers.clear()
-    for (const [key, peer] of status?.peers ?? []) this.peers.set(key, peer)
+    this.#holders.clear()
+    for (const [key, peer] of status?.peers ?? []) {
+      this.peers.set(key, peer)
+      for (const cidr of peer.allowedIps) this.#holders.set(cidr, key)
+    }
     for (const key of this.writtenEndpoints.keys()) if (!this.peers.has(key)) this.writtenEndpoints.delete(key)
   }
 
@@ -39,20 +45,25 @@ export class DeviceMirror {
   notePeer(change: PeerChange): void {
     const { publicKey } = change
     if (change.kind === 'remove') {
+      for (const cidr of this.peers.get(publicKey)?.allowedIps ?? []) this.#holders.delete(cidr)
       this.peers.delete(publicKey)
       this.writtenEndpoints.delete(publicKey)
       return
     }
     const added = new Set(change.addAllowedIps)
-    for (const [key, peer] of this.peers) {
-      if (key === publicKey || !intersects(peer.allowedIps, added)) continue
-      this.peers.set(key, { ...peer, allowedIps: without(peer.allowedIps, added) })
+    const losers = new Set([...added].map(cidr => this.#holders.get(cidr)))
+    for (const key of losers) {
+      const peer = key === undefined || key === publicKey ? undefined : this.peers.get(key)
+      if (peer) this.peers.set(peer.publicKey, { ...peer, allowedIps: peer.allowedIps.difference(added) })
     }
+    for (const cidr of added) this.#holders.set(cidr, publicKey)
+    for (const cidr of change.removeAllowedIps ?? [])
+      if (this.#holders.get(cidr) === publicKey) this.#holders.delete(cidr)
     const peer = this.peers.get(publicKey) ?? untouchedPeer(publicKey)
     if (change.endpoint) this.writtenEndpoints.set(publicKey, change.endpoint)
     this.peers.set(publicKey, {
       ...peer,
-      allowedIps: without(new Set([...peer.allowedIps, ...added]), new Set(change.removeAllowedIps)),
+      allowedIps: peer.allowedIps.union(added).difference(new Set(change.removeAllowedIps)),
       endpoint: change.endpoint ?? peer.endpoint,
       persistentKeepalive: change.persistentKeepalive ?? peer.persistentKeepalive,
     })
@@ -68,7 +79,3 @@ const untouchedPeer = (publicKey: PublicKey): PeerStatus => ({
   rxBytes: 0n,
   txBytes: 0n,
 })
-
-const intersects = (a: ReadonlySet<Cidr>, b: ReadonlySet<Cidr>): boolean => !a.isDisjointFrom(b)
-
-const without = (all: ReadonlySet<Cidr>, gone: ReadonlySet<Cidr>): ReadonlySet<Cidr> => all.difference(gone)

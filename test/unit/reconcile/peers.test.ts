@@ -276,7 +276,14 @@ describe('whatever there is and whatever is wanted', () => {
   test('the mirror follows every change as a device does', () => {
     always((desired, actual) => {
       const mirror = new DeviceMirror('wg0')
-      for (const [key, peer] of actual) mirror.peers.set(key, peer)
+      mirror.noteStatus({
+        name: 'wg0',
+        publicKey: undefined,
+        privateKey: undefined,
+        listenPort: 0,
+        fwmark: 0,
+        peers: actual,
+      })
       const { additions, removals } = diff(desired, actual)
       for (const change of [...additions, ...removals]) {
         apply(actual, change)
