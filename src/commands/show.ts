@@ -14,9 +14,12 @@ export function registerShow(program: Command): void {
       const { snapshot, kernel, notes } = await lookAtNode(stateDir)
       if (!kernel) throw new Error(notes.join('; '))
       const paint = paintFor(process.stdout)
-      const parts = ([4, 6] as const).flatMap(
-        family => showView(kernel.families[family], namesByKey(snapshot, family), Date.now(), paint) ?? [],
-      )
+      const parts = ([4, 6] as const).flatMap(family => {
+        const { device, spare } = kernel.families[family]
+        return [device, spare?.device].flatMap(
+          one => showView({ device: one }, namesByKey(snapshot, family), Date.now(), paint) ?? [],
+        )
+      })
       if (parts.length > 0) print(parts.join('\n\n'))
       else
         process.stderr.write(

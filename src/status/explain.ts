@@ -2,7 +2,7 @@ import { type Cidr, cidrContains, type Family, familyOf, formatEndpoint, type Ip
 import type { AskedRoute } from './asked-route.ts'
 import { duration } from './format.ts'
 import { routeText, ruleText } from './kernel-text.ts'
-import type { NodeKernel } from './node-kernel.ts'
+import { type NodeKernel, tunnelAt } from './node-kernel.ts'
 import { lookUp, type RouteDecision } from './route-lookup.ts'
 import type { FamilySnapshot, NodeSnapshot, PeerSnapshot } from './snapshot.ts'
 
@@ -70,7 +70,7 @@ export function explainHere(
       steps: [],
       caveats: [],
     }
-  const { rules, routes, link, device } = kernel.families[family]
+  const { rules, routes } = kernel.families[family]
   const told = snapshot.families.find(one => one.family === family)
   const worked = lookUp({ from: from.address, to: to.address, local: from.kind === 'node' }, rules, routes)
   const { decision, doubts } = asked ? believe(asked, worked) : { decision: worked, doubts: [] }
@@ -107,7 +107,8 @@ export function explainHere(
       caveats,
     }
   const peer = told && to.node ? told.peers.find(({ node }) => node === to.node) : undefined
-  if (route.device !== link?.index) {
+  const tunnel = tunnelAt(kernel.families[family], route.device)
+  if (!tunnel) {
     const why = whyClear(to, told, peer, snapshot)
     return {
       from,
@@ -118,6 +119,7 @@ export function explainHere(
       caveats,
     }
   }
+  const { link, device } = tunnel
   const holder = [...(device?.peers.values() ?? [])]
     .flatMap(held => [...held.allowedIps].map(cidr => ({ held, cidr })))
     .filter(({ cidr }) => cidrContains(cidr, to.address))

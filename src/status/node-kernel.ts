@@ -10,11 +10,23 @@ export interface KernelFamily {
   /** The private key is not in it. */
   readonly device: Omit<DeviceStatus, 'privateKey'> | undefined
   readonly link: Link | undefined
+  /** The second device, while the first one gets another key, port or name: traffic may be on it. */
+  readonly spare?: { readonly link: Link; readonly device: Omit<DeviceStatus, 'privateKey'> }
   readonly addresses: readonly IpAddress[]
   /** All rules, in the kernel's order. */
   readonly rules: readonly Rule[]
   /** Of every table that a rule looks up. */
   readonly routes: ReadonlyMap<number, readonly Route[]>
+}
+
+/** The device that a route with this index leads into; undefined where that is no tunnel. */
+export function tunnelAt(
+  { link, device, spare }: Pick<KernelFamily, 'link' | 'device' | 'spare'>,
+  index: number | undefined,
+): { readonly link: Link; readonly device: KernelFamily['device'] } | undefined {
+  if (index === undefined) return undefined
+  if (link?.index === index) return { link, device }
+  return spare?.link.index === index ? spare : undefined
 }
 
 export interface NodeKernel {

@@ -1,7 +1,8 @@
 import type { PublicKey } from '#keys/public-key.ts'
+import type { PeerStatus } from '#wg/device/device.ts'
 import { type Cidr, type Family, formatEndpoint } from '#wg/ip.ts'
 import { byName } from './format.ts'
-import type { KernelFamily, NodeKernel } from './node-kernel.ts'
+import { type KernelFamily, type NodeKernel, tunnelAt } from './node-kernel.ts'
 import { type FamilySnapshot, handshakeTime, type NodeSnapshot, type PeerSnapshot, STALE } from './snapshot.ts'
 import { PATIENCE, SILENT } from './tally.ts'
 
@@ -136,7 +137,7 @@ function familyPairs(family: FamilySnapshot, kernel: KernelFamily | undefined, n
 
 function seenPair(family: FamilySnapshot, peer: PeerSnapshot, kernel: KernelFamily, now: number): PairStatus {
   const told = toldPair(family, peer, now)
-  const held = peer.publicKey === null ? undefined : kernel.device?.peers.get(peer.publicKey as PublicKey)
+  const held = heldPeer(family, peer, kernel)
   const steered = steeredInto(family, kernel)
   const inClear = (held ? [...held.allowedIps] : peer.podCidrs).filter(
     cidr => peer.podCidrs.includes(cidr) && !steered.has(cidr as Cidr),
@@ -195,11 +196,24 @@ function stateOf(phase: PeerSnapshot['phase'], young: boolean, silent: boolean):
   }
 }
 
+/** The kernel's peer of the device that the pair's traffic is on; that of the main one where it is on none. */
+function heldPeer(
+  { tables }: FamilySnapshot,
+  { publicKey, podCidrs }: PeerSnapshot,
+  kernel: KernelFamily,
+): PeerStatus | undefined {
+  if (publicKey === null) return undefined
+  const route = kernel.routes.get(tables.mesh)?.find(({ destination }) => podCidrs.includes(destination))
+  const carrier = tunnelAt(kernel, route?.device)?.device ?? kernel.device
+  return carrier?.peers.get(publicKey as PublicKey) ?? kernel.device?.peers.get(publicKey as PublicKey)
+}
+
 /** Destinations that have a route into the tunnel in the mesh's tables. */
-function steeredInto({ tables }: FamilySnapshot, { link, routes }: KernelFamily): Set<Cidr> {
+function steeredInto({ tables }: FamilySnapshot, kernel: KernelFamily): Set<Cidr> {
+  const { routes } = kernel
   const found = [...(routes.get(tables.mesh) ?? []), ...(routes.get(tables.nodes) ?? [])]
   return new Set(
-    found.filter(route => route.type === 'unicast' && route.device === link?.index).map(r => r.destination),
+    found.filter(({ type, device }) => type === 'unicast' && tunnelAt(kernel, device)).map(r => r.destination),
   )
 }
 

@@ -15,7 +15,7 @@ export function namesByKey(snapshot: NodeSnapshot | undefined, family: Family): 
 
 /** A device as `wg show` prints it, with node names in place of keys. @param now Unix time in milliseconds */
 export function showView(
-  { device }: KernelFamily,
+  { device }: Pick<KernelFamily, 'device'>,
   names: ReadonlyMap<string, string>,
   now: number,
   paint: Paint,

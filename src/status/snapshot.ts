@@ -52,7 +52,13 @@ export interface FamilySnapshot {
   readonly device: DeviceSnapshot | null
   readonly rulePriority: number
   readonly mark: number
-  readonly tables: { readonly mesh: number; readonly nodes: number; readonly device: number }
+  readonly tables: {
+    readonly mesh: number
+    readonly nodes: number
+    readonly device: number
+    /** Agents before this one had no spare device. */
+    readonly spare?: number
+  }
   /** Every other node of the cluster. */
   readonly peers: readonly PeerSnapshot[]
   readonly refused: readonly { readonly node: string; readonly claim: string }[]
@@ -160,7 +166,12 @@ function parseFamily(raw: JsonObject): FamilySnapshot {
     device: isObject(device) ? parseDevice(device) : null,
     rulePriority: number(raw, 'rulePriority'),
     mark: number(raw, 'mark'),
-    tables: { mesh: number(tables, 'mesh'), nodes: number(tables, 'nodes'), device: number(tables, 'device') },
+    tables: {
+      mesh: number(tables, 'mesh'),
+      nodes: number(tables, 'nodes'),
+      device: number(tables, 'device'),
+      ...(typeof member(tables, 'spare') === 'number' && { spare: number(tables, 'spare') }),
+    },
     peers: objects(raw, 'peers').map(parsePeer),
     refused: objects(raw, 'refused').map(one => ({ node: text(one, 'node'), claim: text(one, 'claim') })),
     desired: desiredOf(member(raw, 'desired')),

@@ -1,4 +1,5 @@
 import { environmentLayer, resolveSettings } from '#src/cluster/felix-configuration.ts'
+import { SPARE_DEVICES } from '#src/mesh/marks.ts'
 import { DeviceError, type DeviceStatus, type WireGuardDevices } from '#wg/device/device.ts'
 import { openDevices } from '#wg/device/probe.ts'
 import type { Family } from '#wg/ip.ts'
@@ -12,8 +13,11 @@ import type { NodeSnapshot } from '../snapshot.ts'
 /** Names of the devices: as the agent has them, else as the environment and the defaults say. */
 export function deviceNames(snapshot: NodeSnapshot | undefined): Record<Family, string> {
   const { wireguard } = resolveSettings([environmentLayer(process.env)]).settings
-  const name = (family: Family) =>
-    snapshot?.families.find(one => one.family === family)?.interfaceName ?? wireguard[family].interfaceName
+  const name = (family: Family) => {
+    const told = snapshot?.families.find(one => one.family === family)
+    // While it is renamed, the device there is has the name of before.
+    return told?.device?.name ?? told?.interfaceName ?? wireguard[family].interfaceName
+  }
   return { 4: name(4), 6: name(6) }
 }
 
@@ -33,11 +37,14 @@ export async function readNodeKernel(names: Readonly<Record<Family, string>>): P
     const routes = new Map<number, readonly Route[]>()
     for (const { action, table } of rules)
       if (action === 'lookup' && !routes.has(table)) routes.set(table, await net.routes({ family, table }))
+    const spareLink = links.find(({ name }) => name === SPARE_DEVICES[family])
+    const spare = spareLink && (await devices?.read(spareLink.name))
     const addresses = link ? await net.addresses({ family, ifindex: link.index }) : []
     return {
       family,
       link,
       device: device && withoutKey(device),
+      ...(spareLink && spare && { spare: { link: spareLink, device: withoutKey(spare) } }),
       addresses: addresses.map(({ address }) => address),
       rules,
       routes,
@@ -91,6 +98,6 @@ export async function otherDevices(
 }
 
 /** The private key goes no further than it must. */
-function withoutKey({ name, publicKey, listenPort, fwmark, peers }: DeviceStatus): KernelFamily['device'] {
+function withoutKey({ name, publicKey, listenPort, fwmark, peers }: DeviceStatus): Omit<DeviceStatus, 'privateKey'> {
   return { name, publicKey, listenPort, fwmark, peers }
 }

@@ -10,7 +10,18 @@ import type { NodeSnapshot } from '#src/status/snapshot.ts'
 import { parseAddress, parseCidr } from '#wg/ip.ts'
 import { makeRoute } from '#wg/rtnetlink/route.ts'
 import { encryptingNode, offNode } from './support/nodes.ts'
-import { ago, family4, kernel, keyOf, NOW, peer, snapshot, withoutRoute, withoutRule } from './support/snapshots.ts'
+import {
+  ago,
+  family4,
+  kernel,
+  keyOf,
+  NOW,
+  onSpare,
+  peer,
+  snapshot,
+  withoutRoute,
+  withoutRule,
+} from './support/snapshots.ts'
 
 function explain(
   from: string,
@@ -45,6 +56,13 @@ describe('on the node, by its kernel', () => {
     expect(explain('10.200.0.1', '10.200.0.2')).toMatchObject({
       verdict: 'in-clear',
       because: 'traffic between nodes themselves is not encrypted; only what has a pod at an end is',
+    })
+  })
+
+  test('pod to remote pod, while the pair is on the spare devices', () => {
+    expect(explain('10.244.1.10', '10.244.2.10', onSpare())).toMatchObject({
+      verdict: 'encrypted',
+      because: 'it goes into wg-spare.cali, to node-2 at 10.200.0.2:51822',
     })
   })
 

@@ -9,6 +9,7 @@ import {
   kernelFamily,
   keyOf,
   NOW,
+  onSpare,
   peer,
   snapshot,
   withoutRoute,
@@ -28,6 +29,13 @@ test('pairs that agent and kernel agree on', () => {
       'podveil 0.1.0, WireGuard kernel, guard audit, agent wrote 5s ago',
     ].join('\n'),
   )
+})
+
+test('a pair that is on the spare devices is encrypted, by the word of the kernel', () => {
+  const status = nodeStatus(snapshot(), kernel(onSpare()), NOW)
+  expect(status.pairs.find(({ node }) => node === 'node-2')).toMatchObject({
+    ...{ state: 'encrypted', endpoint: '10.200.0.2:51822', disagreements: [] },
+  })
 })
 
 describe('the kernel wins where it says something else than the agent', () => {

@@ -169,3 +169,25 @@ export function withoutRoute(destination: string): Partial<KernelFamily> {
 export const withoutRule = (priority: number): Partial<KernelFamily> => ({
   rules: kernelFamily().rules.filter(rule => rule.priority !== priority),
 })
+
+const SPARE = 9
+
+/** The pair with node-2 is on the spare devices, as while one of the two replaces its key. */
+export function onSpare(): Partial<KernelFamily> {
+  const { link, device, routes } = kernelFamily()
+  if (!link || !device) throw new Error('no device')
+  const peers = new Map([
+    [keyOf(2), { ...kernelPeer(2), endpoint: { address: parseAddress('10.200.0.2'), port: 51822 } }],
+  ])
+  const moved = (routes.get(1) ?? []).map(route =>
+    route.destination === '10.244.2.0/24' ? makeRoute({ ...route, device: SPARE }) : route,
+  )
+  return {
+    device: { ...device, peers: new Map([...device.peers].filter(([key]) => key !== keyOf(2))) },
+    routes: new Map([...routes, [1, moved]]),
+    spare: {
+      link: { ...link, index: SPARE, name: 'wg-spare.cali' },
+      device: { ...device, name: 'wg-spare.cali', listenPort: 51822, peers },
+    },
+  }
+}
