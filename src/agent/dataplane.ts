@@ -75,9 +75,13 @@ export class Dataplane implements Disposable {
     this.#monitor = monitor
     this.#log = log
     this.#wake = wake
+    const degraded = new Set<string>()
     const notes = {
       wrote: (words: string) => log.debug({ event: 'kernel-written' }, words),
-      degraded: (error: Error) => log.warn({ event: 'kernel-degraded' }, error.message),
+      degraded: (error: Error) => {
+        if (!degraded.has(error.message)) log.warn({ event: 'kernel-degraded' }, error.message)
+        degraded.add(error.message)
+      },
     }
     const mesh = (family: Family) => {
       const kernel = new FamilyKernel(devices, net, { ...notes, foreign: what => this.#noteForeign(family, what) })

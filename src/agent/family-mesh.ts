@@ -214,9 +214,10 @@ export class FamilyMesh {
     const { nodes, cidrSource, enabled, routeSync, natExceptions, config, identities, mainChanges } = input
     const laneView = (lane: Lane): LaneView => {
       const identity = identities[lane]
-      const peers = identity && this.#kernel.device(identity.name)?.peers
-      const up = identity !== undefined && this.#kernel.up(identity.name)
-      const kernel = { up, peers: peers ?? new Map(), steered: this.#steered(lane) }
+      const device = identity && this.#kernel.device(identity.name)
+      // One that listens elsewhere than it is said to cannot be reached.
+      const up = identity !== undefined && this.#kernel.up(identity.name) && device?.listenPort === identity.listenPort
+      const kernel = { up, peers: device?.peers ?? new Map(), steered: this.#steered(lane) }
       return { identity, kernel, hellos: this.#hellos[lane].heard() }
     }
     return {

@@ -275,7 +275,12 @@ export class MeshAgent {
       retry.succeeded()
       this.health.set(`IPv${family}`, undefined)
       const { plan } = mesh
-      return plan ? Math.min(due, await this.#renewals[family].advance(plan.moving, config, keyring, now)) : due
+      return plan
+        ? Math.min(
+            due,
+            await this.#renewals[family].advance(plan.moving, plan.announceSpare !== undefined, config, keyring, now),
+          )
+        : due
     } catch (error) {
       this.metrics.reconcileFailures.add({ family: String(family) })
       this.metrics.countNetlinkError(error)

@@ -83,16 +83,24 @@ export class Renewal {
 
   /**
    * Changes the main device if nobody needs it as it is any more.
+   * @param spareIsUp without a spare device nobody can follow, and no patience runs out
    * @param now milliseconds, monotonic
    * @returns when to look again: now if it has been changed
    * @throws KeyFileError
    */
-  async advance({ move, waitsFor }: MovePlan, config: FamilyConfig, keyring: Keyring, now: number): Promise<number> {
+  async advance(
+    { move, waitsFor }: MovePlan,
+    spareIsUp: boolean,
+    config: FamilyConfig,
+    keyring: Keyring,
+    now: number,
+  ): Promise<number> {
     if (move !== 'away') {
       this.#awaySince = undefined
       this.#readySince = undefined
       return Number.POSITIVE_INFINITY
     }
+    if (!spareIsUp) this.#awaySince = now
     this.#awaySince ??= now
     this.#readySince = waitsFor.length === 0 ? (this.#readySince ?? now) : undefined
     const change = Math.min(this.#awaySince + this.#patience, (this.#readySince ?? Number.POSITIVE_INFINITY) + SETTLING)

@@ -56,7 +56,7 @@ export interface DesiredRule {
 /** All that the kernel must hold for one family. */
 export interface DesiredFamily {
   readonly family: Family
-  /** None: nothing of this family, and what is there goes. */
+  /** The main one first, and whatever else can be had. None: nothing of this family, and what is there goes. */
   readonly devices: readonly DesiredDevice[]
   readonly routes: readonly DesiredRoute[]
   readonly rules: readonly DesiredRule[]

@@ -1,4 +1,4 @@
-import type { DeviceStatus, WireGuardDevices } from '../device/device.ts'
+import { DeviceError, type DeviceStatus, type WireGuardDevices } from '../device/device.ts'
 import type { Cidr, IpAddress } from '../ip.ts'
 import { isNetlinkError } from '../netlink/errors.ts'
 import type { Link } from '../rtnetlink/link.ts'
@@ -154,16 +154,25 @@ export class FamilyKernel {
     const { family, routeProtocol } = desired
     let changes = await this.#freePorts(mirror, desired)
     const departures: (() => Promise<number>)[] = []
-    for (const device of desired.devices) {
+    for (const [place, device] of desired.devices.entries()) {
       const held = mirror.devices.get(device.name)
       if (!held) throw new Error(`${device.name} is desired and not owned`)
-      changes += await this.#writer.bringUp(held, family, device)
+      try {
+        changes += await this.#writer.bringUp(held, family, device)
+      } catch (error) {
+        // Without a spare device all goes on as it is; it only cannot be changed.
+        if (place === 0 || !(error instanceof DeviceError)) throw error
+        this.#notes.degraded(error)
+        continue
+      }
       const { additions, removals } = diffPeers(device.peers, held.peers, held.writtenEndpoints)
       changes += await this.#writer.configure(held, { peers: additions })
       departures.push(() => this.#writer.configure(held, { peers: removals }))
     }
     const indexOf = (name: string) => mirror.devices.get(name)?.link?.index ?? 0
-    const wanted = desired.routes.map(route => routeOf(route, indexOf, routeProtocol))
+    const wanted = desired.routes
+      .filter(route => route.type === 'throw' || indexOf(route.device) > 0)
+      .map(route => routeOf(route, indexOf, routeProtocol))
     const routes = diffRoutes(wanted, mirror.routes)
     const rules = diffRules(
       desired.rules.map(rule => ruleOf(family, rule)),

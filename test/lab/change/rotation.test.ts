@@ -174,6 +174,37 @@ describeLab('private keys replaced while pods talk', meshNeeds, () => {
     })
   })
 
+  test('a node whose port for the spare device is taken keeps its key and says so, and rotates when it is free', async () => {
+    await withEncryptedMesh({ nodes: 2, families: '4' }, async lab => {
+      const rotating = nodeOf(lab, 1)
+      const old = await keysOf4(rotating)
+      const squatter = 'require("dgram").createSocket("udp4").bind(51822, "0.0.0.0"); setTimeout(() => {}, 120_000)'
+      const pid = await onNode(rotating, `${process.execPath} -e '${squatter}' >/dev/null 2>&1 & echo $!`)
+      try {
+        const report = await measureLoss(
+          lab,
+          async () => {
+            await askForNewKeys(lab, { patience: '1s' }, `node.${rotating.name}`)
+            await untilAnnounced(rotating, /wg-spare\.cali: port 51822\/udp is taken by another program or device/)
+            // All else goes on.
+            await lab.patchFelix({ wireguardMTU: 1300 })
+            await waitFor(
+              async () => expect(await onNode(rotating, 'ip link show wireguard.cali')).toContain('mtu 1300') ?? true,
+              limit(15_000),
+              'the MTU to be set',
+            )
+            expect(await keysOf4(rotating)).toEqual(old)
+          },
+          RATE,
+        )
+        expectNoLoss(report)
+      } finally {
+        await onNode(rotating, `kill ${pid.trim()} || true`)
+      }
+      await waitFor(async () => expect(await keysOf4(rotating)).not.toEqual(old) ?? true, limit(60_000), 'new key')
+    })
+  })
+
   test('control: a key that is written to a device in use loses packets', async () => {
     await withEncryptedMesh({ nodes: 2, families: '4' }, async lab => {
       for (const node of lab.nodes) await node.agent.kill('SIGKILL')
