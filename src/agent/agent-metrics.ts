@@ -36,6 +36,10 @@ export class AgentMetrics {
     'Duration of one pass: observe, plan, reconcile.',
     PASS_BOUNDS,
   )
+  readonly deviceChanges = new Counter(
+    'podveil_device_changes_total',
+    'Times that a main device got another key, port or name.',
+  )
   readonly reconcileFailures = new Counter('podveil_reconcile_failures_total', 'Passes that ended in an error.')
   readonly #netlinkErrors = new Counter('podveil_netlink_errors_total', 'Requests that the kernel refused.')
   readonly #stateDir: string
@@ -71,6 +75,7 @@ export class AgentMetrics {
       ),
       this.reconcileSeconds,
       this.reconcileFailures,
+      this.deviceChanges,
       this.#netlinkErrors,
       collected(
         'counter',

@@ -275,12 +275,11 @@ export class MeshAgent {
       retry.succeeded()
       this.health.set(`IPv${family}`, undefined)
       const { plan } = mesh
-      return plan
-        ? Math.min(
-            due,
-            await this.#renewals[family].advance(plan.moving, plan.announceSpare !== undefined, config, keyring, now),
-          )
-        : due
+      if (!plan) return due
+      const spareIsUp = plan.announceSpare !== undefined
+      const next = await this.#renewals[family].advance(plan.moving, spareIsUp, config, keyring, now)
+      if (next === now) this.metrics.deviceChanges.add({ family: String(family) })
+      return Math.min(due, next)
     } catch (error) {
       this.metrics.reconcileFailures.add({ family: String(family) })
       this.metrics.countNetlinkError(error)
