@@ -121,7 +121,7 @@ describe('all that can happen between two nodes', () => {
       'while one rotates its key, with every order of ordinary events',
       () => [changing(rotation)],
       ordinary,
-      LONG ? 12 : 8,
+      LONG ? 12 : 7,
     ],
     ['while one rotates its key', () => [...momentsOf(rotation)], everything, LONG ? 5 : 2],
     ['while both rotate their keys', () => [...momentsOf(bothRotate)], everything, LONG ? 5 : 2],
