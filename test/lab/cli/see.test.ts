@@ -74,16 +74,19 @@ describeLab('an operator who looks at the mesh', { programs: ['wg', 'nft'], user
     await withLab({ nodes: 3, families: '4', agentEnv: { PODVEIL_WEB_PORT: '9183' } }, async lab => {
       await blockTunnel(nodeOf(lab, 2), nodeOf(lab, 1))
       await lab.setEncryption(true)
-      const answer = await waitFor(
+      // Before that, it says that agents have not reported, or that pairs are still turning.
+      await waitFor(
         async () => {
           const { status, stdout } = await anywhere(lab, 'status')
-          return status === 1 && stdout.startsWith('NOT ENCRYPTED') && stdout
+          expect(stdout).toMatch(/^NOT ENCRYPTED/)
+          expect(stdout).toMatch(/^node-1 .* in clear .* 1\/2 .*in clear: node-2 \(IPv4: no handshake yet: is UDP/m)
+          expect(stdout).toMatch(/^node-3 .* encrypted /m)
+          expect(status).toBe(1)
+          return true
         },
         90_000,
         'status to say so',
       )
-      expect(answer).toMatch(/^node-1 .* in clear .* 1\/2 .*in clear: node-2 \(IPv4: no handshake yet: is UDP/m)
-      expect(answer).toMatch(/^node-3 .* encrypted /m)
       await waitFor(
         async () => (await events(lab)).some(event => /^node-1 PeerUnproven node-2 \(IPv4\)/.test(event)),
         30_000,
