@@ -46,24 +46,18 @@ export class Renewal {
 
   /**
    * What the devices are now.
-   * @param mesh undefined before there is a dataplane
    * @throws KeyFileError
    */
-  async devices(
-    config: FamilyConfig,
-    podveil: PodveilSettings,
-    keyring: Keyring,
-    mesh: FamilyMesh | undefined,
-  ): Promise<Renewed> {
+  async devices(config: FamilyConfig, podveil: PodveilSettings, keyring: Keyring, mesh: FamilyMesh): Promise<Renewed> {
     const family = this.#family
     let keys = (await keyring.keys(false))[family]
     if (!keys) return NO_DEVICES
     const held = await this.#held(config, keys)
     const { due, patience } = rotationDue(podveil.rotation, this.#self, held.keySince, Date.now())
     this.#patience = patience
-    const spareKey = mesh?.devices.find(({ name }) => name === SPARE_DEVICES[family])?.publicKey
+    const spareKey = mesh.devices.find(({ name }) => name === SPARE_DEVICES[family])?.publicKey
     // A spare device that carries traffic for somebody else's change keeps its key until that has gone back.
-    const spareIsTaken = spareKey === keys.current.publicKey() && (mesh?.isCarriedBySpare ?? false)
+    const spareIsTaken = spareKey === keys.current.publicKey() && mesh.isCarriedBySpare
     if (due && !keys.next && !spareIsTaken) {
       await keyring.prepare(family)
       keys = (await keyring.keys(false))[family] ?? keys

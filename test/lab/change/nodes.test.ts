@@ -29,6 +29,14 @@ const sum = (pairs: readonly PairReport[]): Sum => ({
   lost: pairs.reduce((total, pair) => total + pair.lost, 0),
 })
 
+/** Nothing was lost between the two that nothing happened to. */
+function expectOthersUnhurt(what: string, report: TrafficReport): void {
+  const { others, third } = split(report)
+  tell(what, { others, third })
+  expect(others.sent).toBeGreaterThan(0)
+  expect(others.lost).toBe(0)
+}
+
 const encryptedBetween = (lab: Lab, ...pods: string[]): Promise<unknown> =>
   waitFor(
     async () =>
@@ -94,10 +102,7 @@ describeLab('nodes that come and go while pods talk', meshNeeds, () => {
           },
           RATE,
         )
-        const { others, third } = split(report)
-        tell('a node is deleted and comes back', { others, third })
-        expect(others.sent).toBeGreaterThan(0)
-        expect(others.lost).toBe(0)
+        expectOthersUnhurt('a node is deleted and comes back', report)
       })
     },
     caseLimit(60),
@@ -123,10 +128,7 @@ describeLab('nodes that come and go while pods talk', meshNeeds, () => {
           },
           RATE,
         )
-        const { others, third } = split(report)
-        tell('a node boots', { others, third })
-        expect(others.sent).toBeGreaterThan(0)
-        expect(others.lost).toBe(0)
+        expectOthersUnhurt('a node boots', report)
       })
     },
     caseLimit(60),
@@ -161,10 +163,7 @@ describeLab('nodes that come and go while pods talk', meshNeeds, () => {
           },
           RATE,
         )
-        const { others, third } = split(report)
-        tell('a node’s address changes', { others, third })
-        expect(others.sent).toBeGreaterThan(0)
-        expect(others.lost).toBe(0)
+        expectOthersUnhurt('a node’s address changes', report)
       })
     },
     caseLimit(60),

@@ -104,13 +104,7 @@ describeLab('private keys replaced while pods talk', meshNeeds, () => {
             await elapse(lab, LAG * 1_000)
             expect(await keysOf4(rotating)).toEqual([old])
             await lagging.agent.start()
-            await waitFor(
-              async () => expect(await keysOf4(rotating)).not.toEqual([old]) ?? true,
-              limit(60_000),
-              'new key',
-            )
-            await untilOneDevice(lab)
-            await expectTunnelled(lab)
+            await untilRotated(lab, rotating, old)
           },
           RATE,
         )
@@ -137,13 +131,7 @@ describeLab('private keys replaced while pods talk', meshNeeds, () => {
             await rotating.agent.kill('SIGKILL')
             await nodeOf(lab, 3).agent.start()
             await rotating.agent.start()
-            await waitFor(
-              async () => expect(await keysOf4(rotating)).not.toEqual([old]) ?? true,
-              limit(60_000),
-              'new key',
-            )
-            await untilOneDevice(lab)
-            await expectTunnelled(lab)
+            await untilRotated(lab, rotating, old)
           },
           RATE,
         )
@@ -219,6 +207,13 @@ describeLab('private keys replaced while pods talk', meshNeeds, () => {
 
 const keysOf4 = async (node: LabNode): Promise<string[]> =>
   (await onNode(node, 'wg show wireguard.cali public-key')).trim().split('\n')
+
+/** The node has another key than this one, and traffic is on the main devices again. */
+async function untilRotated(lab: Lab, node: LabNode, old: string): Promise<void> {
+  await waitFor(async () => expect(await keysOf4(node)).not.toEqual([old]) ?? true, limit(60_000), 'new key')
+  await untilOneDevice(lab)
+  await expectTunnelled(lab)
+}
 
 const untilOneDevice = (lab: Lab): Promise<unknown> =>
   Promise.all(
