@@ -1,6 +1,7 @@
 import { UapiClient } from '../uapi/client.ts'
 import { isUapiError } from '../uapi/errors.ts'
 import { UserspaceProcesses, type UserspaceProcessOptions } from '../uapi/process.ts'
+import { ReceiveQueues } from '../uapi/receive-queue.ts'
 import { type DeviceChange, DeviceError, type DeviceStatus, type WireGuardDevices } from './device.ts'
 import { deviceError, foreignLink } from './errors.ts'
 import type { Links } from './links.ts'
@@ -9,6 +10,8 @@ import { PrefixRemover, splitRemovals } from './removal.ts'
 
 const KIND = 'tun'
 const WANTED = 'a userspace WireGuard device'
+/** Packets that may wait while the process has no processor; a TUN device's own 500 is a tenth of a second of a busy node. */
+const TX_QUEUE_LENGTH = 4_096
 
 /** WireGuard in user space: a process for each device, over the cross-platform userspace protocol. */
 export class UserspaceDevices implements WireGuardDevices {
@@ -16,6 +19,7 @@ export class UserspaceDevices implements WireGuardDevices {
   readonly #links: Links
   readonly #client: UapiClient
   readonly #processes: UserspaceProcesses
+  readonly #queues = new ReceiveQueues()
   readonly #prefixes: PrefixRemover
 
   /** @param links of the network namespace that this process, and so the processes it starts, are in */
@@ -32,13 +36,17 @@ export class UserspaceDevices implements WireGuardDevices {
 
   async create(name: string): Promise<void> {
     await this.#translated(name, {}, async () => {
-      if (await this.#adopted(name)) return
-      await this.#processes.start(name)
+      if (!(await this.#adopted(name))) await this.#processes.start(name)
+      const link = await this.#links.link(name)
+      if (link) await this.#links.setLink(link.index, { txQueueLength: TX_QUEUE_LENGTH })
     })
   }
 
   async read(name: string): Promise<DeviceStatus | undefined> {
-    return await this.#translated(name, {}, () => this.#client.get(name))
+    const status = await this.#translated(name, {}, () => this.#client.get(name))
+    // A device is read before it is trusted with traffic: that is when its sockets, whoever had them made, can be seen to.
+    if (status?.listenPort !== undefined) await this.#queues.enlarge(this.#client.socketPath(name), status.listenPort)
+    return status
   }
 
   async configure(name: string, change: DeviceChange): Promise<void> {

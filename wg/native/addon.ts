@@ -12,6 +12,7 @@ export interface SocketAddon {
   close(socket: SocketHandle): void
   bind(socket: SocketHandle, address: Uint8Array): number
   setsockopt(socket: SocketHandle, level: number, name: number, value: Uint8Array): number
+  setsockoptOf(pid: number, descriptor: number, level: number, name: number, value: Uint8Array): number
   getsockname(socket: SocketHandle): Uint8Array | number
   ref(socket: SocketHandle, yes: boolean): void
   send(socket: SocketHandle, datagram: Uint8Array, address: Uint8Array | undefined): number

@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <node_api.h>
@@ -230,6 +231,33 @@ static napi_value socket_setsockopt(napi_env env, napi_callback_info info) {
   return result_of(env, setsockopt(s->fd, level, name, value, (socklen_t)length));
 }
 
+/*
+ * setsockoptOf(pid, descriptor, level, name, value): 0 | -errno, for a socket of another process. By system call: the C
+ * library got names for these two later than the kernel (5.3, 5.6) had them.
+ */
+static napi_value socket_setsockopt_of(napi_env env, napi_callback_info info) {
+  napi_value argv[5];
+  size_t argc = 5;
+  int32_t pid, descriptor, level, name;
+  void *value;
+  size_t length;
+  CHECK(env, napi_get_cb_info(env, info, &argc, argv, NULL, NULL));
+  CHECK(env, napi_get_value_int32(env, argv[0], &pid));
+  CHECK(env, napi_get_value_int32(env, argv[1], &descriptor));
+  CHECK(env, napi_get_value_int32(env, argv[2], &level));
+  CHECK(env, napi_get_value_int32(env, argv[3], &name));
+  CHECK(env, napi_get_buffer_info(env, argv[4], &value, &length));
+
+  int process = (int)syscall(SYS_pidfd_open, pid, 0);
+  if (process < 0) return result_of(env, process);
+  int fd = (int)syscall(SYS_pidfd_getfd, process, descriptor, 0);
+  int result = fd < 0 ? -1 : setsockopt(fd, level, name, value, (socklen_t)length);
+  napi_value answer = result_of(env, result);
+  if (fd >= 0) close(fd);
+  close(process);
+  return answer;
+}
+
 /* getsockname(socket): sockaddr | -errno */
 static napi_value socket_getsockname(napi_env env, napi_callback_info info) {
   napi_value argv[1];
@@ -414,6 +442,7 @@ NAPI_MODULE_INIT() {
       {"close", socket_close},
       {"bind", socket_bind},
       {"setsockopt", socket_setsockopt},
+      {"setsockoptOf", socket_setsockopt_of},
       {"getsockname", socket_getsockname},
       {"ref", socket_ref},
       {"send", socket_send},

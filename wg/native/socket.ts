@@ -91,8 +91,10 @@ export class DatagramSocket implements Disposable {
 
   /** @param value the option's bytes, or an int @throws SocketError */
   setOption(level: number, name: number, value: Uint8Array | number): void {
-    const bytes = typeof value === 'number' ? new Uint8Array(Int32Array.of(value).buffer) : value
-    this.#check(`set socket option ${level}/${name}`, this.#addon.setsockopt(this.#handle, level, name, bytes))
+    this.#check(
+      `set socket option ${level}/${name}`,
+      this.#addon.setsockopt(this.#handle, level, name, typeof value === 'number' ? int(value) : value),
+    )
   }
 
   /** The sockaddr that the socket is bound to. @throws SocketError */
@@ -195,3 +197,15 @@ export class DatagramSocket implements Disposable {
     })
   }
 }
+
+/**
+ * Sets an option of a socket that another process has, as the one who may trace that process can (pidfd_getfd(2)).
+ * @param descriptor its number in that process
+ * @throws SocketError EPERM where this process may not; EBADF, ESRCH and ENOTSOCK where it is no longer there
+ */
+export function setOptionOf(pid: number, descriptor: number, level: number, name: number, value: number): void {
+  const result = socketAddon().setsockoptOf(pid, descriptor, level, name, int(value))
+  if (result < 0) throw new SocketError(`set socket option ${level}/${name} of process ${pid}`, -result)
+}
+
+const int = (value: number): Uint8Array => new Uint8Array(Int32Array.of(value).buffer)

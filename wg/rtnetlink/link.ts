@@ -10,6 +10,7 @@ const IFLA_IFNAME = 3
 const IFLA_MTU = 4
 const IFLA_LINK = 5
 const IFLA_MASTER = 10
+const IFLA_TXQLEN = 13
 const IFLA_OPERSTATE = 16
 const IFLA_LINKINFO = 18
 const IFLA_IFALIAS = 20
@@ -52,6 +53,8 @@ export interface LinkChange {
   readonly name?: string
   readonly kind?: string
   readonly mtu?: number
+  /** Packets that wait for the device. */
+  readonly txQueueLength?: number
   readonly up?: boolean
   /** Empty removes it. */
   readonly alias?: string
@@ -71,9 +74,10 @@ export function encodeLink(index: number, change: LinkChange = {}): Uint8Array {
     view.setUint32(12, IFF_UP, true)
   }
   const writer = new AttributeWriter().raw(header)
-  const { name, kind, mtu, alias } = change
+  const { name, kind, mtu, txQueueLength, alias } = change
   if (name !== undefined) writer.string(IFLA_IFNAME, checkedName(name))
   if (mtu !== undefined) writer.u32(IFLA_MTU, mtu)
+  if (txQueueLength !== undefined) writer.u32(IFLA_TXQLEN, txQueueLength)
   if (alias !== undefined) writer.binary(IFLA_IFALIAS, Buffer.from(alias))
   if (kind !== undefined) writer.nested(IFLA_LINKINFO, info => info.string(IFLA_INFO_KIND, kind))
   return writer.bytes()

@@ -55,10 +55,12 @@ export class KernelModel implements Pick<Connection, 'request' | 'dump'>, Links 
     return link
   }
 
+  async setLink(index: number): Promise<void> {
+    this.#nameOf(index, 'set')
+  }
+
   async deleteLink(index: number): Promise<void> {
-    const name = [...this.devices.keys()][index - 1]
-    if (name === undefined) throw new NetlinkError(`delete link ${index}`, ENODEV)
-    this.devices.delete(name)
+    this.devices.delete(this.#nameOf(index, 'delete'))
   }
 
   async request(request: NetlinkRequest, operation: string): Promise<void> {
@@ -79,6 +81,12 @@ export class KernelModel implements Pick<Connection, 'request' | 'dump'>, Links 
       port: 0,
     })
     return dumpDevice(name, device, this.#dumpBytes).map(reply)
+  }
+
+  #nameOf(index: number, operation: string): string {
+    const name = [...this.devices.keys()][index - 1]
+    if (name === undefined) throw new NetlinkError(`${operation} link ${index}`, ENODEV)
+    return name
   }
 
   #header({ type, payload }: NetlinkRequest, command: number): Attribute[] {
