@@ -30,6 +30,7 @@ export interface MeshInput {
   readonly enabled: boolean
   readonly routeSync: boolean
   readonly natExceptions: readonly Cidr[]
+  readonly pinsEndpoints: boolean
   readonly config: FamilyConfig
   readonly identities: DeviceIdentities
   /** The main device is to get another key, port or name as soon as nothing goes by it. */
@@ -211,7 +212,7 @@ export class FamilyMesh {
   }
 
   #view(input: MeshInput, now: number): FamilyView {
-    const { nodes, cidrSource, enabled, routeSync, natExceptions, config, identities, mainChanges } = input
+    const { identities, links: _, ...facts } = input
     const laneView = (lane: Lane): LaneView => {
       const identity = identities[lane]
       const device = identity && this.#kernel.device(identity.name)
@@ -221,17 +222,12 @@ export class FamilyMesh {
       return { identity, kernel, hellos: this.#hellos[lane].heard() }
     }
     return {
+      ...facts,
       family: this.family,
       now,
+      wallTime: Date.now(),
       self: this.#self,
-      nodes,
-      cidrSource,
-      enabled,
-      routeSync,
-      natExceptions,
-      config,
       lanes: { main: laneView('main'), spare: laneView('spare') },
-      mainChanges,
     }
   }
 

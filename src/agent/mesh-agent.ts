@@ -266,10 +266,12 @@ export class MeshAgent {
       const config = familyConfig(family, this.#feed.settings, dataplane.links)
       const { nodes, routes: cidrSource } = this.#feed
       const links = new Set(dataplane.links.map(({ name }) => name))
-      const routeSync = !this.#feed.settings.routeSyncDisabled || this.#guard?.mode === 'enforce'
+      const pinsEndpoints = this.#guard?.mode === 'enforce'
+      const routeSync = !this.#feed.settings.routeSyncDisabled || pinsEndpoints
       const { natExceptions } = this.#feed.podveil
       const mesh = dataplane.meshes[family]
-      const input = { nodes, cidrSource, enabled, routeSync, natExceptions, config, links, ...renewed }
+      const view = { nodes, cidrSource, enabled, routeSync, natExceptions, pinsEndpoints, config }
+      const input = { ...view, links, ...renewed }
       const due = await mesh.pass(input, now)
       await this.#keepThreading(dataplane, family)
       retry.succeeded()

@@ -1,10 +1,11 @@
 import type { PublicKey } from '#keys/public-key.ts'
-import { type Cidr, cidrContains, type IpAddress } from '#wg/ip.ts'
+import type { Cidr } from '#wg/ip.ts'
 import type { DesiredPeer } from '#wg/reconcile/desired.ts'
-import { addressesOf, type CidrClaims, nodeAddresses } from './claims.ts'
+import { addressesOf, type CidrClaims } from './claims.ts'
 import type { FamilyView, ObservedKernel } from './family-view.ts'
 import type { Lane } from './node-record.ts'
 import type { PeerStates } from './peer-machine.ts'
+import { NAT_KEEPALIVE, whereaboutsOf } from './whereabouts.ts'
 
 /** Keepalive, in seconds, that makes a device start a handshake where no hello does. */
 const PROVOKING_KEEPALIVE = 5
@@ -20,21 +21,16 @@ export function desiredPeers(
   for (const [name, state] of states) {
     if (state.phase === 'absent') continue
     const node = view.nodes.get(name)
-    const addresses = node ? nodeAddresses(node, view.family) : []
     const announced = (lane === 'main' ? node?.announced : node?.spare)?.[view.family]
-    const port = announced?.port ?? view.config.listenPort
-    const to = {
-      // Of a node that has withdrawn what it announced, the endpoint in use is all that is known.
-      endpoint: addresses[0] === undefined || !announced ? undefined : { address: addresses[0], port },
-      mayRoamTo: new Set([...addresses, ...translated(view, lane, state.key)]),
-    }
+    const port = announced && (announced.port ?? view.config.listenPort)
+    const { translated, ...to } = whereaboutsOf(view, node, port, view.lanes[lane].kernel.peers.get(state.key))
     // Without a hello, only a keepalive makes the device start the handshake that proves.
     const provoke = view.config.persistentKeepalive || PROVOKING_KEEPALIVE
     const silent = state.phase === 'accepting' && state.helloAddress === undefined
     peers.set(state.key, {
       ...to,
       allowedIps: node ? addressesOf(node, view.family, cidrs, view.cidrSource) : new Set(),
-      persistentKeepalive: silent ? provoke : view.config.persistentKeepalive,
+      persistentKeepalive: silent ? provoke : view.config.persistentKeepalive || (translated ? NAT_KEEPALIVE : 0),
     })
     // Whoever has the key of a candidate shows by its endpoint where he is; set back, a handshake from elsewhere would
     // pass for one from the node.
@@ -42,12 +38,6 @@ export function desiredPeers(
       peers.set(state.candidate, { ...to, mayRoamTo: 'anywhere', allowedIps: new Set(), persistentKeepalive: provoke })
   }
   return keepWhatLingers(view.lanes[lane].kernel, states, peers)
-}
-
-/** Where a peer behind a gateway has been heard from: dialled at its own address, it would not be reached. */
-function translated({ natExceptions, lanes }: FamilyView, lane: Lane, key: PublicKey): IpAddress[] {
-  const learned = lanes[lane].kernel.peers.get(key)?.endpoint?.address
-  return learned !== undefined && natExceptions.some(cidr => cidrContains(cidr, learned)) ? [learned] : []
 }
 
 /** A lingering peer keeps what it holds, as long as nobody else needs it: what still arrives from it is accepted. */

@@ -60,6 +60,8 @@ export interface FamilyView {
   readonly family: Family
   /** Milliseconds, monotonic. */
   readonly now: number
+  /** Unix milliseconds, which handshakes are stamped with. */
+  readonly wallTime: number
   readonly self: NodeName
   readonly nodes: ReadonlyMap<NodeName, NodeRecord>
   readonly cidrSource: CidrSource
@@ -69,6 +71,8 @@ export interface FamilyView {
   readonly routeSync: boolean
   /** Where packets of peers may come from beside their published addresses: gateways that translate. */
   readonly natExceptions: readonly Cidr[]
+  /** Packets of peers come from published addresses and from `natExceptions`, and from nowhere else: the guard enforces. */
+  readonly pinsEndpoints: boolean
   readonly config: FamilyConfig
   readonly lanes: Readonly<Record<Lane, LaneView>>
   /** The main device is to get another key, port or name as soon as nothing goes by it. */

@@ -102,7 +102,10 @@ function mainStanding(name: NodeName, view: FamilyView, keys: KeyClaims): Standi
   if (!announced) return out(['it announces no WireGuard key', ...node.faults].join('; '))
   if (keys.owner.get(announced.publicKey) !== name)
     return out(keys.refused.get(name)?.join('; ') ?? 'its key is not believed')
-  if (nodeAddresses(node, view.family).length === 0) return out(`it has no IPv${view.family} address`)
+  // One without an address can still call us, if we have one.
+  const own = view.nodes.get(view.self)
+  if (nodeAddresses(node, view.family).length === 0 && (!own || nodeAddresses(own, view.family).length === 0))
+    return out(`neither it nor this node has an IPv${view.family} address`)
   return { takesPart: true, key: announced.publicKey, helloAddress: helloAddress(announced) }
 }
 
@@ -135,6 +138,7 @@ function observe(
 ): Map<PublicKey, ObservedPeer> {
   const kernel: ObservedKernel = view.lanes[lane].kernel
   const observed = new Map<PublicKey, ObservedPeer>()
+  const inUse = state.phase === 'absent' ? undefined : kernel.peers.get(state.key)?.endpoint?.address
   const keys = [
     state.phase === 'absent' ? undefined : state.key,
     state.phase === 'accepting' || state.phase === 'encrypting' ? state.candidate : undefined,
@@ -147,8 +151,10 @@ function observe(
     const endpointIsPublished =
       endpoint !== undefined &&
       ((node?.addresses.includes(endpoint.address) ?? false) ||
-        view.natExceptions.some(cidr => cidrContains(cidr, endpoint.address)))
-    observed.set(peer.publicKey, { latestHandshake, rxBytes, endpointIsPublished })
+        view.natExceptions.some(cidr => cidrContains(cidr, endpoint.address)) ||
+        // Behind the gateway where the key in use is, which nobody else can move.
+        (!view.pinsEndpoints && endpoint.address === inUse))
+    observed.set(peer.publicKey, { latestHandshake, rxBytes, endpointIsPublished, mustCall: endpoint === undefined })
   }
   return observed
 }

@@ -55,6 +55,8 @@ export interface ObservedPeer {
   readonly rxBytes: bigint
   /** The endpoint that authenticated last is one of the node's published addresses. */
   readonly endpointIsPublished: boolean
+  /** It has no endpoint yet: its node publishes no address of the family, and must be heard from first. */
+  readonly mustCall?: boolean
 }
 
 /** Whether the node takes part in the mesh, and why not. */
@@ -201,6 +203,8 @@ function proofOf(
   if (published === undefined) return not('our own key is not published yet')
   const peer = observed.get(state.key)
   if (!peer) return not('not on the device yet')
+  if (peer.mustCall && peer.latestHandshake === 0n)
+    return not('it publishes no address of this family, and has not called this node yet')
   if (state.helloAddress === undefined) {
     // Another time and not a later one: handshakes are stamped by a clock that may have been set back.
     if (state.baseline !== undefined && peer.latestHandshake !== state.baseline && peer.latestHandshake > 0n)

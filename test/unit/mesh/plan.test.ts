@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import type { PublicKey } from '#keys/public-key.ts'
 import { claimCidrs, claimKeys, podCidrSource } from '#src/mesh/claims.ts'
 import { digestOf } from '#src/mesh/digest.ts'
 import type { FamilyView } from '#src/mesh/family-view.ts'
@@ -7,7 +8,16 @@ import type { HeardHello } from '#src/mesh/hello-content.ts'
 import { type LaneStates, NO_STATES } from '#src/mesh/lanes.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import { type FamilyPlan, hellosOf, planFamily } from '#src/mesh/plan.ts'
-import { type Cidr, cidrContains, hostCidr, nthAddress, parseAddress, parseCidr } from '#wg/ip.ts'
+import {
+  type Cidr,
+  cidrContains,
+  type Endpoint,
+  hostCidr,
+  type IpAddress,
+  nthAddress,
+  parseAddress,
+  parseCidr,
+} from '#wg/ip.ts'
 import { diffPeers } from '#wg/reconcile/peers.ts'
 import {
   announcement,
@@ -407,22 +417,115 @@ describe('whatever the cluster claims', () => {
 })
 
 describe('a peer behind a gateway that translates addresses', () => {
-  const heardFrom = (address: string, natExceptions: readonly Cidr[]) => {
-    const { plan, view } = settle([nodeRecord(1), nodeRecord(2)])
-    const peer = peerStatus(publicKey(2), { endpoint: { address: parseAddress(address), port: 40_000 } })
-    const kernel = { ...view.lanes.main.kernel, peers: new Map([[publicKey(2), peer]]) }
-    const next = planFamily(plan.lanes, withMain({ ...view, natExceptions }, { kernel }))
-    const roams = mainPeers(next).get(publicKey(2))?.mayRoamTo
-    return roams !== undefined && roams !== 'anywhere' && roams.has(parseAddress(address))
-  }
+  const GATEWAY = parseAddress('198.51.100.7')
+  const LISTED = [parseCidr('198.51.100.0/24')]
+  const minutes = (count: number) => count * 60_000
 
-  test('is sent to where it was heard from, if the gateway is listed', () => {
-    expect(heardFrom('198.51.100.7', [parseCidr('198.51.100.0/24')])).toBe(true)
+  /** Node 2 as it is wanted, and all that is written, when it was last heard from there at minute 100 and it is `at` now. */
+  const heardFrom = (endpoint: Endpoint, at: number, fields: Partial<FamilyView> = {}) => {
+    const { plan, view } = settle([nodeRecord(1), nodeRecord(2), nodeRecord(3)])
+    const peers = new Map(view.lanes.main.kernel.peers)
+    peers.set(publicKey(2), peerStatus(publicKey(2), { ...peers.get(publicKey(2)), endpoint, latestHandshake: HEARD }))
+    const kernel = { ...view.lanes.main.kernel, peers }
+    const next = planFamily(plan.lanes, withMain({ ...view, wallTime: minutes(at), ...fields }, { kernel }))
+    const { additions, removals } = diffPeers(mainPeers(next), peers, new Map())
+    return { keepalive: mainPeers(next).get(publicKey(2))?.persistentKeepalive, writes: [...additions, ...removals] }
+  }
+  const HEARD = BigInt(minutes(100)) * 1_000_000n
+  const THERE = { address: GATEWAY, port: 40_000 }
+  const home = { kind: 'set', publicKey: publicKey(2), updateOnly: true, endpoint: endpointOf(2) }
+  const kept = { keepalive: 25, writes: [{ ...home, endpoint: undefined, persistentKeepalive: 25 }] }
+
+  test('is sent to where it was heard from and kept in touch with, while its handshakes are fresh', () => {
+    expect(heardFrom(THERE, 102)).toEqual(kept)
   })
 
-  test('is dialled at its own address otherwise', () => {
-    expect(heardFrom('198.51.100.7', [])).toBe(false)
-    expect(heardFrom('203.0.113.7', [parseCidr('198.51.100.0/24')])).toBe(false)
+  test('is dialled at its own address again when they are stale, and no other peer is written', () => {
+    expect(heardFrom(THERE, 103)).toEqual({ keepalive: 0, writes: [home] })
+  })
+
+  test('is as stale when the clock was set back', () => {
+    expect(heardFrom(THERE, 97)).toEqual({ keepalive: 0, writes: [home] })
+  })
+
+  test('is known by another port than it publishes', () => {
+    expect(heardFrom(endpointOf(2, 40_000), 102)).toEqual(kept)
+    expect(heardFrom(endpointOf(2, 40_000), 103)).toEqual({ keepalive: 0, writes: [home] })
+  })
+
+  test('is none where it is heard from as it publishes, however long ago', () => {
+    expect(heardFrom(endpointOf(2), 200)).toEqual({ keepalive: 0, writes: [] })
+  })
+
+  test('has its own keepalive where one is configured', () => {
+    const config = { ...CONFIG, persistentKeepalive: 7 }
+    expect(heardFrom(THERE, 102, { config }).keepalive).toBe(7)
+  })
+
+  test('where endpoints are pinned, is sent to where it was heard from if the gateway is listed', () => {
+    expect(heardFrom(THERE, 102, { pinsEndpoints: true, natExceptions: LISTED })).toEqual(kept)
+  })
+
+  test('where endpoints are pinned, is dialled at its own address otherwise', () => {
+    const nowhere = { address: parseAddress('203.0.113.7'), port: 40_000 }
+    const written = { keepalive: 0, writes: [home] }
+    expect(heardFrom(THERE, 102, { pinsEndpoints: true })).toEqual(written)
+    expect(heardFrom(nowhere, 102, { pinsEndpoints: true, natExceptions: LISTED })).toEqual(written)
+  })
+
+  test.each([
+    { where: 'behind the same gateway', address: GATEWAY, pinsEndpoints: false, phase: 'taken' },
+    { where: 'somewhere else', address: parseAddress('203.0.113.7'), pinsEndpoints: false, phase: 'waits' },
+    { where: 'behind a gateway that is not listed, with pins', address: GATEWAY, pinsEndpoints: true, phase: 'waits' },
+  ])('whose new key comes from $where: $phase', ({ address, pinsEndpoints, phase }) => {
+    const before = settle([nodeRecord(1), nodeRecord(2)])
+    const renewed = nodeRecord(2, { announced: { 4: announcement(2, { publicKey: publicKey(9) }), 6: undefined } })
+    const records = { nodes: viewOf([nodeRecord(1), renewed]).nodes, pinsEndpoints, wallTime: minutes(100) }
+    const seen = planFamily(before.plan.lanes, { ...before.view, ...records })
+    const at = (key: PublicKey, address: IpAddress) =>
+      peerStatus(key, { endpoint: { address, port: 40_000 }, latestHandshake: HEARD })
+    const peers = new Map(
+      [publicKey(2), publicKey(9)].map(key => [key, at(key, key === publicKey(2) ? GATEWAY : address)]),
+    )
+    const kernel = { ...before.view.lanes.main.kernel, peers }
+    const after = planFamily(seen.lanes, withMain({ ...before.view, ...records }, { kernel }))
+    const key = phase === 'taken' ? publicKey(9) : publicKey(2)
+    expect(after.peers.get(name(2))).toMatchObject({ phase: 'encrypting', key })
+  })
+})
+
+describe('a node without an address of the family', () => {
+  const nowhere = nodeRecord(2, { addresses: [] })
+
+  test('is a peer without an endpoint, which says that it has to call', () => {
+    const { plan } = settle([nodeRecord(1), nowhere], () => false)
+    expect(mainPeers(plan).get(publicKey(2))).toMatchObject({ endpoint: undefined })
+    const silent = new Map([[publicKey(2), peerStatus(publicKey(2))]])
+    const kernel = { up: true, peers: silent, steered: new Set<Cidr>() }
+    const view = viewOf([nodeRecord(1), nowhere], { main: { kernel } })
+    expect(planFamily(plan.lanes, view).peers.get(name(2))).toMatchObject({
+      phase: 'accepting',
+      reason: expect.stringContaining('has not called'),
+    })
+  })
+
+  test('is sent to where it calls from, and that is not written over', () => {
+    const { plan, view } = settle([nodeRecord(1), nowhere])
+    const called = peerStatus(publicKey(2), {
+      ...view.lanes.main.kernel.peers.get(publicKey(2)),
+      endpoint: endpointOf(66),
+    })
+    const kernel = { ...view.lanes.main.kernel, peers: new Map([[publicKey(2), called]]) }
+    const next = planFamily(plan.lanes, withMain(view, { kernel }))
+    expect(next.peers.get(name(2))?.phase).toBe('encrypting')
+    const { additions } = diffPeers(mainPeers(next), kernel.peers, new Map())
+    expect(additions).toMatchObject([{ persistentKeepalive: 25 }])
+    expect(additions[0]).not.toHaveProperty('endpoint', endpointOf(2))
+  })
+
+  test('is none of a node that has none either', () => {
+    const { plan } = settle([nodeRecord(1, { addresses: [] }), nowhere])
+    expect(plan.peers.get(name(2))).toEqual({ phase: 'absent', reason: 'neither it nor this node has an IPv4 address' })
   })
 })
 

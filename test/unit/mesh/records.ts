@@ -74,9 +74,11 @@ export function viewOf(
   return {
     family: 4,
     now: 1_000,
+    wallTime: 0,
     self: name(1),
     nodes: new Map(Array.from(records, record => [record.name, record])),
     natExceptions: [],
+    pinsEndpoints: false,
     routeSync: true,
     cidrSource: podCidrSource,
     enabled: true,

@@ -285,9 +285,11 @@ export class World {
     return {
       family: 4,
       now: this.now,
+      wallTime: this.now,
       self: node.name,
       nodes: node.seen,
       natExceptions: [],
+      pinsEndpoints: false,
       routeSync: true,
       cidrSource: podCidrSource,
       enabled: node.enabled,

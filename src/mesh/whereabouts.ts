@@ -1,0 +1,55 @@
+import type { PeerStatus } from '#wg/device/device.ts'
+import { cidrContains, type IpAddress, sameEndpoint } from '#wg/ip.ts'
+import type { DesiredPeer } from '#wg/reconcile/desired.ts'
+import { nodeAddresses } from './claims.ts'
+import type { FamilyView } from './family-view.ts'
+import type { NodeRecord } from './node-record.ts'
+
+/** Milliseconds after which a session is dead and only a new handshake shows that somebody is there (REJECT_AFTER_TIME). */
+const SESSION = 180_000
+
+/** Seconds between keepalives to a peer behind a gateway: shorter than what common ones forget an idle flow after. */
+export const NAT_KEEPALIVE = 25
+
+/** Where a peer is dialled, and from where it may be heard. */
+export type Whereabouts = Pick<DesiredPeer, 'endpoint' | 'mayRoamTo'> & {
+  /** It is heard from another endpoint than it publishes: something between it and us translates addresses. */
+  readonly translated: boolean
+}
+
+/**
+ * A peer is dialled where its Node says. One that is heard from elsewhere is behind a gateway: it is sent to where it is
+ * heard from for as long as its handshakes are fresh, and dialled at its own address again after that. Where endpoints are
+ * pinned, only gateways that the operator lists count.
+ * @param port undefined of a node that has withdrawn what it announced: the endpoint in use is all that is known then
+ */
+export function whereaboutsOf(
+  view: FamilyView,
+  node: NodeRecord | undefined,
+  port: number | undefined,
+  held: PeerStatus | undefined,
+): Whereabouts {
+  const addresses = node ? nodeAddresses(node, view.family) : []
+  const [first] = addresses
+  const endpoint = first === undefined || port === undefined ? undefined : { address: first, port }
+  const learned = held?.endpoint
+  const atHome =
+    learned === undefined ||
+    port === undefined ||
+    sameEndpoint(learned, endpoint) ||
+    (learned.port === port && addresses.includes(learned.address))
+  const home = { endpoint, mayRoamTo: new Set(addresses), translated: false }
+  if (atHome || !isFresh(held, view.wallTime)) return atHome ? home : { ...home, mayRoamTo: new Set() }
+  const admitted = addresses.includes(learned.address) || isGateway(view, learned.address)
+  return admitted ? { endpoint, mayRoamTo: new Set([...addresses, learned.address]), translated: true } : home
+}
+
+/** Whether packets of peers may come from an address that no node publishes. */
+export const isGateway = ({ pinsEndpoints, natExceptions }: FamilyView, address: IpAddress): boolean =>
+  !pinsEndpoints || natExceptions.some(cidr => cidrContains(cidr, address))
+
+/** Either way: handshakes are stamped by a clock that may have been set back. */
+const isFresh = (held: PeerStatus | undefined, wallTime: number): boolean =>
+  held !== undefined &&
+  held.latestHandshake > 0n &&
+  Math.abs(wallTime - Number(held.latestHandshake / 1_000_000n)) < SESSION
