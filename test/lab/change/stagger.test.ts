@@ -2,6 +2,8 @@ import { expect, test } from 'vitest'
 import { tell } from '../guard/support/tell.ts'
 import { describeLab } from '../harness/requirements.ts'
 import { waitFor } from '../harness/wait-for.ts'
+import { withLab } from '../harness/with-lab.ts'
+import { addPeer, makeDevice, steer } from '../mesh/support/careless-tunnel.ts'
 import { dice } from '../mesh/support/dice.ts'
 import { expectNoLoss, measureLoss } from '../mesh/support/loss.ts'
 import { caseLimit, limit, meshNeeds, profile } from '../mesh/support/profile.ts'
@@ -14,6 +16,35 @@ const TOGGLES = profile.long ? 100 : 8
 const GAP = 1_200
 
 describeLab('nodes that are switched one by one, before the others have followed', meshNeeds, () => {
+  test(
+    'control: by hand, where each steers to the others as soon as it is on itself, packets are lost until they follow',
+    async () => {
+      await withLab({ agents: false, nodes: 3, families: '4' }, async lab => {
+        const keys = await Promise.all(lab.nodes.map(makeDevice))
+        await lab.traffic.start({ rate: Math.min(100, profile.rate) })
+        for (const node of lab.nodes) {
+          const { missing } = await lab.traffic.snapshot()
+          for (const [index, other] of lab.nodes.entries()) {
+            if (other === node) continue
+            await addPeer(node, other, keys[index] ?? '')
+            await steer(node, other)
+          }
+          // The last one has nobody left to wait for.
+          if (node === lab.nodes.at(-1)) break
+          await waitFor(
+            async () => (await lab.traffic.snapshot()).missing > missing,
+            limit(20_000),
+            `${node.name} to be missed`,
+          )
+        }
+        const { sent, lost } = await lab.traffic.stop()
+        tell('staggered by hand', { sent, lost })
+        expect(lost).toBeGreaterThan(0)
+      })
+    },
+    caseLimit(60),
+  )
+
   test.each(profile.long ? ([0, 1, 2] as const) : ([1] as const))(
     `${TOGGLES} times at random, with a reverse-path filter of %d: nothing is lost, and no connection breaks`,
     async rpFilter => {
@@ -36,8 +67,15 @@ describeLab('nodes that are switched one by one, before the others have followed
           await untilEncrypted(lab, limit(60_000))
           await expectTunnelled(lab)
         })
-        tell('staggered', { rpFilter, toggles: TOGGLES, sent: report.sent, lost: report.lost })
+        const streams = report.pairs.flatMap(({ stream }) => stream ?? [])
+        const echoed = streams.reduce((sum, stream) => sum + stream.echoed, 0)
+        const resets = streams.reduce((sum, stream) => sum + stream.resets.length, 0)
+        tell('staggered', {
+          ...{ rpFilter, toggles: TOGGLES, sent: report.sent, lost: report.lost },
+          ...{ connections: streams.length, echoed, resets },
+        })
         expectNoLoss(report)
+        for (const { stream } of report.pairs) expect(stream?.echoed).toBeGreaterThan(0)
         expect(report.sent).toBeGreaterThan(TOGGLES)
       })
     },

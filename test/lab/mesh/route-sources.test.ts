@@ -1,10 +1,20 @@
 import { expect, test } from 'vitest'
-import type { Lab, LabNode } from '#src/lab/lab.ts'
+import type { LabNode } from '#src/lab/lab.ts'
 import { describeLab } from '../harness/requirements.ts'
 import { waitFor } from '../harness/wait-for.ts'
 import { expectNoLoss, measureLoss } from './support/loss.ts'
 import { limit, meshNeeds } from './support/profile.ts'
-import { blockOf, changeBlock, createBlock, createPod, deletePod, echo, giveAddress } from './support/sources.ts'
+import {
+  blockOf,
+  changeBlock,
+  createBlock,
+  createPod,
+  deletePod,
+  eachBlock,
+  echo,
+  expectEncrypted,
+  giveAddress,
+} from './support/sources.ts'
 import { nodeOf, onNode, turnOn, untilEncrypted, withMesh } from './support/with-mesh.ts'
 
 const DEVICE = 'wireguard.cali'
@@ -25,20 +35,6 @@ const untilSteered = (node: LabNode, address: string, steered = true): Promise<u
   )
 
 const deviceAddress = (node: LabNode): Promise<string> => onNode(node, `ip -4 -o address show dev ${DEVICE}`)
-
-/** There and back; agents may say hello meanwhile. */
-async function expectEncrypted(lab: Lab, from: Parameters<typeof echo>[1], to: string): Promise<void> {
-  const { answered, clear, tunnelled } = await echo(lab, from, to)
-  expect({ answered, clear }).toEqual({ answered: true, clear: 0 })
-  expect(tunnelled).toBeGreaterThanOrEqual(2)
-}
-
-async function eachBlock(lab: Lab): Promise<void> {
-  for (const node of lab.nodes) {
-    const own = { node: node.name }
-    await createBlock(lab, blockOf(node), node.name, { 2: { ...own, type: 'wireguardTunnelAddress' }, 10: own })
-  }
-}
 
 describeLab('with Calico’s IPAM', meshNeeds, () => {
   test('pods are where the blocks say, and an address that another node borrowed is encrypted on its way there', async () => {

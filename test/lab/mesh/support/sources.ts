@@ -1,3 +1,4 @@
+import { expect } from 'vitest'
 import type { JsonObject } from '#src/lab/api.ts'
 import type { Lab, LabNode } from '#src/lab/lab.ts'
 import { PODS } from '#src/lab/objects.ts'
@@ -50,6 +51,14 @@ export async function changeBlock(
 /** The block of each node of the lab, which holds its pod and its gateway. */
 export const blockOf = (node: LabNode): string => `10.244.${node.plan.index}.0/26`
 
+/** Gives every node its block, with the addresses of its WireGuard device and its pod in use. */
+export async function eachBlock(lab: Lab): Promise<void> {
+  for (const node of lab.nodes) {
+    const own = { node: node.name }
+    await createBlock(lab, blockOf(node), node.name, { 2: { ...own, type: 'wireguardTunnelAddress' }, 10: own })
+  }
+}
+
 /** What a CNI plugin and a routing daemon do for an address that a pod is given: the pod has it, and every node knows the way. */
 export async function giveAddress(lab: Lab, to: LabNode, address: string): Promise<void> {
   const { status, stderr } = await to.pod.exec(['ip', 'address', 'add', `${address}/32`, 'dev', 'eth0'])
@@ -58,6 +67,12 @@ export async function giveAddress(lab: Lab, to: LabNode, address: string): Promi
     const way = node === to ? 'dev veth-pod' : `via ${to.addresses[0]} dev eth0`
     await onNode(node, `ip route replace ${address}/32 ${way}`)
   }
+}
+
+/** The pod that had it is gone, and the ways to it are left as they were. */
+export async function takeAddress(from: LabNode, address: string): Promise<void> {
+  const { status, stderr } = await from.pod.exec(['ip', 'address', 'del', `${address}/32`, 'dev', 'eth0'])
+  if (status !== 0) throw new Error(stderr)
 }
 
 /** A Pod beside those of the lab, as its kubelet tells of it. */
@@ -88,4 +103,11 @@ export async function echo(lab: Lab, from: Pick<LabNode, 'exec'>, to: string): P
   const { status } = await from.exec(['ping', '-n', '-c', '1', '-W', '2', to])
   const seen = underlayDelta(before, await lab.underlay.snapshot())
   return { answered: status === 0, clear: clearPodFrames(seen), tunnelled: wireguardFrames(seen) }
+}
+
+/** There and back; agents may say hello meanwhile. */
+export async function expectEncrypted(lab: Lab, from: Pick<LabNode, 'exec'>, to: string): Promise<void> {
+  const { answered, clear, tunnelled } = await echo(lab, from, to)
+  expect({ answered, clear }).toEqual({ answered: true, clear: 0 })
+  expect(tunnelled).toBeGreaterThanOrEqual(2)
 }
