@@ -4,6 +4,7 @@ import { adoptPeers } from '#src/mesh/adopt.ts'
 import type { CidrSource } from '#src/mesh/claims.ts'
 import type { DeviceIdentity, FamilyConfig, FamilyView, LaneView } from '#src/mesh/family-view.ts'
 import { type LaneStates, laneOf, pairStates } from '#src/mesh/lanes.ts'
+import { LeftAddresses } from '#src/mesh/left-addresses.ts'
 import { SPARE_DEVICES } from '#src/mesh/marks.ts'
 import { LANES, type Lane, type NodeName, type NodeRecord } from '#src/mesh/node-record.ts'
 import { obstacle, rivals } from '#src/mesh/obstacles.ts'
@@ -48,6 +49,7 @@ export class FamilyMesh {
   readonly #kernel: FamilyKernel
   readonly #log: Logger
   readonly #hellos: Readonly<Record<Lane, HelloExchange>>
+  readonly #left = new LeftAddresses()
   #states: LaneStates | undefined
   #plan: FamilyPlan | undefined
   #input: MeshInput | undefined
@@ -135,6 +137,7 @@ export class FamilyMesh {
   async pass(input: MeshInput, now: number): Promise<number> {
     this.#input = input
     await this.#observe(input, now)
+    const strayed = this.#strayed(input)
     this.#lookAround(input)
     this.#states ??= adoptPeers(this.#view(input, now))
     let operations = 0
@@ -148,7 +151,7 @@ export class FamilyMesh {
     }
     if (operations === 0) this.#disown(ownershipOf(this.family, input))
     const changing = LANES.some(lane => [...(this.#states?.[lane].values() ?? [])].some(isChanging))
-    if (changing) this.#pollAt = Math.min(this.#pollAt, now + FAST_POLL)
+    if (changing || strayed) this.#pollAt = Math.min(this.#pollAt, now + FAST_POLL)
     return Math.min(...LANES.map(lane => this.#speak(lane, input, now)), this.#pollAt)
   }
 
@@ -173,6 +176,18 @@ export class FamilyMesh {
     if (stale) await this.#kernel.observe(ownership)
     else await this.#kernel.observeDevices()
     this.#pollAt = now + SLOW_POLL
+  }
+
+  /** A peer is sent to where its Node was: set right in this pass, it may go back there with its next packet. */
+  #strayed({ nodes, identities }: MeshInput): boolean {
+    this.#left.note(nodes, Date.now())
+    const left = this.#left.all
+    if (left.size === 0) return false
+    return LANES.some(lane => {
+      const name = identities[lane]?.name
+      const peers = name === undefined ? undefined : this.#kernel.device(name)?.peers.values()
+      return peers?.some(({ endpoint }) => endpoint !== undefined && left.has(endpoint.address)) ?? false
+    })
   }
 
   /** What is somebody else's is found before anything of it could be touched. @throws Error with the remedy */
@@ -226,6 +241,7 @@ export class FamilyMesh {
       family: this.family,
       now,
       wallTime: Date.now(),
+      left: this.#left.all,
       self: this.#self,
       lanes: { main: laneView('main'), spare: laneView('spare') },
     }

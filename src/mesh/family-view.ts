@@ -1,7 +1,7 @@
 import type { PrivateKey } from '#keys/private-key.ts'
 import type { PublicKey } from '#keys/public-key.ts'
 import type { PeerStatus } from '#wg/device/device.ts'
-import type { Cidr, Family } from '#wg/ip.ts'
+import type { Cidr, Family, IpAddress } from '#wg/ip.ts'
 import type { CidrSource } from './claims.ts'
 import type { HeardHello } from './hello-content.ts'
 import type { Lane, NodeName, NodeRecord } from './node-record.ts'
@@ -64,6 +64,8 @@ export interface FamilyView {
   readonly wallTime: number
   readonly self: NodeName
   readonly nodes: ReadonlyMap<NodeName, NodeRecord>
+  /** Addresses that Nodes have ceased to publish, and since when, in Unix milliseconds. */
+  readonly left: ReadonlyMap<IpAddress, number>
   readonly cidrSource: CidrSource
   /** wireguardEnabled or wireguardEnabledV6, as it applies to this node. */
   readonly enabled: boolean

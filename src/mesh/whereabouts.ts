@@ -6,7 +6,7 @@ import type { FamilyView } from './family-view.ts'
 import type { NodeRecord } from './node-record.ts'
 
 /** Milliseconds after which a session is dead and only a new handshake shows that somebody is there (REJECT_AFTER_TIME). */
-const SESSION = 180_000
+export const SESSION = 180_000
 
 /** Seconds between keepalives to a peer behind a gateway: shorter than what common ones forget an idle flow after. */
 export const NAT_KEEPALIVE = 25
@@ -40,13 +40,20 @@ export function whereaboutsOf(
     (learned.port === port && addresses.includes(learned.address))
   const home = { endpoint, mayRoamTo: new Set(addresses), translated: false }
   if (atHome || !isFresh(held, view.wallTime)) return atHome ? home : { ...home, mayRoamTo: new Set() }
-  const admitted = addresses.includes(learned.address) || isGateway(view, learned.address)
+  const elsewhere = isGateway(view, learned.address) && !isLeft(view, learned.address, held)
+  const admitted = addresses.includes(learned.address) || elsewhere
   return admitted ? { endpoint, mayRoamTo: new Set([...addresses, learned.address]), translated: true } : home
 }
 
 /** Whether packets of peers may come from an address that no node publishes. */
 export const isGateway = ({ pinsEndpoints, natExceptions }: FamilyView, address: IpAddress): boolean =>
   !pinsEndpoints || natExceptions.some(cidr => cidrContains(cidr, address))
+
+/** A Node published it, and whoever is there has not shaken hands since: it is the node, which is about to lose it. */
+const isLeft = ({ left }: FamilyView, address: IpAddress, held: PeerStatus | undefined): boolean => {
+  const since = left.get(address)
+  return since !== undefined && held !== undefined && Number(held.latestHandshake / 1_000_000n) <= since
+}
 
 /** Either way: handshakes are stamped by a clock that may have been set back. */
 const isFresh = (held: PeerStatus | undefined, wallTime: number): boolean =>

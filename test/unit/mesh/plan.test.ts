@@ -473,6 +473,14 @@ describe('a peer behind a gateway that translates addresses', () => {
     expect(heardFrom(nowhere, 102, { pinsEndpoints: true, natExceptions: LISTED })).toEqual(written)
   })
 
+  test('is no gateway where its Node was until a moment ago: it is dialled at its new address, until it shakes hands from the old one', () => {
+    expect(heardFrom(THERE, 102, { left: new Map([[GATEWAY, minutes(101)]]) })).toEqual({
+      keepalive: 0,
+      writes: [home],
+    })
+    expect(heardFrom(THERE, 102, { left: new Map([[GATEWAY, minutes(99)]]) })).toEqual(kept)
+  })
+
   test.each([
     { where: 'behind the same gateway', address: GATEWAY, pinsEndpoints: false, phase: 'taken' },
     { where: 'somewhere else', address: parseAddress('203.0.113.7'), pinsEndpoints: false, phase: 'waits' },

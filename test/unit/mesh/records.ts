@@ -78,6 +78,7 @@ export function viewOf(
     self: name(1),
     nodes: new Map(Array.from(records, record => [record.name, record])),
     natExceptions: [],
+    left: new Map(),
     pinsEndpoints: false,
     routeSync: true,
     cidrSource: podCidrSource,

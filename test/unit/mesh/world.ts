@@ -289,6 +289,7 @@ export class World {
       self: node.name,
       nodes: node.seen,
       natExceptions: [],
+      left: new Map(),
       pinsEndpoints: false,
       routeSync: true,
       cidrSource: podCidrSource,

@@ -1,0 +1,37 @@
+import type { IpAddress } from '#wg/ip.ts'
+import type { NodeName, NodeRecord } from './node-record.ts'
+import { SESSION } from './whereabouts.ts'
+
+/**
+ * Addresses that Nodes have published until a short while ago. WireGuard goes on sending to where it last heard from, and a
+ * node that still has its old address answers from there: that is no gateway, and will soon be nobody's.
+ */
+export class LeftAddresses {
+  readonly #published = new Map<NodeName, readonly IpAddress[]>()
+  readonly #left = new Map<IpAddress, number>()
+
+  /** When each was given up, in Unix milliseconds, for as long as a session lives. Live. */
+  get all(): ReadonlyMap<IpAddress, number> {
+    return this.#left
+  }
+
+  /** @param wallTime Unix milliseconds */
+  note(nodes: ReadonlyMap<NodeName, Pick<NodeRecord, 'addresses'>>, wallTime: number): void {
+    const taken: IpAddress[] = []
+    for (const [name, { addresses }] of nodes) {
+      const before = this.#published.get(name)
+      if (before === addresses) continue
+      this.#published.set(name, addresses)
+      taken.push(...addresses)
+      for (const address of before ?? []) if (!addresses.includes(address)) this.#left.set(address, wallTime)
+    }
+    if (this.#published.size > nodes.size)
+      for (const [name, addresses] of this.#published)
+        if (!nodes.has(name)) {
+          this.#published.delete(name)
+          for (const address of addresses) this.#left.set(address, wallTime)
+        }
+    for (const address of taken) this.#left.delete(address)
+    for (const [address, since] of this.#left) if (Math.abs(wallTime - since) > SESSION) this.#left.delete(address)
+  }
+}

@@ -1,0 +1,48 @@
+import { describe, expect, test } from 'vitest'
+import { LeftAddresses } from '#src/mesh/left-addresses.ts'
+import type { NodeName } from '#src/mesh/node-record.ts'
+import { type IpAddress, parseAddress } from '#wg/ip.ts'
+import { name } from './records.ts'
+
+const OLD = parseAddress('10.200.0.13')
+const NEW = parseAddress('10.200.0.213')
+const MINUTE = 60_000
+
+const nodes = (...published: readonly (readonly [number, ...IpAddress[]])[]) =>
+  new Map<NodeName, { readonly addresses: readonly IpAddress[] }>(
+    published.map(([index, ...addresses]) => [name(index), { addresses }]),
+  )
+
+const noted = (left: LeftAddresses, published: ReturnType<typeof nodes>, wallTime: number) => {
+  left.note(published, wallTime)
+  return [...left.all]
+}
+
+describe('an address that a Node has ceased to publish', () => {
+  test('is known since when, for as long as a session lives', () => {
+    const left = new LeftAddresses()
+    expect(noted(left, nodes([3, OLD]), 0)).toEqual([])
+    expect(noted(left, nodes([3, NEW]), MINUTE)).toEqual([[OLD, MINUTE]])
+    expect(noted(left, nodes([3, NEW]), 4 * MINUTE)).toEqual([[OLD, MINUTE]])
+    expect(noted(left, nodes([3, NEW]), 4 * MINUTE + 1)).toEqual([])
+  })
+
+  test('is that of a Node that was deleted, too', () => {
+    const left = new LeftAddresses()
+    left.note(nodes([3, OLD]), 0)
+    expect(noted(left, nodes(), MINUTE)).toEqual([[OLD, MINUTE]])
+  })
+
+  test('is left no more when it, or another Node, publishes it', () => {
+    const left = new LeftAddresses()
+    left.note(nodes([3, OLD]), 0)
+    expect(noted(left, nodes([3, NEW], [4, OLD]), MINUTE)).toEqual([])
+  })
+
+  test('is forgotten when the clock was set back by more', () => {
+    const left = new LeftAddresses()
+    left.note(nodes([3, OLD]), 10 * MINUTE)
+    expect(noted(left, nodes([3, NEW]), 10 * MINUTE)).toEqual([[OLD, 10 * MINUTE]])
+    expect(noted(left, nodes([3, NEW]), 0)).toEqual([])
+  })
+})
