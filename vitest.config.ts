@@ -20,7 +20,7 @@ export default defineConfig({
           include: ['test/lab/**/*.test.ts', 'test/host/**/*.test.ts'],
           testTimeout: 120_000,
           hookTimeout: 120_000,
-          maxWorkers: 1,
+          maxWorkers: 2,
         },
       },
       {

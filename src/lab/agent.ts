@@ -2,7 +2,7 @@ import { mkdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import type { JsonObject } from './apiserver/json.ts'
 import { LabError } from './errors.ts'
-import { nodeProgram } from './node-program.ts'
+import { type HttpAnswer, httpGet, parseHttpAnswer } from './http-get.ts'
 import { onNode } from './node-shell.ts'
 import type { NodePlan } from './plan.ts'
 import { containerCommand, hostPath, imageEnvironment } from './pod/container.ts'
@@ -13,7 +13,6 @@ import { must } from './run.ts'
 import type { LabFiles, LabSpec } from './state.ts'
 import { waitUntil } from './wait.ts'
 
-const HTTP_GET = fileURLToPath(new URL('./http-get.ts', import.meta.url))
 const MANIFESTS = fileURLToPath(new URL('../../manifests', import.meta.url))
 
 /** What `command: [podveil, agent]` finds unless somebody gives another image: the program of this checkout. */
@@ -123,10 +122,8 @@ export class LabAgent {
   }
 
   /** GET from within its node. @throws LabError when nobody answers */
-  async http(path: string, port: number = HEALTH_PORT): Promise<{ readonly status: number; readonly body: string }> {
-    const url = `http://127.0.0.1:${port}${path}`
-    const text = await must(onNode(this.#files, this.#node, [nodeProgram(), HTTP_GET, url]))
-    return JSON.parse(text) as { status: number; body: string }
+  async http(path: string, port: number = HEALTH_PORT): Promise<HttpAnswer> {
+    return parseHttpAnswer(await must(onNode(this.#files, this.#node, httpGet(port, path))))
   }
 
   async metrics(): Promise<string> {

@@ -2,6 +2,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { LabError } from './errors.ts'
 
 const POLL_MS = 20
+/** How much longer it waits than a look takes. */
+const SHARE = 3
 
 /**
  * Looks again and again until the condition holds.
@@ -34,6 +36,6 @@ export async function waitUntil<T>(
       })
     }
     // A look that is dear, such as a process under emulation, must leave most of the time to what is looked at.
-    await delay(Math.max(POLL_MS, performance.now() - started))
+    await delay(Math.max(POLL_MS, (performance.now() - started) * SHARE))
   }
 }
