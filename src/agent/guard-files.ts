@@ -15,7 +15,8 @@ const ARMED_FILE = 'armed.json'
 export class GuardFiles {
   readonly #directory: string
   #ruleset: string | undefined
-  #armed: string | undefined
+  /** What the file says. */
+  #armed: { readonly text: string; readonly of: Readonly<Record<Family, ReadonlySet<NodeName>>> } | undefined
 
   constructor(stateDir: string) {
     this.#directory = stateDir
@@ -35,11 +36,12 @@ export class GuardFiles {
     this.#ruleset = ruleset ?? ''
   }
 
+  /** @param armed never changed in place */
   async keepArmed(armed: Readonly<Record<Family, ReadonlySet<NodeName>>>): Promise<void> {
+    if (armed === this.#armed?.of) return
     const text = JSON.stringify({ 4: [...armed[4]].sort(), 6: [...armed[6]].sort() })
-    if (text === this.#armed) return
-    await replaceStateFile(join(this.#directory, ARMED_FILE), `${text}\n`)
-    this.#armed = text
+    if (text !== this.#armed?.text) await replaceStateFile(join(this.#directory, ARMED_FILE), `${text}\n`)
+    this.#armed = { text, of: armed }
   }
 
   /** What was armed when the agent last ran; nothing where the file is missing or damaged: hellos will tell again. */

@@ -1,7 +1,7 @@
 import type { Logger } from '#src/cluster/logger.ts'
 import { HELLO_PORT } from '#src/hello/message.ts'
-import { desiredFirewall } from '#src/mesh/firewall.ts'
-import { decideGuard, type GuardDecision, guardRules, supernetsKnown } from '#src/mesh/guard.ts'
+import { type FirewallPlan, planFirewall } from '#src/mesh/firewall.ts'
+import { type Armed, armedAfter, decideGuard, type GuardDecision, supernetsKnown } from '#src/mesh/guard.ts'
 import { SPARE_DEVICES, wireguardMark } from '#src/mesh/marks.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import { FAMILIES, type Family } from '#wg/ip.ts'
@@ -20,7 +20,11 @@ export class GuardKeeper {
   readonly #feed: ClusterFeed
   readonly #log: Logger
   readonly #files: GuardFiles
-  #armed: Record<Family, Set<NodeName>> | undefined
+  /** Never changed in place. */
+  #armed: Armed | undefined
+  #plan: FirewallPlan | undefined
+  /** What the ruleset on disk was made of; `null` before it was looked at. */
+  #atBoot: DesiredFirewall | undefined | null = null
   /** Families that were encrypted when the guard was last closed, and stay so while it is. */
   #held: Readonly<Record<Family, boolean>> = { 4: false, 6: false }
   #told = ''
@@ -71,17 +75,16 @@ export class GuardKeeper {
   async arm(dataplane: Dataplane, { mode }: GuardDecision, enabled: Readonly<Record<Family, boolean>>): Promise<void> {
     const armed = this.#armed
     if (!armed) return
-    for (const family of FAMILIES) {
+    const after = (family: Family) => {
       const { plan, steering } = dataplane.meshes[family]
-      for (const node of steering) armed[family].add(node)
-      for (const node of this.#feed.nodes.keys()) {
-        const phase = plan?.peers.get(node)?.phase ?? 'absent'
-        if (mode !== 'enforce' && phase !== 'encrypting' && phase !== 'accepting') armed[family].delete(node)
-        // What this node does not encrypt at all has no time of transition in which clear text would be right.
-        if (mode === 'enforce' && !enabled[family]) armed[family].add(node)
-      }
+      return armedAfter(armed[family], steering, this.#feed.nodes.keys(), { mode, enabled: enabled[family] }, node => {
+        const phase = plan?.peers.get(node)?.phase
+        return phase === 'encrypting' || phase === 'accepting'
+      })
     }
-    await this.#files.keepArmed(armed)
+    const [v4, v6] = [after(4), after(6)]
+    if (v4 !== armed[4] || v6 !== armed[6]) this.#armed = { 4: v4, 6: v6 }
+    await this.#files.keepArmed(this.#armed ?? armed)
   }
 
   /**
@@ -93,8 +96,10 @@ export class GuardKeeper {
     if (!planned && mode !== 'enforce') return
     const desired = this.#desired(dataplane, mode, identities)
     await dataplane.filter(desired)
-    const atBoot = desired && mode === 'enforce' ? replacement(structure(desired), contents(desired)) : undefined
-    await this.#files.keepRuleset(atBoot)
+    const atBoot = mode === 'enforce' ? desired : undefined
+    if (atBoot === this.#atBoot) return
+    await this.#files.keepRuleset(atBoot && replacement(structure(atBoot), contents(atBoot)))
+    this.#atBoot = atBoot
   }
 
   #desired(
@@ -114,15 +119,16 @@ export class GuardKeeper {
       ...own.map(({ listenPort }) => listenPort),
     ])
     const armed = this.#armed ?? { 4: new Set(), 6: new Set() }
-    return desiredFirewall({
+    this.#plan = planFirewall(this.#plan, {
       self: this.#self,
       nodes,
       devices: [...new Set([...names, ...own.map(({ name }) => name)])],
       deviceAddresses: devices.flatMap(device => [...device.addresses]),
       mark: wireguardMark(markMask),
       helloPort: HELLO_PORT,
-      guard: mode === 'off' ? undefined : guardRules(mode, this.#self, nodes, podveil, armed, [...ports]),
+      guard: mode === 'off' ? undefined : { mode, settings: podveil, armed, wireguardPorts: [...ports] },
     })
+    return this.#plan.desired
   }
 
   /** @param again milliseconds after which the same is said once more */

@@ -84,6 +84,28 @@ export function decideGuard(
 /** Nodes that have said that they steer to us: what still comes from them in clear is not theirs, or a leak. */
 export type Armed = Readonly<Record<Family, ReadonlySet<NodeName>>>
 
+/**
+ * Who is armed in one family after a pass: who steers to us has armed itself. Under enforce nothing but its leaving the
+ * cluster ends that, and what this node does not encrypt at all has no time of transition in which clear text would be right.
+ * @param steering nodes that say that they steer to us
+ * @param takesPart whether the pair is accepting or encrypting
+ * @returns the same object where nothing changes
+ */
+export function armedAfter(
+  armed: ReadonlySet<NodeName>,
+  steering: Iterable<NodeName>,
+  nodes: Iterable<NodeName>,
+  guard: { readonly mode: GuardMode; readonly enabled: boolean },
+  takesPart: (node: NodeName) => boolean,
+): ReadonlySet<NodeName> {
+  const after = new Set([...armed, ...steering])
+  for (const node of nodes) {
+    if (guard.mode !== 'enforce' && !takesPart(node)) after.delete(node)
+    if (guard.mode === 'enforce' && !guard.enabled) after.add(node)
+  }
+  return after.size === armed.size && after.isSubsetOf(armed) ? armed : after
+}
+
 /** The prefixes that the guard's rules look at. */
 export function guardRules(
   mode: 'audit' | 'enforce',

@@ -24,6 +24,8 @@ export class Firewall {
   /** What a listing says, read once for as long as nothing is written: with thousands of nodes it is a long text. */
   #read: { readonly text: string; readonly listing: TableListing } | undefined
   #suspect = true
+  /** What the table was last brought to; counts only while `#structure` is known. */
+  #settled: DesiredFirewall | undefined
 
   /** The next reconciliation compares what is there with what was written. */
   suspect(): void {
@@ -31,7 +33,7 @@ export class Firewall {
   }
 
   /**
-   * @param desired undefined removes the table
+   * @param desired undefined removes the table; the same object as before is taken to say the same
    * @returns `repaired` when somebody else had changed what was written
    * @throws NftError
    */
@@ -40,7 +42,9 @@ export class Firewall {
     const foreign = this.#structure !== undefined && present !== this.#listing
     if (foreign) this.#structure = undefined
     this.#listing = present
+    if (this.#structure !== undefined && desired === this.#settled) return 'unchanged'
     const wrote = desired ? await this.#write(desired, present) : await this.#remove(present)
+    this.#settled = desired
     return foreign ? 'repaired' : wrote ? 'written' : 'unchanged'
   }
 
