@@ -1,7 +1,8 @@
 import type { PublicKey } from '#keys/public-key.ts'
 import type { DeviceStatus, PeerChange, PeerStatus } from '../device/device.ts'
-import type { Cidr, Endpoint, IpAddress } from '../ip.ts'
+import { type Cidr, type Endpoint, type IpAddress, sameEndpoint } from '../ip.ts'
 import type { Link } from '../rtnetlink/link.ts'
+import type { DesiredPeer } from './desired.ts'
 
 /** What the kernel holds of one device, there or not, as far as we know. */
 export class DeviceMirror {
@@ -14,6 +15,8 @@ export class DeviceMirror {
   tuned = false
   /** The endpoint last written for each key. */
   readonly writtenEndpoints = new Map<PublicKey, Endpoint>()
+  /** Desired peers that were found to be as the device has them: the same two objects need no second look. */
+  readonly settled = new WeakMap<DesiredPeer, PeerStatus>()
   /** Who holds each prefix: a prefix that is given to one is taken from another. */
   readonly #holders = new Map<Cidr, PublicKey>()
 
@@ -21,12 +24,14 @@ export class DeviceMirror {
     this.name = name
   }
 
-  /** What the device says now; learned endpoints, handshakes and counters among it. */
+  /** What the device says now; learned endpoints, handshakes and counters among it. A peer that is as it was stays the same object. */
   noteStatus(status: DeviceStatus | undefined): void {
     this.status = status
+    const before = new Map(this.peers)
     this.peers.clear()
     this.#holders.clear()
-    for (const [key, peer] of status?.peers ?? []) {
+    for (const [key, read] of status?.peers ?? []) {
+      const peer = sharedPeer(before.get(key), read)
       this.peers.set(key, peer)
       for (const cidr of peer.allowedIps) this.#holders.set(cidr, key)
     }
@@ -68,6 +73,20 @@ export class DeviceMirror {
       persistentKeepalive: change.persistentKeepalive ?? peer.persistentKeepalive,
     })
   }
+}
+
+function sharedPeer(before: PeerStatus | undefined, now: PeerStatus): PeerStatus {
+  if (!before) return now
+  const { allowedIps, endpoint } = before
+  const sameIps = allowedIps.size === now.allowedIps.size && allowedIps.isSubsetOf(now.allowedIps)
+  const sameRest =
+    before.latestHandshake === now.latestHandshake &&
+    before.rxBytes === now.rxBytes &&
+    before.txBytes === now.txBytes &&
+    before.persistentKeepalive === now.persistentKeepalive &&
+    (endpoint && now.endpoint ? sameEndpoint(endpoint, now.endpoint) : endpoint === now.endpoint)
+  if (sameIps && sameRest) return before
+  return sameIps ? { ...now, allowedIps } : now
 }
 
 const untouchedPeer = (publicKey: PublicKey): PeerStatus => ({

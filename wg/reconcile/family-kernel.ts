@@ -3,14 +3,14 @@ import type { Cidr, IpAddress } from '../ip.ts'
 import { isNetlinkError } from '../netlink/errors.ts'
 import type { Link } from '../rtnetlink/link.ts'
 import type { RouteEvent } from '../rtnetlink/monitor.ts'
-import { describeRoute, type Route, routeSlot } from '../rtnetlink/route.ts'
+import { describeRoute, type Route } from '../rtnetlink/route.ts'
 import type { RouteNetlink, RouteOperation } from '../rtnetlink/route-netlink.ts'
 import { describeRule, type Rule } from '../rtnetlink/rule.ts'
 import type { DesiredFamily, Others, Ownership } from './desired.ts'
 import { DeviceWriter, type KernelNotes } from './device-writer.ts'
 import { Mirror } from './mirror.ts'
 import { diffPeers } from './peers.ts'
-import { diffRoutes, diffRules, routeOf, ruleOf } from './routes.ts'
+import { type Difference, diffRoutes, diffRules, routeOf, ruleOf } from './routes.ts'
 
 /** Handlers for what a person may want to know of the kernel's side. */
 export interface FamilyNotes extends KernelNotes {
@@ -30,6 +30,13 @@ export class FamilyKernel {
   #mirror: Mirror | undefined
   /** What links were believed to be when an event contradicted it. */
   readonly #doubted = new Map<string, Link>()
+  /** The desired routes that were found to be in the kernel, and what else that followed from. */
+  #settledRoutes: readonly unknown[] = []
+  /** By device. */
+  readonly #steered = new Map<
+    string,
+    { readonly basis: readonly unknown[]; readonly destinations: ReadonlySet<Cidr> }
+  >()
 
   constructor(devices: WireGuardDevices, net: RouteNetlink, notes: FamilyNotes) {
     this.#devices = devices
@@ -58,13 +65,17 @@ export class FamilyKernel {
     return this.#mirror?.devices.get(name)?.link?.index
   }
 
-  /** Destinations that these tables send into the device. */
-  steered(tables: readonly number[], device: string): Set<Cidr> {
+  /** Destinations that these tables send into the device. The same object for as long as it says the same. */
+  steered(tables: readonly number[], device: string): ReadonlySet<Cidr> {
     const index = this.index(device)
+    const basis = [this.#mirror, this.#mirror?.routesVersion, index, ...tables]
+    const known = this.#steered.get(device)
+    if (known && sameInputs(known.basis, basis)) return known.destinations
     const destinations = new Set<Cidr>()
     for (const route of this.#mirror?.routes.values() ?? [])
       if (route.type === 'unicast' && route.device === index && tables.includes(route.table))
         destinations.add(route.destination)
+    this.#steered.set(device, { basis, destinations })
     return destinations
   }
 
@@ -102,8 +113,7 @@ export class FamilyKernel {
       for (const { address } of await this.#net.addresses({ family, ifindex: device.link.index }))
         if (!isLinkLocal(address)) device.addresses.add(address)
     }
-    for (const table of tables)
-      for (const route of await this.#net.routes({ family, table })) mirror.routes.set(routeSlot(route), route)
+    for (const table of tables) for (const route of await this.#net.routes({ family, table })) mirror.putRoute(route)
     const rules = await this.#net.rules(family)
     mirror.rules = rules.filter(rule => tables.has(rule.table))
     mirror.otherRules = rules.filter(rule => !tables.has(rule.table))
@@ -151,7 +161,7 @@ export class FamilyKernel {
   }
 
   async #bring(mirror: Mirror, desired: DesiredFamily): Promise<number> {
-    const { family, routeProtocol } = desired
+    const { family } = desired
     let changes = await this.#freePorts(mirror, desired)
     const departures: (() => Promise<number>)[] = []
     for (const [place, device] of desired.devices.entries()) {
@@ -165,15 +175,12 @@ export class FamilyKernel {
         this.#notes.degraded(error)
         continue
       }
-      const { additions, removals } = diffPeers(device.peers, held.peers, held.writtenEndpoints)
+      const { additions, removals } = diffPeers(device.peers, held.peers, held.writtenEndpoints, held.settled)
       changes += await this.#writer.configure(held, { peers: additions })
       departures.push(() => this.#writer.configure(held, { peers: removals }))
     }
     const indexOf = (name: string) => mirror.devices.get(name)?.link?.index ?? 0
-    const wanted = desired.routes
-      .filter(route => route.type === 'throw' || indexOf(route.device) > 0)
-      .map(route => routeOf(route, indexOf, routeProtocol))
-    const routes = diffRoutes(wanted, mirror.routes)
+    const routes = this.#diffRoutes(mirror, desired, indexOf)
     const rules = diffRules(
       desired.rules.map(rule => ruleOf(family, rule)),
       mirror.rules,
@@ -188,6 +195,18 @@ export class FamilyKernel {
     changes += await this.#applyRoutes(mirror, 'delete', routes.surplus)
     for (const depart of departures) changes += await depart()
     return changes + (await this.#removeDevices(mirror, desired))
+  }
+
+  #diffRoutes(mirror: Mirror, { routes, routeProtocol }: DesiredFamily, indexOf: (name: string) => number) {
+    const indices = [...mirror.devices.keys()].map(indexOf).join()
+    const basis = [mirror, mirror.routesVersion, routes, routeProtocol, indices]
+    if (sameInputs(this.#settledRoutes, basis)) return NO_DIFFERENCE
+    const wanted = routes
+      .filter(route => route.type === 'throw' || indexOf(route.device) > 0)
+      .map(route => routeOf(route, indexOf, routeProtocol))
+    const difference = diffRoutes(wanted, mirror.routes)
+    this.#settledRoutes = difference.missing.length + difference.surplus.length === 0 ? basis : []
+    return difference
   }
 
   /** A device that is about to go may have the port of one that is yet to be made. */
@@ -219,8 +238,8 @@ export class FamilyKernel {
   async #applyRoutes(mirror: Mirror, op: RouteOperation['op'], routes: readonly Route[]): Promise<number> {
     if (routes.length === 0) return 0
     for (const route of routes) {
-      if (op === 'replace') mirror.routes.set(routeSlot(route), route)
-      else mirror.routes.delete(routeSlot(route))
+      if (op === 'replace') mirror.putRoute(route)
+      else mirror.dropRoute(route)
     }
     const errors = await this.#net.applyRoutes(routes.map(route => ({ op, route })))
     const failed = errors.filter(error => error !== undefined && !(op === 'delete' && isNetlinkError(error, 'ESRCH')))
@@ -242,6 +261,11 @@ export class FamilyKernel {
     return rules.length
   }
 }
+
+const sameInputs = (a: readonly unknown[], b: readonly unknown[]): boolean =>
+  a.length === b.length && a.every((input, place) => input === b[place])
+
+const NO_DIFFERENCE: Difference<Route> = { missing: [], surplus: [] }
 
 /** @returns undefined where nothing differs: the event was a late echo of what we did ourselves */
 function describeLinkChange(before: Link, after: Link | undefined): string | undefined {

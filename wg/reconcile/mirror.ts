@@ -19,8 +19,9 @@ export type Verdict = 'expected' | { readonly lookAgain: Link } | { readonly for
 export class Mirror {
   readonly ownership: Ownership
   readonly devices: ReadonlyMap<string, DeviceMirror>
-  /** By routeSlot(). */
-  readonly routes = new Map<string, Route>()
+  /** By routeSlot(); changed by putRoute() and dropRoute() alone. */
+  readonly #routes = new Map<string, Route>()
+  #routesVersion = 0
   rules: Rule[] = []
   /** Rules of the family that look up none of our tables, as they were when the kernel was read. */
   otherRules: readonly Rule[] = []
@@ -28,6 +29,25 @@ export class Mirror {
   constructor(ownership: Ownership) {
     this.ownership = ownership
     this.devices = new Map([...ownership.deviceNames].map(name => [name, new DeviceMirror(name)]))
+  }
+
+  /** By routeSlot(). */
+  get routes(): ReadonlyMap<string, Route> {
+    return this.#routes
+  }
+
+  /** Another number after each change of a route. */
+  get routesVersion(): number {
+    return this.#routesVersion
+  }
+
+  putRoute(route: Route): void {
+    this.#routes.set(routeSlot(route), route)
+    this.#routesVersion++
+  }
+
+  dropRoute(route: Route): void {
+    if (this.#routes.delete(routeSlot(route))) this.#routesVersion++
   }
 
   /** Takes in an event. @returns whose doing it was; `foreign` says what, in words */
@@ -65,12 +85,11 @@ export class Mirror {
   }
 
   #noteRoute(change: Change, route: Route): Verdict {
-    const slot = routeSlot(route)
-    const there = this.routes.get(slot)
+    const there = this.#routes.get(routeSlot(route))
     const same = there !== undefined && sameRoute(there, route)
     if (change === 'removed' ? !same : same) return 'expected'
-    if (change === 'removed') this.routes.delete(slot)
-    else this.routes.set(slot, route)
+    if (change === 'removed') this.dropRoute(route)
+    else this.putRoute(route)
     return { foreign: `${change} route ${describeRoute(route)}` }
   }
 

@@ -15,17 +15,20 @@ export interface PeerOperations {
  * The smallest changes that turn what the device holds into what is desired. A prefix that another desired peer takes is
  * only added there: the kernel moves it, and no moment is without an owner.
  * @param written the endpoint last written for each key: a learned one is not a difference
+ * @param settled pairs of objects that were found to agree before, and need no second look; more are noted there
  */
 export function diffPeers(
   desired: ReadonlyMap<PublicKey, DesiredPeer>,
   actual: ReadonlyMap<PublicKey, PeerStatus>,
   written: ReadonlyMap<PublicKey, Endpoint>,
+  settled = new WeakMap<DesiredPeer, PeerStatus>(),
 ): PeerOperations {
   const additions: PeerChange[] = []
   const removals: PeerChange[] = []
   const takers = new Set<Cidr>()
   for (const [publicKey, want] of desired) {
     const have = actual.get(publicKey)
+    if (have && settled.get(want) === have) continue
     const change = have ? changeOf(want, have, written.get(publicKey)) : newPeer(want)
     for (const cidr of change?.addAllowedIps ?? []) takers.add(cidr)
     if (change) additions.push({ kind: 'set', publicKey, ...change })
@@ -36,7 +39,10 @@ export function diffPeers(
       removals.push({ kind: 'remove', publicKey })
       continue
     }
-    const removeAllowedIps = [...have.allowedIps].filter(cidr => !want.allowedIps.has(cidr) && !takers.has(cidr))
+    if (settled.get(want) === have) continue
+    const surplus = [...have.allowedIps].filter(cidr => !want.allowedIps.has(cidr))
+    if (surplus.length === 0 && !changeOf(want, have, written.get(publicKey))) settled.set(want, have)
+    const removeAllowedIps = surplus.filter(cidr => !takers.has(cidr))
     if (removeAllowedIps.length > 0) removals.push({ kind: 'set', publicKey, updateOnly: true, removeAllowedIps })
   }
   return { additions, removals }

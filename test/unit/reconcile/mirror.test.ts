@@ -5,7 +5,7 @@ import { Mirror, type Verdict } from '#wg/reconcile/mirror.ts'
 import { routeOf, ruleOf } from '#wg/reconcile/routes.ts'
 import type { Link } from '#wg/rtnetlink/link.ts'
 import type { RouteEvent } from '#wg/rtnetlink/monitor.ts'
-import { type Route, routeSlot } from '#wg/rtnetlink/route.ts'
+import type { Route } from '#wg/rtnetlink/route.ts'
 import { peerStatus, publicKey } from '../mesh/records.ts'
 
 const LINK: Link = { index: 7, name: 'wireguard.cali', mtu: 1440, up: true, lowerUp: true, operState: 'unknown' }
@@ -27,7 +27,7 @@ function mirrored(): Mirror {
   if (!device) throw new Error('what is owned is not mirrored')
   device.link = LINK
   device.addresses.add(ADDRESS)
-  mirror.routes.set(routeSlot(ROUTE), ROUTE)
+  mirror.putRoute(ROUTE)
   mirror.rules = [RULE]
   return mirror
 }
@@ -98,7 +98,7 @@ describe('an event about', () => {
 
   test('what we are about to write is noted before, so that its event is no news', () => {
     const mirror = mirrored()
-    mirror.routes.delete(routeSlot(ROUTE))
+    mirror.dropRoute(ROUTE)
     expect(mirror.noteEvent(route('removed'))).toBe('expected')
     mirror.rules = []
     expect(mirror.noteEvent({ kind: 'rule', change: 'removed', object: RULE })).toBe('expected')
