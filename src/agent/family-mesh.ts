@@ -10,6 +10,7 @@ import { LANES, type Lane, type NodeName, type NodeRecord } from '#src/mesh/node
 import { obstacle, rivals } from '#src/mesh/obstacles.ts'
 import type { PeerState, PeerStates } from '#src/mesh/peer-machine.ts'
 import { type FamilyPlan, hellosOf, planFamily } from '#src/mesh/plan.ts'
+import { PlanMemory } from '#src/mesh/plan-memory.ts'
 import type { DeviceStatus, PeerStatus } from '#wg/device/device.ts'
 import type { Cidr, Family } from '#wg/ip.ts'
 import type { Ownership } from '#wg/reconcile/desired.ts'
@@ -52,6 +53,7 @@ export class FamilyMesh {
   readonly #left = new LeftAddresses()
   #states: LaneStates | undefined
   #plan: FamilyPlan | undefined
+  readonly #memory = new PlanMemory()
   #input: MeshInput | undefined
   #pollAt = 0
   #ownership: Ownership | undefined
@@ -142,8 +144,9 @@ export class FamilyMesh {
     this.#states ??= adoptPeers(this.#view(input, now))
     let operations = 0
     for (let round = 0; round < MAX_ROUNDS; round++) {
-      const plan = planFamily(this.#states, this.#view(input, now))
-      this.#report(pairStates(this.#states), plan.peers)
+      const before = this.#plan?.peers ?? pairStates(this.#states)
+      const plan = planFamily(this.#states, this.#view(input, now), this.#memory)
+      this.#report(before, plan.peers)
       this.#states = plan.lanes
       this.#plan = plan
       operations = await this.#kernel.reconcile(plan.desired)
@@ -220,7 +223,7 @@ export class FamilyMesh {
     return { main: main?.name, spare: spare?.name }
   }
 
-  #steered(lane: Lane): Set<Cidr> {
+  #steered(lane: Lane): ReadonlySet<Cidr> {
     const name = this.#names[lane]
     const tables = this.#input?.config.tables
     return name === undefined || !tables ? new Set() : this.#kernel.steered([tables.mesh, tables.nodes], name)
@@ -266,6 +269,7 @@ export class FamilyMesh {
   }
 
   #report(before: PeerStates, after: PeerStates): void {
+    if (before === after) return
     for (const name of new Set([...before.keys(), ...after.keys()])) {
       const from = before.get(name)
       const to = after.get(name)

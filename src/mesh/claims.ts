@@ -10,6 +10,12 @@ export interface CidrClaims {
   /** Whose address each is: nodes' own, and those of their devices. */
   readonly hosts: ReadonlyMap<IpAddress, NodeName>
   readonly refused: Refusals
+  /** Of `owner`, which is live, when this was decided. */
+  readonly version: number
+  /** The same object for as long as `owner` and `hosts` say the same: what was found to be each Node's. */
+  readonly found: WeakMap<NodeRecord, ReadonlySet<Cidr>>
+  /** By the claims before these. */
+  readonly foundBefore: WeakMap<NodeRecord, ReadonlySet<Cidr>> | undefined
 }
 
 /** Which node a key is believed for, and who else announces it. */
@@ -20,7 +26,7 @@ export interface KeyClaims {
 
 /** What the prefixes of nodes are, disputes settled. */
 export interface CidrSource {
-  /** What may be a node's; what of it is, the owners say. */
+  /** What may be a node's, of the same record always the same; what of it is, the owners say. */
   prefixes(node: NodeRecord): Iterable<Cidr>
   owners(nodes: Iterable<NodeRecord>, family: Family): Pick<CidrClaims, 'owner' | 'refused'>
 }
@@ -45,12 +51,30 @@ export const podCidrClaimant = ({ name, createdAt, podCidrs }: NodeRecord): Clai
 const elderFirst = (a: NodeRecord, b: NodeRecord): number =>
   a.createdAt - b.createdAt || (a.name < b.name ? -1 : a.name > b.name ? 1 : 0)
 
-/** Decides who owns each prefix and each single address. Of two nodes that claim the same the elder has it. */
-export function claimCidrs(nodes: Iterable<NodeRecord>, source: CidrSource, family: Family): CidrClaims {
+/**
+ * Decides who owns each prefix and each single address. Of two nodes that claim the same the elder has it.
+ * @param before what was decided last by the same source, for what has stayed to be known by its identity
+ */
+export function claimCidrs(
+  nodes: Iterable<NodeRecord>,
+  source: CidrSource,
+  family: Family,
+  before?: CidrClaims,
+): CidrClaims {
   const all = [...nodes]
-  const settled = source.owners(all, family)
-  const refused = new Map(Array.from(settled.refused, ([node, faults]) => [node, [...faults]]))
-  return { owner: settled.owner, hosts: claimHosts(all.sort(elderFirst), family, refused), refused }
+  const { owner, refused: settled } = source.owners(all, family)
+  const refused = new Map(Array.from(settled, ([node, faults]) => [node, [...faults]]))
+  const claimed = claimHosts(all.sort(elderFirst), family, refused)
+  const hosts = before && sameMap(before.hosts, claimed) ? before.hosts : claimed
+  const { version } = owner
+  if (before?.hosts === hosts && before.owner === owner && before.version === version) return { ...before, refused }
+  return { owner, hosts, refused, version, found: new WeakMap(), foundBefore: before?.found }
+}
+
+function sameMap<Key, Value>(a: ReadonlyMap<Key, Value>, b: ReadonlyMap<Key, Value>): boolean {
+  if (a.size !== b.size) return false
+  for (const [key, value] of b) if (a.get(key) !== value) return false
+  return true
 }
 
 /** Two Nodes with one address, as one that was left behind has, must not take it from each other in turns. */
@@ -75,8 +99,10 @@ export const announcedKey = (node: NodeRecord, family: Family, lane: Lane): Publ
   (lane === 'main' ? node.announced : node.spare)[family]?.publicKey
 
 /** Both devices' keys, the one in use first. */
-const announcedKeys = (node: NodeRecord, family: Family): Set<PublicKey> =>
-  new Set(LANES.map(lane => announcedKey(node, family, lane)).filter(key => key !== undefined))
+const announcedKeys = onceOf(
+  (node: NodeRecord, family: Family): ReadonlySet<PublicKey> =>
+    new Set(LANES.map(lane => announcedKey(node, family, lane)).filter(key => key !== undefined)),
+)
 
 /**
  * Decides which node each announced key is believed for. Incumbents, nodes whose tunnel uses the key already, come first:
@@ -106,22 +132,50 @@ export function claimKeys(
   return { owner, refused }
 }
 
-/** All that a node may send from, and be sent to, through the tunnel: what its peers have as its allowed IPs. */
-export function addressesOf(node: NodeRecord, family: Family, cidrs: CidrClaims, source: CidrSource): Set<Cidr> {
+/**
+ * All that a node may send from, and be sent to, through the tunnel: what its peers have as its allowed IPs.
+ * @returns the same object as long as it says the same of the same record
+ */
+export function addressesOf(
+  node: NodeRecord,
+  family: Family,
+  cidrs: CidrClaims,
+  source: CidrSource,
+): ReadonlySet<Cidr> {
+  const known = cidrs.found.get(node)
+  if (known) return known
   const all = new Set<Cidr>()
   for (const cidr of source.prefixes(node)) if (cidrs.owner.get(cidr) === node.name) all.add(cidr)
   for (const address of [...deviceAddresses(node, family), ...nodeAddresses(node, family)])
     if (mayHold(node, address, cidrs)) all.add(hostCidr(address))
-  return all
+  const before = cidrs.foundBefore?.get(node)
+  const found = before && before.size === all.size && before.isSubsetOf(all) ? before : all
+  cidrs.found.set(node, found)
+  return found
 }
 
-export const nodeAddresses = (node: NodeRecord, family: Family): IpAddress[] =>
-  node.addresses.filter(address => familyOf(address) === family)
+export const nodeAddresses = onceOf((node: NodeRecord, family: Family): readonly IpAddress[] =>
+  node.addresses.filter(address => familyOf(address) === family),
+)
 
 /** What the devices of a node have: of WireGuard, and of Calico's other encapsulations. */
-export function deviceAddresses({ announced, tunnels }: NodeRecord, family: Family): IpAddress[] {
+export const deviceAddresses = onceOf(({ announced, tunnels }: NodeRecord, family: Family): readonly IpAddress[] => {
   const device = announced[family]?.interfaceAddress
   return [...(device === undefined ? [] : [device]), ...tunnels].filter(address => familyOf(address) === family)
+})
+
+/** A record never changes, so what follows from it alone is made once. */
+function onceOf<Result>(
+  make: (node: NodeRecord, family: Family) => Result,
+): (node: NodeRecord, family: Family) => Result {
+  const made = { 4: new WeakMap<NodeRecord, Result>(), 6: new WeakMap<NodeRecord, Result>() }
+  return (node, family) => {
+    const known = made[family].get(node)
+    if (known !== undefined) return known
+    const result = make(node, family)
+    made[family].set(node, result)
+    return result
+  }
 }
 
 /** An address of another node, or inside its prefix, is not this node's to announce. */

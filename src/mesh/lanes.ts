@@ -14,6 +14,7 @@ import {
   type Standing,
   stepPeer,
 } from './peer-machine.ts'
+import { sameStates } from './plan-memory.ts'
 
 /** The states of all pairs, on each of this node's two devices. */
 export type LaneStates = Readonly<Record<Lane, PeerStates>>
@@ -33,7 +34,7 @@ export function pairStates(states: LaneStates): PeerStates {
   return pairs
 }
 
-/** One step of every pair on both devices. @param move where this node wants its traffic while its main device changes */
+/** One step of every pair on both devices; a lane in which nothing changes is the same object. @param move where this node wants its traffic while its main device changes */
 export function stepPairs(
   previous: LaneStates,
   view: FamilyView,
@@ -79,7 +80,7 @@ export function stepPairs(
     if (mainAfter.phase !== 'absent' || node) main.set(name, mainAfter)
     if (spareAfter.phase !== 'absent') spare.set(name, spareAfter)
   }
-  return { main, spare }
+  return { main: sameStates(previous.main, main), spare: sameStates(previous.spare, spare) }
 }
 
 const NO_ROUTES = 'routeSyncDisabled: nothing is steered into the tunnel'

@@ -11,6 +11,7 @@ import { type LaneStates, pairStates, stepPairs } from './lanes.ts'
 import { type MovePlan, planMove } from './move.ts'
 import { type Announcement, LANES, type Lane, type Move, type NodeName, type SpareAnnouncement } from './node-record.ts'
 import type { PeerState, PeerStates } from './peer-machine.ts'
+import { PlanMemory } from './plan-memory.ts'
 
 export interface FamilyPlan {
   /** The state of each pair on the device that its traffic is on. */
@@ -25,16 +26,25 @@ export interface FamilyPlan {
   readonly refused: ReadonlyMap<NodeName, readonly string[]>
 }
 
-/** What the kernel must hold, and why, given the cluster, the configuration and what was observed. Pure. */
-export function planFamily(previous: LaneStates, view: FamilyView): FamilyPlan {
-  const cidrs = claimCidrs(view.nodes.values(), view.cidrSource, view.family)
-  const keys = claimKeys(view.nodes.values(), view.family, view.self, ownKeys(view), incumbents(previous))
+/**
+ * What the kernel must hold, and why, given the cluster, the configuration and what was observed. Pure.
+ * @param memory of the plans before; what has not changed since is the same object in this one
+ */
+export function planFamily(previous: LaneStates, view: FamilyView, memory = new PlanMemory()): FamilyPlan {
+  const records = memory.records(view.nodes.values())
+  const cidrs = claimCidrs(records, view.cidrSource, view.family, memory.cidrs)
+  memory.cidrs = cidrs
+  const own = memory.ownKeys(ownKeys(view))
+  const holders = memory.incumbents([previous.main, previous.spare], () => incumbents(previous))
+  const keys = memory.keys([records, own, holders, view.self], () =>
+    claimKeys(records, view.family, view.self, new Set(own), holders),
+  )
   const { move } = planMove(view, previous)
   const lanes = stepPairs(previous, view, move, cidrs, keys)
   const wantsSpare = move !== undefined || somebodyMoves(view, lanes)
-  const desired = desiredFamily(view, lanes, cidrs, wantsSpare)
+  const desired = desiredFamily(view, lanes, cidrs, wantsSpare, memory)
   return {
-    peers: pairStates(lanes),
+    peers: memory.pairs([lanes.main, lanes.spare], () => pairStates(lanes)),
     lanes,
     desired,
     announce: announcement(view, lanes.main),
@@ -43,6 +53,8 @@ export function planFamily(previous: LaneStates, view: FamilyView): FamilyPlan {
     refused: mergeRefusals(cidrs.refused, keys.refused),
   }
 }
+
+const NOTHING: readonly never[] = []
 
 const ownKeys = (view: FamilyView): Set<PublicKey> =>
   new Set(LANES.map(lane => view.lanes[lane].identity?.privateKey.publicKey()).filter(key => key !== undefined))
@@ -61,29 +73,39 @@ function incumbents(states: LaneStates): Map<PublicKey, NodeName> {
 
 /** Somebody else's main device changes, and its traffic with us must have somewhere to go. */
 const somebodyMoves = (view: FamilyView, { main }: LaneStates): boolean =>
-  [...view.nodes.values()].some(
-    ({ name, spare }) => spare[view.family]?.move !== undefined && takesPart(main.get(name)),
-  )
+  view.nodes.values().some(({ name, spare }) => spare[view.family]?.move !== undefined && takesPart(main.get(name)))
 
 const takesPart = (state: PeerState | undefined): boolean =>
   state?.phase === 'accepting' || state?.phase === 'encrypting'
 
-function desiredFamily(view: FamilyView, states: LaneStates, cidrs: CidrClaims, wantsSpare: boolean): DesiredFamily {
+function desiredFamily(
+  view: FamilyView,
+  states: LaneStates,
+  cidrs: CidrClaims,
+  wantsSpare: boolean,
+  memory: PlanMemory,
+): DesiredFamily {
   const { family, config } = view
   const devices = new Map<Lane, DesiredDevice>()
   const addresses = new Set(deviceAddress(view))
   for (const lane of LANES) {
     const { identity } = view.lanes[lane]
-    const inUse = [...states[lane].values()].some(state => state.phase !== 'absent')
+    const inUse = states[lane].values().some(state => state.phase !== 'absent')
     if (!identity || !(inUse || (view.enabled && (lane === 'main' || wantsSpare)))) continue
-    const peers = desiredPeers(view, lane, states[lane], cidrs)
+    const peers = desiredPeers(view, lane, states[lane], cidrs, memory.peers[lane])
     devices.set(lane, { ...identity, fwmark: config.mark, mtu: config.mtu, addresses, peers })
   }
   const names: DeviceNames = { main: devices.get('main')?.name, spare: devices.get('spare')?.name }
+  // All that desiredRoutes() looks at.
+  const { mesh, nodes, device, spare } = config.tables
+  const inputs = [cidrs.found, memory.records(view.nodes.values()), states.main, states.spare, names.main, names.spare]
+  const routes = memory.routes([...inputs, view.routeSync, mesh, nodes, device, spare], () =>
+    memory.share(desiredRoutes(view, states, cidrs, names)),
+  )
   return {
     family,
     devices: [...devices.values()],
-    routes: devices.size === 0 ? [] : [...desiredRoutes(view, states, cidrs, names)],
+    routes: devices.size === 0 ? NOTHING : routes,
     rules: devices.size === 0 ? [] : desiredRules(view, names),
     routeProtocol: config.routeProtocol,
   }
@@ -112,7 +134,7 @@ function announcement(view: FamilyView, states: PeerStates): Announcement | unde
   const own = view.nodes.get(view.self)
   const publicKey = identity.privateKey.publicKey()
   const standing = own?.announced[view.family]?.publicKey === publicKey
-  const programmed = [...states.values()].every(state => state.phase === 'absent' || kernel.peers.has(state.key))
+  const programmed = states.values().every(state => state.phase === 'absent' || kernel.peers.has(state.key))
   if (!own || !(standing || (kernel.up && programmed))) return undefined
   return { publicKey, interfaceAddress: deviceAddress(view)[0], port: identity.listenPort, hello: HELLO_VERSION }
 }

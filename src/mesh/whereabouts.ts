@@ -15,6 +15,8 @@ export const NAT_KEEPALIVE = 25
 export type Whereabouts = Pick<DesiredPeer, 'endpoint' | 'mayRoamTo'> & {
   /** It is heard from another endpoint than it publishes: something between it and us translates addresses. */
   readonly translated: boolean
+  /** It stays so whatever the time, while the Node and what the device says of the peer do. */
+  readonly lasts: boolean
 }
 
 /**
@@ -38,11 +40,13 @@ export function whereaboutsOf(
     port === undefined ||
     sameEndpoint(learned, endpoint) ||
     (learned.port === port && addresses.includes(learned.address))
-  const home = { endpoint, mayRoamTo: new Set(addresses), translated: false }
+  const home = { endpoint, mayRoamTo: new Set(addresses), translated: false, lasts: atHome }
   if (atHome || !isFresh(held, view.wallTime)) return atHome ? home : { ...home, mayRoamTo: new Set() }
   const elsewhere = isGateway(view, learned.address) && !isLeft(view, learned.address, held)
   const admitted = addresses.includes(learned.address) || elsewhere
-  return admitted ? { endpoint, mayRoamTo: new Set([...addresses, learned.address]), translated: true } : home
+  return admitted
+    ? { endpoint, mayRoamTo: new Set([...addresses, learned.address]), translated: true, lasts: false }
+    : home
 }
 
 /** Whether packets of peers may come from an address that no node publishes. */

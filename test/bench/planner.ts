@@ -6,7 +6,10 @@ import { type LaneStates, NO_STATES } from '#src/mesh/lanes.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import type { PeerState, PeerStates } from '#src/mesh/peer-machine.ts'
 import { hellosOf, planFamily } from '#src/mesh/plan.ts'
+import { PlanMemory } from '#src/mesh/plan-memory.ts'
+import type { PeerStatus } from '#wg/device/device.ts'
 import { type Cidr, hostCidr, nthAddress } from '#wg/ip.ts'
+import type { DesiredPeer } from '#wg/reconcile/desired.ts'
 import { DeviceMirror } from '#wg/reconcile/device-mirror.ts'
 import { diffPeers } from '#wg/reconcile/peers.ts'
 import { mainPeers, peerStatus, publicKey, viewOf, withMain } from '../unit/mesh/records.ts'
@@ -36,14 +39,16 @@ function measure(nodes: number, pods: number, plans: number): Row {
   const first = planFamily(NO_STATES, viewWith(records, source))
   const { states, view } = encrypted(records, source, first.lanes.main)
   const [planned, compared, said]: [number[], number[], number[]] = [[], [], []]
+  const memory = new PlanMemory()
+  const settled = new WeakMap<DesiredPeer, PeerStatus>()
   for (let turn = 0; turn < plans; turn++) {
     const changed = new Map(view.nodes)
     const record = recordOf(1 + ((turn * 7) % (nodes - 1)), newKey())
     changed.set(record.name, record)
     const began = performance.now()
-    const plan = planFamily(states, { ...view, nodes: changed })
+    const plan = planFamily(states, { ...view, nodes: changed }, memory)
     const done = performance.now()
-    diffPeers(mainPeers(plan), view.lanes.main.kernel.peers, new Map())
+    diffPeers(mainPeers(plan), view.lanes.main.kernel.peers, new Map(), settled)
     const told = performance.now()
     hellosOf(view, 'main', plan.lanes.main)
     planned.push(done - began)
