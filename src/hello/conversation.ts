@@ -14,6 +14,7 @@ export class Conversation {
   readonly #session: bigint
   #ours: { content: HelloContent; revision: number; waitingSince: number | undefined } | undefined
   #theirs: { message: HelloMessage; key: PublicKey; at: number } | undefined
+  #heard: { readonly of: unknown; readonly hello: HeardHello } | undefined
   /** A session that was replaced; what still arrives of it is late. */
   #bygone: bigint | undefined
   #nextAt = Number.POSITIVE_INFINITY
@@ -75,10 +76,16 @@ export class Conversation {
     }
   }
 
+  /** The same object while nothing else was heard. */
   get heard(): HeardHello | undefined {
-    if (!this.#theirs) return undefined
-    const { message, key, at } = this.#theirs
-    return { ...message.content, key, at, knowsOurs: this.#knowsOurs() }
+    const theirs = this.#theirs
+    if (!theirs) return undefined
+    const knowsOurs = this.#knowsOurs()
+    if (this.#heard?.of !== theirs || this.#heard.hello.knowsOurs !== knowsOurs) {
+      const { message, key, at } = theirs
+      this.#heard = { of: theirs, hello: { ...message.content, key, at, knowsOurs } }
+    }
+    return this.#heard.hello
   }
 
   #knowsOurs(): boolean {

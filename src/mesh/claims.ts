@@ -7,15 +7,22 @@ import { LANES, type Lane, type NodeName, type NodeRecord } from './node-record.
 /** Which node a prefix belongs to, and who else says that it is theirs. */
 export interface CidrClaims {
   readonly owner: PrefixMap<NodeName>
-  /** Whose address each is: nodes' own, and those of their devices. */
-  readonly hosts: ReadonlyMap<IpAddress, NodeName>
+  readonly hosts: HostClaims
   readonly refused: Refusals
   /** Of `owner`, which is live, when this was decided. */
   readonly version: number
-  /** The same object for as long as `owner` and `hosts` say the same: what was found to be each Node's. */
+  /** The same object for as long as `owner` and `hosts.owner` say the same: what was found to be each Node's. */
   readonly found: WeakMap<NodeRecord, ReadonlySet<Cidr>>
   /** By the claims before these. */
   readonly foundBefore: WeakMap<NodeRecord, ReadonlySet<Cidr>> | undefined
+}
+
+interface HostClaims {
+  /** What it was made of. */
+  readonly of: Iterable<NodeRecord>
+  /** Whose address each is: nodes' own, and those of their devices. */
+  readonly owner: ReadonlyMap<IpAddress, NodeName>
+  readonly refused: Refusals
 }
 
 /** Which node a key is believed for, and who else announces it. */
@@ -53,6 +60,7 @@ const elderFirst = (a: NodeRecord, b: NodeRecord): number =>
 
 /**
  * Decides who owns each prefix and each single address. Of two nodes that claim the same the elder has it.
+ * @param nodes a list that is the same object as the last time is taken to be the same
  * @param before what was decided last by the same source, for what has stayed to be known by its identity
  */
 export function claimCidrs(
@@ -61,14 +69,23 @@ export function claimCidrs(
   family: Family,
   before?: CidrClaims,
 ): CidrClaims {
-  const all = [...nodes]
-  const { owner, refused: settled } = source.owners(all, family)
-  const refused = new Map(Array.from(settled, ([node, faults]) => [node, [...faults]]))
-  const claimed = claimHosts(all.sort(elderFirst), family, refused)
-  const hosts = before && sameMap(before.hosts, claimed) ? before.hosts : claimed
+  const { owner, refused } = source.owners(nodes, family)
+  const hosts = before?.hosts.of === nodes ? before.hosts : sharedHosts(before?.hosts, claimHosts(nodes, family))
   const { version } = owner
-  if (before?.hosts === hosts && before.owner === owner && before.version === version) return { ...before, refused }
-  return { owner, hosts, refused, version, found: new WeakMap(), foundBefore: before?.found }
+  const same = before?.hosts.owner === hosts.owner && before.owner === owner && before.version === version
+  const found = same ? before.found : new WeakMap<NodeRecord, ReadonlySet<Cidr>>()
+  const foundBefore = same ? before.foundBefore : before?.found
+  return { owner, hosts, version, found, foundBefore, refused: mergeRefusals(refused, hosts.refused) }
+}
+
+const sharedHosts = (before: HostClaims | undefined, hosts: HostClaims): HostClaims =>
+  before && sameMap(before.owner, hosts.owner) ? { ...hosts, owner: before.owner } : hosts
+
+export function mergeRefusals(...all: readonly Refusals[]): Map<NodeName, string[]> {
+  const merged = new Map<NodeName, string[]>()
+  for (const refused of all)
+    for (const [node, faults] of refused) merged.set(node, [...(merged.get(node) ?? []), ...faults])
+  return merged
 }
 
 function sameMap<Key, Value>(a: ReadonlyMap<Key, Value>, b: ReadonlyMap<Key, Value>): boolean {
@@ -78,20 +95,18 @@ function sameMap<Key, Value>(a: ReadonlyMap<Key, Value>, b: ReadonlyMap<Key, Val
 }
 
 /** Two Nodes with one address, as one that was left behind has, must not take it from each other in turns. */
-function claimHosts(
-  elders: readonly NodeRecord[],
-  family: Family,
-  refused: Map<NodeName, string[]>,
-): Map<IpAddress, NodeName> {
-  const hosts = new Map<IpAddress, NodeName>()
-  for (const node of elders) {
-    for (const address of [...nodeAddresses(node, family), ...deviceAddresses(node, family)]) {
-      const holder = hosts.get(address)
-      if (holder === undefined) hosts.set(address, node.name)
-      else if (holder !== node.name) note(refused, node.name, `${address} belongs to ${holder}`)
-    }
+function claimHosts(nodes: Iterable<NodeRecord>, family: Family): HostClaims {
+  const owner = new Map<IpAddress, NodeName>()
+  const refused = new Map<NodeName, string[]>()
+  for (const node of [...nodes].sort(elderFirst)) {
+    for (const addresses of [nodeAddresses(node, family), deviceAddresses(node, family)])
+      for (const address of addresses) {
+        const holder = owner.get(address)
+        if (holder === undefined) owner.set(address, node.name)
+        else if (holder !== node.name) note(refused, node.name, `${address} belongs to ${holder}`)
+      }
   }
-  return hosts
+  return { of: nodes, owner, refused }
 }
 
 /** The key that a node announces for one of its devices. */
@@ -180,7 +195,7 @@ function onceOf<Result>(
 
 /** An address of another node, or inside its prefix, is not this node's to announce. */
 function mayHold(node: NodeRecord, address: IpAddress, cidrs: CidrClaims): boolean {
-  if ((cidrs.hosts.get(address) ?? node.name) !== node.name) return false
+  if ((cidrs.hosts.owner.get(address) ?? node.name) !== node.name) return false
   const around = cidrs.owner.longest(address)
   return around === undefined || around[1] === node.name
 }

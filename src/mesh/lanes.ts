@@ -14,7 +14,7 @@ import {
   type Standing,
   stepPeer,
 } from './peer-machine.ts'
-import { sameStates } from './plan-memory.ts'
+import { type PlanMemory, sameInputs, sameStates } from './plan-memory.ts'
 
 /** The states of all pairs, on each of this node's two devices. */
 export type LaneStates = Readonly<Record<Lane, PeerStates>>
@@ -41,6 +41,7 @@ export function stepPairs(
   move: Move | undefined,
   cidrs: CidrClaims,
   keys: KeyClaims,
+  { steps }: PlanMemory,
 ): LaneStates {
   const published = { main: publishedDigest(view, 'main', cidrs), spare: publishedDigest(view, 'spare', cidrs) }
   const main = new Map<NodeName, PeerState>()
@@ -49,6 +50,13 @@ export function stepPairs(
     if (name === view.self) continue
     const node = view.nodes.get(name)
     const before = { main: previous.main.get(name) ?? ABSENT, spare: previous.spare.get(name) ?? ABSENT }
+    const facts = pairFacts(name, before, view, move, published, keys)
+    const known = steps.get(before.main)
+    if (known && sameInputs(known, facts)) {
+      if (before.main.phase !== 'absent' || node) main.set(name, before.main)
+      if (before.spare.phase !== 'absent') spare.set(name, before.spare)
+      continue
+    }
     const standing = mainStanding(name, view, keys)
     // With the last word lost, the word on the main device tells as well.
     const onMain = before.main.phase === 'encrypting' && view.lanes.main.hellos.get(name)?.steers === true
@@ -77,11 +85,70 @@ export function stepPairs(
     // What is on the main device stays until the spare one has proven itself; nothing new begins there meanwhile.
     const parked = away && (spareAfter.phase === 'encrypting' || before.main.phase !== 'encrypting')
     const mainAfter = step('main', factsOf('main', standing, parked))
+    // Why a spare device is absent nobody keeps.
+    const spareRests = rests(before.spare, spareAfter) || (before.spare === ABSENT && spareAfter.phase === 'absent')
+    if (rests(before.main, mainAfter) && spareRests) steps.set(before.main, facts)
     if (mainAfter.phase !== 'absent' || node) main.set(name, mainAfter)
     if (spareAfter.phase !== 'absent') spare.set(name, spareAfter)
   }
   return { main: sameStates(previous.main, main), spare: sameStates(previous.spare, spare) }
 }
+
+/** Only what lingers looks at the clock while it stays as it is. */
+const rests = (before: PeerState, after: PeerState): boolean => before === after && before.phase !== 'lingering'
+
+/** All that a step of the pair looks at, apart from the clock. One list, as there is one for each pair in each plan. */
+function pairFacts(
+  name: NodeName,
+  { main, spare }: Readonly<Record<Lane, PeerState>>,
+  view: FamilyView,
+  move: Move | undefined,
+  published: Readonly<Record<Lane, Digest | undefined>>,
+  keys: KeyClaims,
+): readonly unknown[] {
+  const { nodes, family, lanes, enabled, routeSync, natExceptions, pinsEndpoints } = view
+  const node = nodes.get(name)
+  const own = nodes.get(view.self)
+  const announced = node?.announced[family]?.publicKey
+  const announcedSpare = node?.spare[family]?.publicKey
+  const onMain = lanes.main.kernel.peers
+  const onSpare = lanes.spare.kernel.peers
+  return [
+    move,
+    published.main,
+    published.spare,
+    name,
+    node,
+    main,
+    spare,
+    enabled,
+    routeSync,
+    natExceptions,
+    pinsEndpoints,
+    lanes.main.identity === undefined,
+    own && nodeAddresses(own, family).length === 0,
+    of(keys.owner, announced),
+    of(keys.owner, announcedSpare),
+    keys.refused.get(name),
+
+    lanes.main.hellos.get(name),
+    lanes.spare.hellos.get(name),
+    of(onMain, keyOf(main)),
+    of(onMain, candidateOf(main)),
+    of(onMain, announced),
+    of(onSpare, keyOf(spare)),
+    of(onSpare, candidateOf(spare)),
+    of(onSpare, announcedSpare),
+  ]
+}
+
+const of = <Key, Value>(map: ReadonlyMap<Key, Value>, key: Key | undefined): Value | undefined =>
+  key === undefined ? undefined : map.get(key)
+
+const keyOf = (state: PeerState): PublicKey | undefined => (state.phase === 'absent' ? undefined : state.key)
+
+const candidateOf = (state: PeerState): PublicKey | undefined =>
+  state.phase === 'accepting' || state.phase === 'encrypting' ? state.candidate : undefined
 
 const NO_ROUTES = 'routeSyncDisabled: nothing is steered into the tunnel'
 

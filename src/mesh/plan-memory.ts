@@ -21,6 +21,8 @@ export class PlanMemory {
     main: new WeakMap(),
     spare: new WeakMap(),
   }
+  /** By the pair's state on the main device: facts under which neither state changes, whatever the time. */
+  readonly steps = new WeakMap<PeerState, readonly unknown[]>()
   readonly records = sameItems<NodeRecord>()
   readonly ownKeys = sameItems<PublicKey>()
   readonly keys = lastOf<KeyClaims>()
@@ -46,9 +48,12 @@ export class PlanMemory {
   }
 }
 
-/** The states themselves, in one lane, where every one of them is what it was. */
-export const sameStates = (before: PeerStates, after: PeerStates): PeerStates =>
-  before.size === after.size && [...after].every(([name, state]) => before.get(name) === state) ? before : after
+/** The states before, where every one of them is what it was. */
+export function sameStates(before: PeerStates, after: PeerStates): PeerStates {
+  if (before.size !== after.size) return after
+  for (const [name, state] of after) if (before.get(name) !== state) return after
+  return before
+}
 
 function sameRoute(a: DesiredRoute, b: DesiredRoute): boolean {
   if (a.type === 'throw' || b.type === 'throw') return a.type === b.type
@@ -74,5 +79,9 @@ function sameItems<Item>(): (items: Iterable<Item>) => readonly Item[] {
   }
 }
 
-export const sameInputs = (a: readonly unknown[], b: readonly unknown[]): boolean =>
-  a.length === b.length && a.every((input, index) => input === b[index])
+/** A loop, as it is run for each peer in each plan. */
+export function sameInputs(a: readonly unknown[], b: readonly unknown[]): boolean {
+  if (a.length !== b.length) return false
+  for (let index = 0; index < a.length; index++) if (a[index] !== b[index]) return false
+  return true
+}

@@ -1,7 +1,7 @@
 import type { PublicKey } from '#keys/public-key.ts'
 import { familyOf, type IpAddress, nthAddress } from '#wg/ip.ts'
 import type { DesiredDevice, DesiredFamily } from '#wg/reconcile/desired.ts'
-import { type CidrClaims, claimCidrs, claimKeys } from './claims.ts'
+import { type CidrClaims, claimCidrs, claimKeys, mergeRefusals } from './claims.ts'
 import { desiredPeers } from './desired-peers.ts'
 import { type DeviceNames, desiredRoutes, desiredRules } from './desired-routes.ts'
 import { digestOf } from './digest.ts'
@@ -40,7 +40,7 @@ export function planFamily(previous: LaneStates, view: FamilyView, memory = new 
     claimKeys(records, view.family, view.self, new Set(own), holders),
   )
   const { move } = planMove(view, previous)
-  const lanes = stepPairs(previous, view, move, cidrs, keys)
+  const lanes = stepPairs(previous, view, move, cidrs, keys, memory)
   const wantsSpare = move !== undefined || somebodyMoves(view, lanes)
   const desired = desiredFamily(view, lanes, cidrs, wantsSpare, memory)
   return {
@@ -160,11 +160,4 @@ export function hellosOf(view: FamilyView, lane: Lane, states: PeerStates): Map<
     hellos.set(name, { accepts, steers, parked: state.phase === 'accepting' && state.parked })
   }
   return hellos
-}
-
-function mergeRefusals(...all: ReadonlyMap<NodeName, readonly string[]>[]): Map<NodeName, string[]> {
-  const merged = new Map<NodeName, string[]>()
-  for (const refused of all)
-    for (const [node, faults] of refused) merged.set(node, [...(merged.get(node) ?? []), ...faults])
-  return merged
 }
