@@ -1,3 +1,4 @@
+import type { PublicKey } from '#keys/public-key.ts'
 import type { ApiClient } from '#src/cluster/api-client.ts'
 import { HeartbeatPublisher } from '#src/cluster/heartbeat.ts'
 import type { Logger } from '#src/cluster/logger.ts'
@@ -9,6 +10,7 @@ import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import { handshakeTime } from '#src/status/snapshot.ts'
 import { PATIENCE, type PairFact, type Tally, tallyOf } from '#src/status/tally.ts'
 import { VERSION } from '#src/version.ts'
+import type { PeerStatus } from '#wg/device/device.ts'
 import { FAMILIES, type Family, familyOf } from '#wg/ip.ts'
 import type { ClusterFeed } from './cluster-feed.ts'
 import type { Dataplane } from './dataplane.ts'
@@ -100,7 +102,8 @@ export class Report {
     const now = performance.now()
     const rivals = FAMILIES.flatMap(family => dataplane?.meshes[family].rivals ?? [])
     const refusedSettings = new Set([...feed.faults, ...outcome.refused, ...rivals])
-    this.#tellPeers(dataplane, now)
+    const peers = { 4: peersOf(dataplane, 4), 6: peersOf(dataplane, 6) }
+    this.#tellPeers(dataplane, peers, now)
     this.#tellCircumstances({
       enabled,
       refusedClaims: refusedClaims(feed.nodes, dataplane),
@@ -112,7 +115,7 @@ export class Report {
     })
     this.#tellCondition(outcome, troubles[0], now)
     void this.#guardWatch.look(guard.mode, now)
-    this.#heartbeat.beat({ nodeUid: feed.own.uid, latestHandshake: latestHandshake(dataplane) })
+    this.#heartbeat.beat({ nodeUid: feed.own.uid, latestHandshake: latestHandshake(peers) })
     const { nodes, settings } = feed
     const watches = this.#watches
     const self = this.#nodeName
@@ -131,12 +134,10 @@ export class Report {
     ])
   }
 
-  #tellPeers(dataplane: Dataplane | undefined, now: number): void {
+  #tellPeers(dataplane: Dataplane | undefined, peers: KernelPeers, now: number): void {
     const before = this.#watches
-    const look = (family: Family): Watch => {
-      const mesh = dataplane?.meshes[family]
-      return watchPeers(before[family], mesh?.plan?.peers ?? new Map(), mesh?.peers ?? new Map(), now)
-    }
+    const look = (family: Family): Watch =>
+      watchPeers(before[family], dataplane?.meshes[family].plan?.peers ?? new Map(), peers[family], now)
     this.#watches = { 4: look(4), 6: look(6) }
     for (const family of FAMILIES)
       for (const event of peerEvents(family, before[family], this.#watches[family])) this.#events.emit(event)
@@ -183,12 +184,18 @@ export class Report {
   }
 }
 
+type KernelPeers = Readonly<Record<Family, ReadonlyMap<PublicKey, PeerStatus>>>
+
+/** Gathered anew whenever it is asked for. */
+const peersOf = (dataplane: Dataplane | undefined, family: Family): ReadonlyMap<PublicKey, PeerStatus> =>
+  dataplane?.meshes[family].peers ?? new Map()
+
 /** Of any peer in any family. */
-function latestHandshake(dataplane: Dataplane | undefined): string | null {
-  const all = FAMILIES.flatMap(family => [...(dataplane?.meshes[family].peers.values() ?? [])])
-  return handshakeTime(
-    all.reduce((latest, peer) => (peer.latestHandshake > latest ? peer.latestHandshake : latest), 0n),
-  )
+function latestHandshake(peers: KernelPeers): string | null {
+  let latest = 0n
+  for (const family of FAMILIES)
+    for (const peer of peers[family].values()) if (peer.latestHandshake > latest) latest = peer.latestHandshake
+  return handshakeTime(latest)
 }
 
 /** To a node without addresses of a family nothing of that family goes. */
