@@ -13,3 +13,14 @@ export function digestOf(key: PublicKey, cidrs: Iterable<Cidr>): Digest {
     .digest('hex')
     .slice(0, 32)
 }
+
+const known = new WeakMap<ReadonlySet<Cidr>, { readonly key: PublicKey; readonly digest: Digest }>()
+
+/** The digest of a set that is never changed in place: as long as the device has the same, it is not made again. */
+export function digestOfSet(key: PublicKey, cidrs: ReadonlySet<Cidr>): Digest {
+  const before = known.get(cidrs)
+  if (before?.key === key) return before.digest
+  const digest = digestOf(key, cidrs)
+  known.set(cidrs, { key, digest })
+  return digest
+}

@@ -1,7 +1,7 @@
 import type { PublicKey } from '#keys/public-key.ts'
 import { cidrContains, type IpAddress } from '#wg/ip.ts'
 import { addressesOf, announcedKey, type CidrClaims, type KeyClaims, nodeAddresses } from './claims.ts'
-import { digestOf } from './digest.ts'
+import { digestOfSet } from './digest.ts'
 import type { FamilyView, ObservedKernel } from './family-view.ts'
 import type { Digest } from './hello-content.ts'
 import type { Announcement, Lane, Move, NodeName, NodeRecord } from './node-record.ts'
@@ -233,5 +233,5 @@ function publishedDigest(view: FamilyView, lane: Lane, cidrs: CidrClaims): Diges
   const { identity } = view.lanes[lane]
   const key = identity?.privateKey.publicKey()
   if (!own || key === undefined || announcedKey(own, view.family, lane) !== key) return undefined
-  return digestOf(key, addressesOf(own, view.family, cidrs, view.cidrSource))
+  return digestOfSet(key, addressesOf(own, view.family, cidrs, view.cidrSource))
 }

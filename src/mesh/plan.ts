@@ -1,10 +1,10 @@
 import type { PublicKey } from '#keys/public-key.ts'
-import { familyOf, type IpAddress, nthAddress } from '#wg/ip.ts'
+import { type Cidr, familyOf, type IpAddress, nthAddress } from '#wg/ip.ts'
 import type { DesiredDevice, DesiredFamily } from '#wg/reconcile/desired.ts'
 import { type CidrClaims, claimCidrs, claimKeys, mergeRefusals } from './claims.ts'
 import { desiredPeers } from './desired-peers.ts'
 import { type DeviceNames, desiredRoutes, desiredRules } from './desired-routes.ts'
-import { digestOf } from './digest.ts'
+import { digestOfSet } from './digest.ts'
 import type { FamilyView } from './family-view.ts'
 import { HELLO_VERSION, type HelloContent } from './hello-content.ts'
 import { type LaneStates, pairStates, stepPairs } from './lanes.ts'
@@ -55,6 +55,8 @@ export function planFamily(previous: LaneStates, view: FamilyView, memory = new 
 }
 
 const NOTHING: readonly never[] = []
+
+const NO_ADDRESSES: ReadonlySet<Cidr> = new Set()
 
 const ownKeys = (view: FamilyView): Set<PublicKey> =>
   new Set(LANES.map(lane => view.lanes[lane].identity?.privateKey.publicKey()).filter(key => key !== undefined))
@@ -154,9 +156,9 @@ export function hellosOf(view: FamilyView, lane: Lane, states: PeerStates): Map<
   const hellos = new Map<NodeName, HelloContent>()
   for (const [name, state] of states) {
     if (state.phase === 'absent' || state.helloAddress === undefined) continue
-    const held = kernel.peers.get(state.key)?.allowedIps ?? new Set()
-    const accepts = state.phase === 'lingering' || held.size === 0 ? undefined : digestOf(state.key, held)
-    const steers = [...held].some(cidr => kernel.steered.has(cidr))
+    const held = kernel.peers.get(state.key)?.allowedIps ?? NO_ADDRESSES
+    const accepts = state.phase === 'lingering' || held.size === 0 ? undefined : digestOfSet(state.key, held)
+    const steers = held.values().some(cidr => kernel.steered.has(cidr))
     hellos.set(name, { accepts, steers, parked: state.phase === 'accepting' && state.parked })
   }
   return hellos
