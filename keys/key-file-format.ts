@@ -44,10 +44,10 @@ export function parseKeyFile(text: string): KeyFileContents {
   const { version, machineId, nodeUid, keys } = record(parseJson(text), 'the file')
   if (version !== VERSION)
     throw new KeyFileFormatError(typeof version === 'number' ? `version ${version} is not ${VERSION}` : 'no version')
-  return {
-    binding: { machineId: bounded(machineId, 'machineId'), nodeUid: bounded(nodeUid, 'nodeUid') },
-    keys: parseKeys(record(keys, 'keys')),
-  }
+  const parsed = parseKeys(record(keys, 'keys'))
+  // Of two members of one name JSON.parse() takes the last: a name with a changed byte would give another's key.
+  if (text.split('"privateKey"').length - 1 !== parsed.size) throw new KeyFileFormatError('a key is there twice')
+  return { binding: { machineId: bounded(machineId, 'machineId'), nodeUid: bounded(nodeUid, 'nodeUid') }, keys: parsed }
 }
 
 function parseKeys(encoded: Record<string, unknown>): Map<KeyName, PrivateKey> {

@@ -229,6 +229,13 @@ describe('a key file is refused, and left as it is, when it', () => {
   })
 })
 
+it('a name with a changed byte, which makes one key pass for another, is refused', async () => {
+  await file.loadOrCreate(['v4', 'v6'])
+  const text = await readFile(path, 'utf8')
+  await writeFile(path, text.replace('"v6"', '"v4"'), { mode: 0o600 })
+  expect((await refusal(file.load())).message).toContain('a key is there twice')
+})
+
 it('no cut and no changed byte of a key file gives a wrong key or shows a right one', async () => {
   const { keys } = await file.loadOrCreate(['v4', 'v6'])
   const text = await readFile(path)
