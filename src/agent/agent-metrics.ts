@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
+import type { EchoFigures } from '#src/hello/echo-meter.ts'
 import type { NodeName } from '#src/mesh/node-record.ts'
 import type { Phase } from '#src/mesh/peer-machine.ts'
 import { VERSION } from '#src/version.ts'
@@ -63,6 +64,7 @@ export class AgentMetrics {
         peerCounts(dataplane()),
       ),
       ...tallyMetrics(report),
+      ...echoMetrics(dataplane),
       collected(
         'counter',
         'podveil_clear_packets_total',
@@ -154,6 +156,35 @@ function* peerCounts(dataplane: Dataplane | undefined): Generator<Sample> {
         value: states.filter(state => state.phase === phase).length,
       }
   }
+}
+
+/** Nothing at all for a pair of which nothing is known: zero would be a promise. */
+function echoMetrics(dataplane: () => Dataplane | undefined): Metric[] {
+  const perPair = (value: (figures: EchoFigures) => number | null) =>
+    function* (): Generator<Sample> {
+      for (const family of FAMILIES) {
+        const mesh = dataplane()?.meshes[family]
+        for (const peer of mesh?.plan?.peers.keys() ?? []) {
+          const figures = mesh?.echoFigures(peer)
+          const known = figures ? value(figures) : null
+          if (known !== null) yield { labels: { peer, family: String(family) }, value: known }
+        }
+      }
+    }
+  return [
+    collected(
+      'gauge',
+      'podveil_echo_round_trip_seconds',
+      'Median round trip of the echoes that the agents exchange through the tunnel, of five minutes.',
+      perPair(({ roundTrip }) => roundTrip),
+    ),
+    collected(
+      'gauge',
+      'podveil_echo_loss_ratio',
+      'Part of these echoes that had no answer, 0 to 1.',
+      perPair(({ loss }) => loss),
+    ),
+  ]
 }
 
 function felixMetrics(feed: ClusterFeed, dataplane: () => Dataplane | undefined): Metric[] {

@@ -1,5 +1,6 @@
 import { fingerprint, type PublicKey } from '#keys/public-key.ts'
 import type { Logger } from '#src/cluster/logger.ts'
+import type { EchoFigures } from '#src/hello/echo-meter.ts'
 import { adoptPeers } from '#src/mesh/adopt.ts'
 import type { CidrSource } from '#src/mesh/claims.ts'
 import type { DeviceIdentity, FamilyConfig, FamilyView, LaneView } from '#src/mesh/family-view.ts'
@@ -56,6 +57,8 @@ export class FamilyMesh {
   readonly #memory = new PlanMemory()
   #input: MeshInput | undefined
   #pollAt = 0
+  /** When the devices were read last, milliseconds. */
+  #readAt: number | undefined
   #ownership: Ownership | undefined
   #rivals: readonly string[] = []
 
@@ -125,6 +128,11 @@ export class FamilyMesh {
     return (this.#states && laneOf(this.#states, node)) ?? 'main'
   }
 
+  /** What echoes say of the pair, on the device that its traffic is on; undefined for not known. */
+  echoFigures(node: NodeName): EchoFigures | undefined {
+    return this.#hellos[this.laneOf(node)].echoFigures(node, performance.now())
+  }
+
   /** Takes in an event. @returns what somebody else did, in words, where that is what it says */
   noteEvent(event: RouteEvent): string | undefined {
     return this.#kernel.noteEvent(event)
@@ -155,7 +163,9 @@ export class FamilyMesh {
     if (operations === 0) this.#disown(ownershipOf(this.family, input))
     const changing = LANES.some(lane => [...(this.#states?.[lane].values() ?? [])].some(isChanging))
     if (changing || strayed) this.#pollAt = Math.min(this.#pollAt, now + FAST_POLL)
-    return Math.min(...LANES.map(lane => this.#speak(lane, input, now)), this.#pollAt)
+    const speakAt = LANES.map(lane => this.#speak(lane, input, now))
+    this.#measure(now)
+    return Math.min(...speakAt, this.#pollAt)
   }
 
   /** Forgets what the kernel was seen to hold: the next pass looks again. */
@@ -179,6 +189,7 @@ export class FamilyMesh {
     if (stale) await this.#kernel.observe(ownership)
     else await this.#kernel.observeDevices()
     this.#pollAt = now + SLOW_POLL
+    this.#readAt = now
   }
 
   /** A peer is sent to where its Node was: set right in this pass, it may go back there with its next packet. */
@@ -266,6 +277,22 @@ export class FamilyMesh {
     const handshaken = (peer: PublicKey) => (this.#kernel.device(name)?.peers.get(peer)?.latestHandshake ?? 0n) > 0n
     const contents = hellosOf(this.#view(input, now), lane, plan.lanes[lane])
     return hellos.speak(contents, plan.lanes[lane], identity.privateKey.publicKey(), handshaken, now)
+  }
+
+  /**
+   * Echoes are for pairs that encrypt, on the device that their traffic goes by. Looked at only when the devices were read:
+   * not every pass is to cost what a look at all peers does.
+   */
+  #measure(now: number): void {
+    if (this.#readAt !== now) return
+    const { peers } = this
+    const pairs: Record<Lane, Map<NodeName, bigint | undefined>> = { main: new Map(), spare: new Map() }
+    for (const [node, state] of this.#plan?.peers ?? []) {
+      if (state.phase !== 'encrypting') continue
+      const peer = peers.get(state.key)
+      pairs[this.laneOf(node)].set(node, peer && peer.rxBytes + peer.txBytes)
+    }
+    for (const lane of LANES) this.#hellos[lane].measure(pairs[lane], now)
   }
 
   #report(before: PeerStates, after: PeerStates): void {

@@ -3,17 +3,22 @@ import type { PublicKey } from '#keys/public-key.ts'
 import type { Logger } from '#src/cluster/logger.ts'
 import { HelloChannel } from '#src/hello/channel.ts'
 import { Conversation } from '#src/hello/conversation.ts'
+import type { EchoFigures } from '#src/hello/echo-meter.ts'
 import type { HelloMessage } from '#src/hello/message.ts'
 import type { HeardHello, HelloContent } from '#src/mesh/hello-content.ts'
 import type { NodeName } from '#src/mesh/node-record.ts'
 import type { PeerStates } from '#src/mesh/peer-machine.ts'
 import type { IpAddress } from '#wg/ip.ts'
+import { EchoExchange, type EchoPartner } from './echo-exchange.ts'
 
 /**
  * How long the side with the greater key leaves the first word to the other, milliseconds: handshakes that both start at
  * once can cost WireGuard's retry of five seconds.
  */
 const COURTESY = 1_000
+
+/** Milliseconds between two looks at which echoes are due. */
+const ECHO_TICK = 500
 
 interface Place {
   readonly device: string
@@ -34,6 +39,8 @@ export class HelloExchange {
   readonly #log: Logger
   readonly #wake: () => void
   readonly #partners = new Map<NodeName, Partner>()
+  readonly #echoes = new EchoExchange((to, echo) => this.#channel?.sendEcho(to, echo))
+  #echoTimer: NodeJS.Timeout | undefined
   #byAddress = new Map<IpAddress, NodeName>()
   #place: Place | undefined
   #channel: HelloChannel | undefined
@@ -49,8 +56,16 @@ export class HelloExchange {
     this.close()
     if (!place) return
     try {
-      this.#channel = new HelloChannel(place.device, place.address, (from, message) => this.#receive(from, message))
+      this.#channel = new HelloChannel(place.device, place.address, {
+        hello: (from, message) => this.#receive(from, message),
+        echo: (from, echo) => {
+          const node = this.#byAddress.get(from)
+          if (node !== undefined) this.#echoes.receive(node, from, echo, performance.now())
+        },
+      })
       this.#place = place
+      this.#echoTimer = setInterval(() => this.#echoes.ask(performance.now()), ECHO_TICK)
+      this.#echoTimer.unref()
     } catch (error) {
       this.#log.warn(
         { event: 'hello-unavailable', device: place.device, err: error },
@@ -73,7 +88,11 @@ export class HelloExchange {
     handshaken: (key: PublicKey) => boolean,
     now: number,
   ): number {
-    for (const node of this.#partners.keys()) if (!hellos.has(node)) this.#partners.delete(node)
+    for (const node of this.#partners.keys()) {
+      if (hellos.has(node)) continue
+      this.#partners.delete(node)
+      this.#echoes.forget(node)
+    }
     let next = Number.POSITIVE_INFINITY
     for (const [node, content] of hellos) {
       const state = states.get(node)
@@ -89,7 +108,28 @@ export class HelloExchange {
     return next
   }
 
+  /**
+   * Which pairs are measured from now on.
+   * @param pairs those whose traffic goes by this device, with both counters of the peer in sum, where it is on the device
+   */
+  measure(pairs: ReadonlyMap<NodeName, bigint | undefined>, now: number): void {
+    const measured = new Map<NodeName, EchoPartner>()
+    for (const [node, bytes] of pairs) {
+      const partner = this.#partners.get(node)
+      if (!partner) continue
+      const { address, key, conversation } = partner
+      measured.set(node, { address, key, session: conversation.theirSession, bytes })
+    }
+    this.#echoes.keep(measured, now)
+  }
+
+  /** @returns undefined for not known */
+  echoFigures(node: NodeName, now: number): EchoFigures | undefined {
+    return this.#echoes.figures(node, now)
+  }
+
   close(): void {
+    clearInterval(this.#echoTimer)
     this.#channel?.[Symbol.dispose]()
     this.#channel = undefined
     this.#place = undefined

@@ -1,3 +1,4 @@
+import type { EchoFigures } from '#src/hello/echo-meter.ts'
 import { familyConfig } from '#src/mesh/family-config.ts'
 import type { GuardDecision } from '#src/mesh/guard.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
@@ -81,7 +82,7 @@ function familySnapshot(family: Family, input: SnapshotInput): FamilySnapshot | 
     mark: config.mark,
     tables: config.tables,
     peers: [...watches[family]].map(([name, watched]) =>
-      peerSnapshot(family, name, nodes.get(name), watched, kernelPeers, steered),
+      peerSnapshot(family, name, nodes.get(name), watched, kernelPeers, steered, mesh?.echoFigures(name)),
     ),
     refused: [...(plan?.refused ?? [])].flatMap(([node, claims]) => claims.map(claim => ({ node, claim }))),
     desired: desiredSnapshot(plan?.desired),
@@ -112,6 +113,7 @@ function peerSnapshot(
   { state, since, silentSince }: WatchedPeer,
   kernelPeers: ReadonlyMap<string, PeerStatus>,
   steered: ReadonlySet<Cidr>,
+  echo: EchoFigures | undefined,
 ): PeerSnapshot {
   const publicKey = state.phase === 'absent' ? null : state.key
   const peer = publicKey === null ? undefined : kernelPeers.get(publicKey)
@@ -132,6 +134,7 @@ function peerSnapshot(
     allowedIps,
     steered: allowedIps.filter(cidr => steered.has(cidr)),
     silentSince: silentSince === undefined ? null : wallClock(silentSince),
+    echo: echo ? { roundTripSeconds: echo.roundTrip, loss: echo.loss } : null,
   }
 }
 

@@ -88,6 +88,11 @@ export class Conversation {
     return this.#heard.hello
   }
 
+  /** Of whom we hear; undefined before that. */
+  get theirSession(): bigint | undefined {
+    return this.#theirs?.message.session
+  }
+
   #knowsOurs(): boolean {
     const message = this.#theirs?.message
     return message?.heardSession === this.#session && message.heardRevision === this.#ours?.revision

@@ -55,6 +55,19 @@ export function bytes(count: number): string {
   return `${unit === 0 ? value : value.toFixed(1)} ${UNITS[unit]}`
 }
 
+/** `0.42 ms`, `12 ms`; unknown for null. */
+export function roundTrip(seconds: number | null): string {
+  if (seconds === null) return UNKNOWN
+  const ms = seconds * 1000
+  return `${ms < 10 ? ms.toFixed(2) : Math.round(ms)} ms`
+}
+
+/** `0 %`, `0.5 %`, `12 %`; one that is not nothing never looks like nothing. @param ratio 0 to 1 */
+export function percent(ratio: number): string {
+  const value = ratio * 100
+  return `${value === 0 || value >= 10 ? Math.round(value) : Math.max(0.1, value).toFixed(1)} %`
+}
+
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB']
 
 /** `node-2` before `node-10`. */

@@ -3,7 +3,14 @@ import type { PeerStatus } from '#wg/device/device.ts'
 import { type Cidr, type Family, formatEndpoint } from '#wg/ip.ts'
 import { byName } from './format.ts'
 import { type KernelFamily, type NodeKernel, tunnelAt } from './node-kernel.ts'
-import { type FamilySnapshot, handshakeTime, type NodeSnapshot, type PeerSnapshot, STALE } from './snapshot.ts'
+import {
+  type EchoSnapshot,
+  type FamilySnapshot,
+  handshakeTime,
+  type NodeSnapshot,
+  type PeerSnapshot,
+  STALE,
+} from './snapshot.ts'
 import { PATIENCE, SILENT } from './tally.ts'
 
 /** One pair of this node with another in one family, as the kernel has it and the agent explains it. */
@@ -19,6 +26,8 @@ export interface PairStatus {
   readonly latestHandshake: string | null
   readonly rxBytes: number
   readonly txBytes: number
+  /** Null for not known. */
+  readonly echo: EchoSnapshot | null
   readonly why: string
   /** What the kernel holds and the agent does not say, or the other way about; the kernel is believed. */
   readonly disagreements: readonly string[]
@@ -172,10 +181,10 @@ function seenPair(family: FamilySnapshot, peer: PeerSnapshot, kernel: KernelFami
 }
 
 function toldPair({ family, enabled }: FamilySnapshot, peer: PeerSnapshot, now: number): PairStatus {
-  const { node, phase, since, endpoint, publicKey, latestHandshake, rxBytes, txBytes, reason, silentSince } = peer
+  const { node, phase, since, endpoint, publicKey, latestHandshake, rxBytes, txBytes, reason, silentSince, echo } = peer
   const young = now - Date.parse(since) < PATIENCE
   return {
-    ...{ node, family, endpoint, publicKey, latestHandshake, rxBytes, txBytes },
+    ...{ node, family, endpoint, publicKey, latestHandshake, rxBytes, txBytes, echo },
     since: silentSince ?? since,
     state: enabled ? stateOf(phase, young, silentSince !== null) : phase === 'lingering' ? 'leaving' : 'off',
     why: silentSince === null ? reason : SILENT,
@@ -233,6 +242,7 @@ function strangers(kernel: KernelFamily, snapshot: NodeSnapshot | undefined): Pa
       latestHandshake: handshakeTime(peer.latestHandshake),
       rxBytes: Number(peer.rxBytes),
       txBytes: Number(peer.txBytes),
+      echo: null,
       why: 'the kernel has this peer, and the agent does not know it',
       disagreements: ['the agent does not know this peer'],
     }))

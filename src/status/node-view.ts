@@ -1,4 +1,4 @@
-import { bytes, count, type Paint, since, type Tone, table, UNKNOWN } from './format.ts'
+import { bytes, count, type Paint, percent, roundTrip, since, type Tone, table, UNKNOWN } from './format.ts'
 import type { NodeStatus, PairStatus } from './node-status.ts'
 
 const TONES: Readonly<Record<PairStatus['state'], Tone>> = {
@@ -11,7 +11,7 @@ const TONES: Readonly<Record<PairStatus['state'], Tone>> = {
   off: 'faint',
 }
 
-const HEAD = ['PEER', 'IP', 'STATE', 'SINCE', 'ENDPOINT', 'KEY', 'HANDSHAKE', 'RX', 'TX', 'WHY']
+const HEAD = ['PEER', 'IP', 'STATE', 'SINCE', 'ENDPOINT', 'KEY', 'HANDSHAKE', 'RX', 'TX', 'RTT', 'LOSS', 'WHY']
 
 /** This node's pairs for a person. @param now Unix time in milliseconds */
 export function nodeView(status: NodeStatus, now: number, paint: Paint): string {
@@ -25,6 +25,8 @@ export function nodeView(status: NodeStatus, now: number, paint: Paint): string 
     since(pair.latestHandshake, now),
     bytes(pair.rxBytes),
     bytes(pair.txBytes),
+    roundTrip(pair.echo?.roundTripSeconds ?? null),
+    pair.echo ? percent(pair.echo.loss) : UNKNOWN,
     pair.disagreements.length > 0 ? pair.disagreements.map(text => `! ${text}`).join('; ') : whyNot(pair),
   ])
   const parts = [

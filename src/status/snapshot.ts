@@ -96,6 +96,16 @@ export interface PeerSnapshot {
   readonly steered: readonly string[]
   /** Since when what is sent is not answered; null while it is. */
   readonly silentSince: string | null
+  /** What the agents' echoes through the tunnel say; null for not known: an idle pair, or an agent that knows no echoes. */
+  readonly echo: EchoSnapshot | null
+}
+
+/** Of the last five minutes. */
+export interface EchoSnapshot {
+  /** Median; null while no echo is answered. */
+  readonly roundTripSeconds: number | null
+  /** Part of the echoes that had no answer, 0 to 1. */
+  readonly loss: number
 }
 
 /** Milliseconds. An agent writes at least every minute: one that has not for longer does not run, or is stuck. */
@@ -213,7 +223,15 @@ function parsePeer(raw: JsonObject): PeerSnapshot {
     allowedIps: texts(raw, 'allowedIps'),
     steered: texts(raw, 'steered'),
     silentSince: maybe(raw, 'silentSince'),
+    echo: parseEcho(member(raw, 'echo')),
   }
+}
+
+/** Agents before this one measured nothing. */
+function parseEcho(raw: unknown): EchoSnapshot | null {
+  if (!isObject(raw)) return null
+  const roundTrip = member(raw, 'roundTripSeconds')
+  return { roundTripSeconds: typeof roundTrip === 'number' ? roundTrip : null, loss: number(raw, 'loss') }
 }
 
 function text(object: JsonObject, name: string): string {

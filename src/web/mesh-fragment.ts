@@ -1,4 +1,4 @@
-import { bytes, since } from '#src/status/format.ts'
+import { bytes, percent, roundTrip, since, UNKNOWN } from '#src/status/format.ts'
 import { type MeshGraph, type MeshPair, meshGraph } from '#src/status/graph.ts'
 import { escapeXml, svgText } from '#src/status/graph-text.ts'
 import type { MeshNode, MeshStatus } from '#src/status/mesh-status.ts'
@@ -71,14 +71,20 @@ function matrix({ nodes, pairs }: MeshGraph, own: NodeStatus, now: number): stri
   ].join('')
 }
 
-/** Handshake and bytes each way, of all families. */
+/** Handshake, bytes each way, round trip and loss, of all families. */
 function trafficOf(pairs: readonly PairStatus[], now: number): string {
   return pairs
     .map(
-      ({ family, latestHandshake, rxBytes, txBytes }) =>
-        `IPv${family} ${latestHandshake === null ? 'no handshake yet' : `handshake ${since(latestHandshake, now)} ago`}, ${bytes(rxBytes)} received, ${bytes(txBytes)} sent`,
+      ({ family, latestHandshake, rxBytes, txBytes, echo }) =>
+        `IPv${family} ${latestHandshake === null ? 'no handshake yet' : `handshake ${since(latestHandshake, now)} ago`}, ${bytes(rxBytes)} received, ${bytes(txBytes)} sent, ${echoText(echo)}`,
     )
     .join('; ')
+}
+
+function echoText(echo: PairStatus['echo']): string {
+  if (!echo) return 'round trip and loss not known'
+  const { roundTripSeconds, loss } = echo
+  return `${roundTripSeconds === null ? 'no echo answered' : `round trip ${roundTrip(roundTripSeconds)}`}, loss ${percent(loss)}`
 }
 
 function nodeList({ nodes }: MeshStatus, now: number): string {
@@ -112,9 +118,23 @@ function pairList({ node, pairs, troubles }: NodeStatus, now: number): string {
       since(pair.latestHandshake, now),
       bytes(pair.rxBytes),
       bytes(pair.txBytes),
+      pair.echo ? roundTrip(pair.echo.roundTripSeconds) : UNKNOWN,
+      pair.echo ? percent(pair.echo.loss) : UNKNOWN,
       pair.state === 'encrypted' ? pair.disagreements.join('; ') : [...pair.disagreements, pair.why].join('; '),
     ])
-  const head = ['Peer', 'Family', 'State', 'Since', 'Endpoint', 'Handshake', 'Received', 'Sent', 'Why']
+  const head = [
+    'Peer',
+    'Family',
+    'State',
+    'Since',
+    'Endpoint',
+    'Handshake',
+    'Received',
+    'Sent',
+    'Round trip',
+    'Loss',
+    'Why',
+  ]
   const trouble = troubles.map(text => `<p class="trouble">${escapeXml(text)}</p>`).join('')
   return `<section aria-label="this node"><h3>This node, ${escapeXml(node ?? 'unknown')}, by its kernel</h3>${trouble}${list(head, rows, 2)}</section>`
 }

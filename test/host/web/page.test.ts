@@ -8,17 +8,21 @@ import { nodeStatus } from '#src/status/node-status.ts'
 import { meshFragment } from '#src/web/mesh-fragment.ts'
 import { CONTENT_SECURITY_POLICY, PAGE } from '#src/web/page.ts'
 import { encryptingNode } from '../../unit/status/support/nodes.ts'
-import { kernel, NOW, snapshot } from '../../unit/status/support/snapshots.ts'
+import { family4, kernel, NOW, peer, snapshot } from '../../unit/status/support/snapshots.ts'
 import { BrowserPage, noBrowser } from './browser.ts'
 
 const LIMIT = { timeout: 20_000 }
 
 const blocked = { node: 'node-3', state: 'clear', reason: 'IPv4: no handshake yet' } as const
 
+const measured = snapshot({
+  families: [family4({ peers: [peer(2), peer(3, { echo: { roundTripSeconds: 0.000_42, loss: 0.25 } })] })],
+})
+
 const mesh = (healthy: boolean): string =>
   meshFragment(
     meshStatus([encryptingNode(1, 2, healthy ? [] : [blocked]), encryptingNode(2, 2), encryptingNode(3, 2)]),
-    nodeStatus(snapshot(), kernel(), NOW),
+    nodeStatus(measured, kernel(), NOW),
     NOW,
   )
 
@@ -70,7 +74,7 @@ describe.skipIf(noBrowser)(`the web page in a browser${noBrowser ? ` (${noBrowse
     expect(await page.evaluate("document.querySelectorAll('svg line').length")).toBe(3)
     expect(await page.evaluate("document.querySelectorAll('.matrix td[tabindex]').length")).toBe(6)
     expect(await page.evaluate("document.querySelector('#c0-2').title")).toBe(
-      'node-1 to node-3: in clear; node-1: IPv4: no handshake yet; IPv4 handshake 60s ago, 2.0 KiB received, 1.0 KiB sent',
+      'node-1 to node-3: in clear; node-1: IPv4: no handshake yet; IPv4 handshake 60s ago, 2.0 KiB received, 1.0 KiB sent, round trip 0.42 ms, loss 25 %',
     )
     site.show(true)
     await vi.waitFor(async () => expect(await verdict()).toBe('encrypted: pod traffic between all of 3 nodes'), LIMIT)

@@ -31,6 +31,16 @@ test('pairs that agent and kernel agree on', () => {
   )
 })
 
+test('a pair whose agents exchange echoes has round trip and loss; of another nothing is said', () => {
+  const measured = peer(2, { echo: { roundTripSeconds: 0.000_42, loss: 0.125 } })
+  const unanswered = peer(3, { echo: { roundTripSeconds: null, loss: 1 } })
+  const status = nodeStatus(snapshot({ families: [family4({ peers: [measured, unanswered] })] }), kernel(), NOW)
+  const lines = nodeView(status, NOW, plain).split('\n')
+  expect(lines[2]).toMatch(/ RTT +LOSS$/)
+  expect(lines[3]).toMatch(/^node-2 .* 0\.42 ms +13 %$/)
+  expect(lines[4]).toMatch(/^node-3 .* - +100 %$/)
+})
+
 test('a pair that is on the spare devices is encrypted, by the word of the kernel', () => {
   const status = nodeStatus(snapshot(), kernel(onSpare()), NOW)
   expect(status.pairs.find(({ node }) => node === 'node-2')).toMatchObject({

@@ -17,3 +17,9 @@ test.each([
 ])('%s is refused: %s', (text, said) => {
   expect(() => parseSnapshot(text)).toThrow(said)
 })
+
+test('of an agent that measured no echoes, nothing is known of them', () => {
+  const { families, ...rest } = snapshot()
+  const before = families.map(family => ({ ...family, peers: family.peers.map(({ echo: _, ...peer }) => peer) }))
+  expect(parseSnapshot(JSON.stringify({ ...rest, families: before }))).toEqual(snapshot())
+})

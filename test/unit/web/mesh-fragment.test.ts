@@ -4,7 +4,7 @@ import { nodeStatus } from '#src/status/node-status.ts'
 import { meshFragment } from '#src/web/mesh-fragment.ts'
 import { PAGE } from '#src/web/page.ts'
 import { encryptingNode, offNode } from '../status/support/nodes.ts'
-import { kernel, NOW, snapshot } from '../status/support/snapshots.ts'
+import { family4, kernel, NOW, peer, snapshot } from '../status/support/snapshots.ts'
 
 const own = nodeStatus(snapshot(), kernel(), NOW)
 
@@ -13,6 +13,18 @@ test('what a node says of itself stays text', () => {
   const html = meshFragment(meshStatus([encryptingNode(1, 1, [nasty]), encryptingNode(2, 1)]), own, NOW)
   expect(html).not.toContain('<img')
   expect(html).toContain('&lt;img src=x onerror=alert`1`&gt; &quot;quoted')
+})
+
+test('a cell of this node’s pairs has their round trip and loss, where they are known', () => {
+  const echo = { roundTripSeconds: 0.012, loss: 0.004 }
+  const measured = nodeStatus(snapshot({ families: [family4({ peers: [peer(2, { echo }), peer(3)] })] }), kernel(), NOW)
+  const html = meshFragment(
+    meshStatus([encryptingNode(1, 2), encryptingNode(2, 2), encryptingNode(3, 2)]),
+    measured,
+    NOW,
+  )
+  expect(html).toMatch(/title="node-1 to node-2: [^"]*, round trip 12 ms, loss 0\.4 %"/)
+  expect(html).toMatch(/title="node-1 to node-3: [^"]*, round trip and loss not known"/)
 })
 
 test('a mesh of many nodes is lists, not a matrix', () => {
