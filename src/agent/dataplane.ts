@@ -130,6 +130,11 @@ export class Dataplane implements Disposable {
     }
   }
 
+  /** Our nftables table as it is to be; empty for none, undefined while it is not known. */
+  get table(): string | undefined {
+    return this.#firewall.listing
+  }
+
   /** The next pass reads the kernel anew, and repairs what differs. */
   distrust(): void {
     for (const family of FAMILIES) this.meshes[family].distrust()

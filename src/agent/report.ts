@@ -21,6 +21,7 @@ import { GuardWatch } from './report-guard.ts'
 import { type Watch, type WatchedPeer, watchPeers } from './report-watch.ts'
 import { takeSnapshot } from './snapshot.ts'
 import { SnapshotFile } from './snapshot-file.ts'
+import { TableFile } from './table-file.ts'
 
 export interface ReportOptions {
   readonly client: ApiClient
@@ -57,6 +58,7 @@ export class Report {
   readonly #guardWatch = new GuardWatch(event => this.#events.emit(event))
   readonly #taint: StartupTaint
   readonly #file: SnapshotFile
+  readonly #table: TableFile
   #watches: Record<Family, Watch> = { 4: new Map(), 6: new Map() }
   #circumstances: Circumstances = {
     enabled: undefined,
@@ -82,6 +84,7 @@ export class Report {
     this.#heartbeat = new HeartbeatPublisher({ client, nodeName, namespace, logger: log })
     this.#taint = new StartupTaint({ client, nodeName, logger: log })
     this.#file = new SnapshotFile(stateDir, log)
+    this.#table = new TableFile(stateDir, log)
   }
 
   /** The peers as they were after the last pass; undefined before the first. */
@@ -122,6 +125,7 @@ export class Report {
     const routeSource = feed.routes.source ?? 'PodCIDR'
     const input = { self, nodes, settings, routeSource, enabled, guard, refusedSettings, troubles, dataplane, watches }
     this.#file.offer(() => takeSnapshot(input))
+    void this.#table.keep(dataplane?.table)
   }
 
   async stop(): Promise<void> {
@@ -131,6 +135,7 @@ export class Report {
       this.#heartbeat.stop(),
       this.#taint.stop(),
       this.#file.stop(),
+      this.#table.stop(),
     ])
   }
 

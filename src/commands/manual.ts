@@ -129,7 +129,7 @@ export const MANUALS: Readonly<Record<string, Manual>> = {
   },
   diff: {
     details: [
-      'Compares what the agent wanted when it last wrote its snapshot with what the kernel holds. While an agent runs there is nothing to see but for moments; when it is dead, this is what it would do first. Addresses, peers, routes and rules are compared; the nftables table is not.',
+      'Compares what the agent wanted when it last wrote its snapshot with what the kernel holds. While an agent runs there is nothing to see but for moments; when it is dead, this is what it would do first. Devices with their addresses and peers, routes, rules and the nftables table are compared; nothing is written.',
     ],
     examples: [['podveil diff', 'one line a change: + add, ~ change, - remove']],
     status: [

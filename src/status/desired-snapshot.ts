@@ -3,11 +3,17 @@ import { isObject, type JsonObject, listOf, member, objectOf, textOf } from '#sr
 import { formatEndpoint, parseAddress, parseCidr, parseEndpoint } from '#wg/ip.ts'
 import type { DesiredDevice, DesiredFamily, DesiredPeer, DesiredRoute, DesiredRule } from '#wg/reconcile/desired.ts'
 
-/**
- * What the agent wants the kernel to hold of one family, as its snapshot has it; the private key is not in it. The device
- * is the main one; a spare one is there only while that changes, and shows in the routes alone.
- */
-export interface DesiredSnapshot {
+/** What the agent wants the kernel to hold of one family, as its snapshot has it; private keys are not in it. */
+export interface DesiredSnapshot extends DesiredTunnel {
+  /** The second device, there while a main one changes; null for none, absent from agents that did not say. */
+  readonly spare?: DesiredTunnel | null
+  readonly routes: readonly DesiredRoute[]
+  readonly rules: readonly DesiredRule[]
+  readonly routeProtocol: number
+}
+
+/** A WireGuard device with its peers. */
+export interface DesiredTunnel {
   readonly device: {
     readonly name: string
     readonly publicKey: string
@@ -24,21 +30,27 @@ export interface DesiredSnapshot {
     readonly allowedIps: readonly string[]
     readonly persistentKeepalive: number
   }[]
-  readonly routes: readonly DesiredRoute[]
-  readonly rules: readonly DesiredRule[]
-  readonly routeProtocol: number
 }
 
 /** The same, to compare with a kernel. */
-export interface DesiredKernel extends Pick<DesiredFamily, 'routes' | 'rules' | 'routeProtocol'> {
-  readonly device: DesiredSnapshot['device']
+export interface DesiredKernel extends Pick<DesiredFamily, 'routes' | 'rules' | 'routeProtocol'>, TunnelKernel {
+  readonly spare: TunnelKernel | null | undefined
+}
+
+export interface TunnelKernel {
+  readonly device: DesiredTunnel['device']
   readonly peers: DesiredDevice['peers']
 }
 
 /** @returns null where nothing of the family is to be in the kernel */
 export function desiredSnapshot(desired: DesiredFamily | undefined): DesiredSnapshot | null {
-  const [device] = desired?.devices ?? []
+  const [device, spare] = desired?.devices ?? []
   if (!desired || !device) return null
+  const { routes, rules, routeProtocol } = desired
+  return { ...tunnelSnapshot(device), spare: spare ? tunnelSnapshot(spare) : null, routes, rules, routeProtocol }
+}
+
+function tunnelSnapshot(device: DesiredDevice): DesiredTunnel {
   const { name, listenPort, fwmark, mtu } = device
   return {
     device: {
@@ -56,15 +68,23 @@ export function desiredSnapshot(desired: DesiredFamily | undefined): DesiredSnap
       allowedIps: [...peer.allowedIps],
       persistentKeepalive: peer.persistentKeepalive,
     })),
-    routes: desired.routes,
-    rules: desired.rules,
-    routeProtocol: desired.routeProtocol,
   }
 }
 
 /** @returns null where there is none; agents before this one wrote none @throws Error of whatever parser found something malformed */
 export function parseDesired(raw: unknown): DesiredSnapshot | null {
   if (!isObject(raw)) return null
+  const spare = member(raw, 'spare')
+  return {
+    ...parseTunnel(raw),
+    ...(spare !== undefined && { spare: isObject(spare) ? parseTunnel(spare) : null }),
+    routes: objects(raw, 'routes').map(parseRoute),
+    rules: objects(raw, 'rules').map(parseRule),
+    routeProtocol: number(raw, 'routeProtocol'),
+  }
+}
+
+function parseTunnel(raw: JsonObject): DesiredTunnel {
   const device = objectOf(member(raw, 'device'))
   return {
     device: {
@@ -82,14 +102,15 @@ export function parseDesired(raw: unknown): DesiredSnapshot | null {
       allowedIps: texts(peer, 'allowedIps'),
       persistentKeepalive: number(peer, 'persistentKeepalive'),
     })),
-    routes: objects(raw, 'routes').map(parseRoute),
-    rules: objects(raw, 'rules').map(parseRule),
-    routeProtocol: number(raw, 'routeProtocol'),
   }
 }
 
 /** @throws Error of whatever parser found something malformed */
-export function desiredKernel({ device, peers, routes, rules, routeProtocol }: DesiredSnapshot): DesiredKernel {
+export function desiredKernel({ spare, routes, rules, routeProtocol, ...main }: DesiredSnapshot): DesiredKernel {
+  return { ...tunnelKernel(main), spare: spare && tunnelKernel(spare), routes, rules, routeProtocol }
+}
+
+function tunnelKernel({ device, peers }: DesiredTunnel): TunnelKernel {
   const parsed = peers.map((peer): [PublicKey, DesiredPeer] => [
     parsePublicKey(peer.publicKey),
     {
@@ -99,7 +120,7 @@ export function desiredKernel({ device, peers, routes, rules, routeProtocol }: D
       persistentKeepalive: peer.persistentKeepalive,
     },
   ])
-  return { device, peers: new Map(parsed), routes, rules, routeProtocol }
+  return { device, peers: new Map(parsed) }
 }
 
 function parseRoute(raw: JsonObject): DesiredRoute {

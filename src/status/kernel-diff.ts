@@ -4,14 +4,15 @@ import { formatEndpoint } from '#wg/ip.ts'
 import { diffPeers } from '#wg/reconcile/peers.ts'
 import { diffRoutes, diffRules, routeOf, ruleOf } from '#wg/reconcile/routes.ts'
 import { routeSlot } from '#wg/rtnetlink/route.ts'
-import { type DesiredKernel, desiredKernel } from './desired-snapshot.ts'
+import { desiredKernel, type TunnelKernel } from './desired-snapshot.ts'
 import { routeText, ruleText } from './kernel-text.ts'
 import type { KernelFamily, NodeKernel } from './node-kernel.ts'
 import type { FamilySnapshot, NodeSnapshot } from './snapshot.ts'
 
 /** One thing that the agent would do to the kernel. */
 export interface KernelChange {
-  readonly family: 4 | 6
+  /** Null for what is of both families, as the nftables table is. */
+  readonly family: 4 | 6 | null
   readonly op: 'add' | 'change' | 'remove'
   readonly what: string
 }
@@ -31,17 +32,22 @@ function familyDiff(
   const tables = new Set(Object.values(told.tables))
   const rules = kernel.rules.filter(({ table, action }) => action === 'lookup' && tables.has(table))
   if (!told.desired) {
-    if (!kernel.device) return []
+    const devices = [kernel.device, kernel.spare?.device].filter(device => device !== undefined)
+    if (devices.length === 0) return []
     return [
       ...rules.map(rule => change('remove', `rule ${ruleText(rule)}`)),
-      change('remove', `device ${kernel.device.name}, with its peers and routes`),
+      ...devices.map(({ name }) => change('remove', `device ${name}, with its peers and routes`)),
     ]
   }
   const desired = desiredKernel(told.desired)
-  const { device } = desired
+  const { device, spare } = desired
   const index = kernel.link?.index ?? 0
   const names = nodeNames(told, snapshot)
-  const peers = diffPeers(desired.peers, kernel.device?.peers ?? new Map(), new Map())
+  const tunnels = [
+    tunnelChanges(desired, kernel, names),
+    ...(spare ? [tunnelChanges(spare, kernel.spare ?? NONE, names)] : []),
+  ]
+  const leftOver = spare === null && kernel.spare ? [`device ${kernel.spare.link.name}, with its peers`] : []
   const present = [...kernel.routes].filter(([table]) => tables.has(table)).flatMap(([, routes]) => routes)
   const indexes = new Map([...links].map(([link, name]) => [name, link]))
   const indexOf = (name: string) => (name === device.name ? index : (indexes.get(name) ?? 0))
@@ -56,21 +62,41 @@ function familyDiff(
   // A device that is yet to be made has no index.
   const named = new Map([...links, [index, device.name]])
   return [
-    ...deviceChanges(desired, kernel).map(([op, what]) => change(op, what)),
-    ...peers.additions.map(one =>
-      change(kernel.device?.peers.has(one.publicKey) ? 'change' : 'add', peerText(one, names)),
-    ),
+    ...tunnels.flatMap(({ first }) => first).map(([op, what]) => change(op, what)),
     ...routes.missing.map(route => change('add', `route ${routeText(route, named)}`)),
     ...ruleChanges.missing.map(rule => change('add', `rule ${ruleText(rule)}`)),
     ...ruleChanges.surplus.map(rule => change('remove', `rule ${ruleText(rule)}`)),
     ...routes.surplus.map(route => change('remove', `route ${routeText(route, named)}`)),
-    ...peers.removals.map(one => change(one.kind === 'remove' ? 'remove' : 'change', peerText(one, names))),
+    ...tunnels.flatMap(({ last }) => last).map(([op, what]) => change(op, what)),
+    ...leftOver.map(what => change('remove', what)),
   ]
 }
 
-function deviceChanges({ device }: DesiredKernel, kernel: KernelFamily): [KernelChange['op'], string][] {
+type Line = readonly [KernelChange['op'], string]
+
+/** A device as it is; nothing of it where it is not there. */
+interface HeldTunnel extends Pick<KernelFamily, 'device' | 'link'> {
+  /** Undefined where they were not read. */
+  readonly addresses?: KernelFamily['addresses']
+}
+
+const NONE: HeldTunnel = { device: undefined, link: undefined }
+
+/** A device and its peers: what comes before routes lead there, and what goes when none does any more. */
+function tunnelChanges(
+  wanted: TunnelKernel,
+  held: HeldTunnel,
+  names: ReadonlyMap<string, string>,
+): { readonly first: Line[]; readonly last: Line[] } {
+  const present = held.device?.peers ?? new Map()
+  const { additions, removals } = diffPeers(wanted.peers, present, new Map())
+  const added = additions.map((one): Line => [present.has(one.publicKey) ? 'change' : 'add', peerText(one, names)])
+  const removed = removals.map((one): Line => [one.kind === 'remove' ? 'remove' : 'change', peerText(one, names)])
+  return { first: [...deviceChanges(wanted, held), ...added], last: removed }
+}
+
+function deviceChanges({ device }: TunnelKernel, { link, device: held, addresses }: HeldTunnel): Line[] {
   const { name } = device
-  const { link, device: held, addresses } = kernel
   if (!link || !held)
     return [['add', `device ${name}, its key, MTU ${device.mtu}, addresses ${device.addresses.join(' ')}`]]
   const differs: [boolean, string][] = [
@@ -83,15 +109,15 @@ function deviceChanges({ device }: DesiredKernel, kernel: KernelFamily): [Kernel
     [link.mtu !== device.mtu, `MTU of ${name}: ${link.mtu} to ${device.mtu}`],
     [!link.up, `${name} is down: up`],
   ]
-  const own = addresses.filter(address => !/^fe[89ab]/.test(address))
+  const own = (addresses ?? device.addresses).filter(address => !/^fe[89ab]/.test(address))
   return [
-    ...differs.flatMap(([yes, what]): [KernelChange['op'], string][] => (yes ? [['change', what]] : [])),
+    ...differs.flatMap(([yes, what]): Line[] => (yes ? [['change', what]] : [])),
     ...device.addresses
       .filter(address => !own.some(held => held === address))
-      .map((address): [KernelChange['op'], string] => ['add', `address ${address} of ${name}`]),
+      .map((address): Line => ['add', `address ${address} of ${name}`]),
     ...own
       .filter(address => !device.addresses.includes(address))
-      .map((address): [KernelChange['op'], string] => ['remove', `address ${address} of ${name}`]),
+      .map((address): Line => ['remove', `address ${address} of ${name}`]),
   ]
 }
 

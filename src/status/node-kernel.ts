@@ -11,7 +11,11 @@ export interface KernelFamily {
   readonly device: Omit<DeviceStatus, 'privateKey'> | undefined
   readonly link: Link | undefined
   /** The second device, while the first one gets another key, port or name: traffic may be on it. */
-  readonly spare?: { readonly link: Link; readonly device: Omit<DeviceStatus, 'privateKey'> }
+  readonly spare?: {
+    readonly link: Link
+    readonly device: Omit<DeviceStatus, 'privateKey'>
+    readonly addresses?: readonly IpAddress[]
+  }
   readonly addresses: readonly IpAddress[]
   /** All rules, in the kernel's order. */
   readonly rules: readonly Rule[]

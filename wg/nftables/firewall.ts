@@ -32,6 +32,11 @@ export class Firewall {
     this.#suspect = true
   }
 
+  /** The table as it is to be: as nft listed it after the last write, without counts. Empty for none; undefined while it is not known. */
+  get listing(): string | undefined {
+    return this.#structure === undefined ? undefined : (this.#listing ?? '')
+  }
+
   /**
    * @param desired undefined removes the table; the same object as before is taken to say the same
    * @returns `repaired` when somebody else had changed what was written

@@ -39,13 +39,15 @@ export async function readNodeKernel(names: Readonly<Record<Family, string>>): P
       if (action === 'lookup' && !routes.has(table)) routes.set(table, await net.routes({ family, table }))
     const spareLink = links.find(({ name }) => name === SPARE_DEVICES[family])
     const spare = spareLink && (await devices?.read(spareLink.name))
-    const addresses = link ? await net.addresses({ family, ifindex: link.index }) : []
+    const addressesOf = async (one: typeof link) =>
+      one ? (await net.addresses({ family, ifindex: one.index })).map(({ address }) => address) : []
+    const spareAddresses = await addressesOf(spareLink)
     return {
       family,
       link,
       device: device && withoutKey(device),
-      ...(spareLink && spare && { spare: { link: spareLink, device: withoutKey(spare) } }),
-      addresses: addresses.map(({ address }) => address),
+      ...(spareLink && spare && { spare: { link: spareLink, device: withoutKey(spare), addresses: spareAddresses } }),
+      addresses: await addressesOf(link),
       rules,
       routes,
     }

@@ -141,6 +141,13 @@ describeLab('an operator who looks at the mesh', { programs: ['wg', 'nft'], user
       expect(diff.stdout).toMatch(/^\+ IPv4 rule 99: not from all fwmark 0x200000\/0x200000 lookup 1$/m)
       expect(diff.status).toBe(1)
       expect((await one.exec(['ip', 'rule', 'show', 'priority', '99'])).stdout).toBe('')
+      expect(diff.stdout).not.toContain('mark_clear')
+      await one.exec(['nft', 'flush', 'chain', 'inet', 'podveil', 'mark_clear'])
+      const filter = await onNode(one, 'diff')
+      expect(filter.stdout).toMatch(/^\+ chain mark_clear: ip saddr @remote4 meta mark set /m)
+      expect((await one.exec(['nft', 'list', 'chain', 'inet', 'podveil', 'mark_clear'])).stdout).not.toContain(
+        'remote4',
+      )
       const status = await onNode(one, 'status', '--node')
       expect(status.stdout).toContain('! the kernel has no rule that leads to its routes')
       expect(status.status).toBe(1)

@@ -1,11 +1,20 @@
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { DesiredSnapshot } from '#src/status/desired-snapshot.ts'
 import { kernelDiff } from '#src/status/kernel-diff.ts'
 import { parseSnapshot } from '#src/status/snapshot.ts'
 import { parseAddress, parseCidr } from '#wg/ip.ts'
 import type { DesiredRoute } from '#wg/reconcile/desired.ts'
 import { makeRoute } from '#wg/rtnetlink/route.ts'
-import { family4, kernel, kernelFamily, keyOf, snapshot, withoutRoute, withoutRule } from './support/snapshots.ts'
+import {
+  family4,
+  kernel,
+  kernelFamily,
+  keyOf,
+  onSpare,
+  snapshot,
+  withoutRoute,
+  withoutRule,
+} from './support/snapshots.ts'
 
 const route = (table: number, destination: string, type: 'unicast' | 'throw' = 'unicast'): DesiredRoute => {
   const to = { table, destination: parseCidr(destination) }
@@ -131,4 +140,59 @@ test('what is not in our tables is nobody’s difference', () => {
   const routes = new Map(kernelFamily().routes)
   routes.set(254, [...(routes.get(254) ?? []), foreign])
   expect(lines(told(), kernel({ routes }))).toEqual([])
+})
+
+const SPARE = {
+  device: { ...DESIRED.device, name: 'wg-spare.cali', listenPort: 51822 },
+  peers: [{ ...wanted(2), endpoint: '10.200.0.2:51822' }],
+}
+/** While the pair with node-2 is on the spare devices. */
+const MOVED: DesiredSnapshot = {
+  ...DESIRED,
+  peers: [wanted(3)],
+  spare: SPARE,
+  routes: DESIRED.routes.map(route =>
+    route.table === 1 && route.destination === '10.244.2.0/24' && route.type === 'unicast'
+      ? { ...route, device: 'wg-spare.cali' }
+      : route,
+  ),
+}
+
+describe('the spare device', () => {
+  const spare = () => {
+    const { spare } = onSpare()
+    if (!spare) throw new Error('no spare device')
+    return spare
+  }
+  const onKernel = (changes: Partial<ReturnType<typeof spare>> = {}) =>
+    kernel({ ...onSpare(), spare: { ...spare(), ...changes } })
+  const links = new Map([...onKernel().links, [spare().link.index, 'wg-spare.cali']])
+  const differences = (desired: DesiredSnapshot, held: ReturnType<typeof onKernel>) =>
+    lines(told(desired), { ...held, links })
+
+  test('that holds what it should differs in nothing', () => {
+    expect(differences(MOVED, onKernel())).toEqual([])
+  })
+
+  test('has its peers looked at: one that is gone, and one that is a stranger', () => {
+    const { device } = spare()
+    const stranger = { ...device.peers.get(keyOf(2)), publicKey: keyOf(9) }
+    const peers = new Map([[keyOf(9), stranger]]) as typeof device.peers
+    expect(differences(MOVED, onKernel({ device: { ...device, peers } }))).toEqual([
+      'add peer node-2: endpoint 10.200.0.2:51822, takes 10.244.2.0/24 10.200.0.2/32',
+      `remove peer ${keyOf(9).slice(0, 8)}`,
+    ])
+  })
+
+  test('that is not there yet is made, and one that nobody wants any more goes', () => {
+    const { spare: _, ...gone } = onKernel().families[4]
+    const without = { ...onKernel(), families: { ...onKernel().families, 4: gone } }
+    expect(differences(MOVED, without)[0]).toBe('add device wg-spare.cali, its key, MTU 1440, addresses 10.244.1.1')
+    expect(differences({ ...MOVED, spare: null }, onKernel())).toEqual(['remove device wg-spare.cali, with its peers'])
+  })
+
+  test('of which an agent of before says nothing is nobody’s difference', () => {
+    const { spare: _, ...silent } = MOVED
+    expect(differences(silent, onKernel())).toEqual([])
+  })
 })
