@@ -143,6 +143,7 @@ export class MeshAgent {
       enabled: this.#guardKeeper.enabled(guard),
       guard,
       refused: this.#refused(guard),
+      rotations: { 4: this.#renewals[4].rotation, 6: this.#renewals[6].rotation },
       health,
     })
   }

@@ -1,4 +1,4 @@
-import { fingerprint } from '#keys/public-key.ts'
+import { fingerprint, type PublicKey } from '#keys/public-key.ts'
 import type { Logger } from '#src/cluster/logger.ts'
 import type { FamilyConfig } from '#src/mesh/family-view.ts'
 import type { PodveilSettings } from '#src/mesh/guard.ts'
@@ -15,6 +15,14 @@ import type { FamilyKeys, Keyring } from './keyring.ts'
 export interface Renewed {
   readonly identities: DeviceIdentities
   readonly mainChanges: boolean
+}
+
+/** Where the main device's key stands. */
+export interface KeyRotation {
+  /** What the main device has. */
+  readonly key: PublicKey
+  /** Another one is made, and takes its place as soon as nothing goes by this one. */
+  readonly replacing: boolean
 }
 
 /** Of a family without a key, or whose configuration cannot be used. */
@@ -36,12 +44,18 @@ export class Renewal {
   #readySince: number | undefined
   #patience = 0
   #told = ''
+  #rotation: KeyRotation | undefined
 
   constructor(family: Family, self: NodeName, file: DeviceFile, log: Logger) {
     this.#family = family
     this.#self = self
     this.#file = file
     this.#log = log
+  }
+
+  /** Undefined before the first pass, and while there is no key. */
+  get rotation(): KeyRotation | undefined {
+    return this.#rotation
   }
 
   /**
@@ -51,7 +65,10 @@ export class Renewal {
   async devices(config: FamilyConfig, podveil: PodveilSettings, keyring: Keyring, mesh: FamilyMesh): Promise<Renewed> {
     const family = this.#family
     let keys = (await keyring.keys(false))[family]
-    if (!keys) return NO_DEVICES
+    if (!keys) {
+      this.#rotation = undefined
+      return NO_DEVICES
+    }
     const held = await this.#held(config, keys)
     const { due, patience } = rotationDue(podveil.rotation, this.#self, held.keySince, Date.now())
     this.#patience = patience
@@ -64,6 +81,7 @@ export class Renewal {
       this.#log.info({ event: 'key-rotation', family }, `IPv${family}: replacing the private key`)
     }
     const { current, next } = keys
+    this.#rotation = { key: current.publicKey(), replacing: next !== undefined }
     const main = { name: held.name, listenPort: held.listenPort, privateKey: current }
     const spare = {
       name: SPARE_DEVICES[family],

@@ -4,6 +4,7 @@ import type { NodeName } from '#src/mesh/node-record.ts'
 import type { RouteSource } from '#src/mesh/route-source.ts'
 import { PATIENCE } from '#src/status/tally.ts'
 import type { Family } from '#wg/ip.ts'
+import type { KeyRotation } from './renewal.ts'
 import type { RepairNote } from './report-repairs.ts'
 import type { Watch, WatchedPeer } from './report-watch.ts'
 
@@ -22,6 +23,8 @@ export interface Circumstances {
   readonly publishedKeys: Readonly<Record<Family, PublicKey | undefined>> | undefined
   /** Why the guard does less than it was told to, a sentence each. */
   readonly guardRefusals: ReadonlySet<string>
+  /** Undefined while the family has no key, or was not looked at. */
+  readonly rotations: Readonly<Record<Family, KeyRotation | undefined>>
 }
 
 /** More of one kind at once are told in one Event: a node that is cut off loses all of its peers. */
@@ -85,6 +88,8 @@ export function circumstanceEvents(before: Circumstances, after: Circumstances):
   if (before.publishedKeys && after.publishedKeys)
     for (const family of [4, 6] as const)
       events.push(...published(family, before.publishedKeys[family], after.publishedKeys[family]))
+  for (const family of [4, 6] as const)
+    events.push(...rotated(family, before.rotations[family], after.rotations[family]))
   for (const refusal of after.guardRefusals)
     if (!before.guardRefusals.has(refusal))
       events.push({ type: 'Warning', reason: 'GuardNotEnforced', message: refusal })
@@ -115,6 +120,25 @@ function published(family: Family, before: PublicKey | undefined, after: PublicK
   const instead = before === undefined ? '' : ` in place of ${fingerprint(before)}`
   const message = `this Node carries the IPv${family} key ${fingerprint(after)}${instead} now: others may encrypt to it`
   return [{ type: 'Normal', reason: 'KeyPublished', message }]
+}
+
+/** What was under way when the agent started was told by the one before. */
+function rotated(family: Family, before: KeyRotation | undefined, after: KeyRotation | undefined): NodeEvent[] {
+  if (!before || !after) return []
+  const events: NodeEvent[] = []
+  const tell = (reason: string, message: string) => events.push({ type: 'Normal', reason, message })
+  const [old, key] = [fingerprint(before.key), fingerprint(after.key)]
+  if (before.replacing && before.key !== after.key)
+    tell(
+      'KeyRotated',
+      `the IPv${family} device has the private key of ${key} in place of that of ${old}, which is forgotten: traffic returns to it`,
+    )
+  if (after.replacing && !(before.replacing && before.key === after.key))
+    tell(
+      'KeyRotationStarted',
+      `the private key of the IPv${family} key ${key} is being replaced: peers move their traffic to the spare device first`,
+    )
+  return events
 }
 
 const switched = (family: Family, on: boolean): NodeEvent => ({

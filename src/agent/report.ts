@@ -40,6 +40,7 @@ export interface PassOutcome {
   readonly guard: GuardDecision
   /** What of the configuration this node cannot do, a sentence each. */
   readonly refused: readonly string[]
+  readonly rotations: Circumstances['rotations']
   readonly health: Pick<Health, 'ready' | 'readyz'>
 }
 
@@ -68,6 +69,7 @@ export class Report {
     routeSource: undefined,
     publishedKeys: undefined,
     guardRefusals: new Set(),
+    rotations: { 4: undefined, 6: undefined },
   }
   /** Since when encryption is on, in the agent's milliseconds: no peer can be overdue before that. */
   readonly #enabledSince: Record<Family, number | undefined> = { 4: undefined, 6: undefined }
@@ -115,6 +117,7 @@ export class Report {
       routeSource: feed.routes.source,
       publishedKeys: { 4: feed.own.announced[4]?.publicKey, 6: feed.own.announced[6]?.publicKey },
       guardRefusals: new Set(guard.refusals),
+      rotations: outcome.rotations,
     })
     this.#tellCondition(outcome, troubles[0], now)
     void this.#guardWatch.look(guard.mode, now)

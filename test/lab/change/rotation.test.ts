@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import type { Lab, LabNode } from '#src/lab/lab.ts'
+import { events } from '../cli/podveil.ts'
 import { DEVICES, patchPodveil } from '../guard/support/cluster.ts'
 import { tell } from '../guard/support/tell.ts'
 import { describeLab } from '../harness/requirements.ts'
@@ -110,6 +111,12 @@ describeLab('private keys replaced while pods talk', meshNeeds, () => {
         )
         tell('one rotates, one lags', { lag: LAG, sent: report.sent, lost: report.lost })
         expectNoLoss(report)
+        for (const reason of ['KeyRotationStarted', 'KeyRotated']) {
+          const told = async () => (await events(lab)).filter(event => event.includes(` ${reason} `))
+          await waitFor(async () => (await told()).length > 0, limit(60_000), `an Event ${reason}`)
+          // The others have keys as old, and were not asked for new ones.
+          expect((await told()).filter(event => !event.startsWith('node-1 '))).toEqual([])
+        }
       })
     },
     caseLimit(LAG + 90),

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { fingerprint } from '#keys/public-key.ts'
 import { type Circumstances, circumstanceEvents, peerEvents } from '#src/agent/report-events.ts'
 import { Repairs } from '#src/agent/report-repairs.ts'
 import { type Watch, watchPeers } from '#src/agent/report-watch.ts'
@@ -85,6 +86,7 @@ describe('circumstances', () => {
     routeSource: undefined,
     publishedKeys: { 4: undefined, 6: undefined },
     guardRefusals: new Set(),
+    rotations: { 4: undefined, 6: undefined },
   }
   const reasons = (before: Partial<Circumstances>, after: Partial<Circumstances>) =>
     circumstanceEvents({ ...quiet, ...before }, { ...quiet, ...after }).map(({ type, reason }) => `${type} ${reason}`)
@@ -121,6 +123,37 @@ describe('circumstances', () => {
     ).toEqual(['Normal KeyPublished'])
     expect(reasons({ publishedKeys: { 4: first, 6: undefined } }, {})).toEqual([])
     expect(reasons({ publishedKeys: undefined }, { publishedKeys: { 4: first, 6: undefined } })).toEqual([])
+  })
+
+  describe('a rotation', () => {
+    const of = (key: number, replacing: boolean) => ({ rotations: { 4: { key: keyOf(key), replacing }, 6: undefined } })
+
+    test('is told when it starts and when the new key is in its place, each once', () => {
+      expect(reasons(of(1, false), of(1, true))).toEqual(['Normal KeyRotationStarted'])
+      expect(reasons(of(1, true), of(1, true))).toEqual([])
+      expect(reasons(of(1, true), of(2, false))).toEqual(['Normal KeyRotated'])
+      expect(reasons(of(2, false), of(2, false))).toEqual([])
+    })
+
+    test('names both keys', () => {
+      const [event] = circumstanceEvents({ ...quiet, ...of(1, true) }, { ...quiet, ...of(2, false) })
+      expect(event?.message).toContain(fingerprint(keyOf(1)))
+      expect(event?.message).toContain(fingerprint(keyOf(2)))
+    })
+
+    test('that follows on another at once has its end and the next start', () => {
+      expect(reasons(of(1, true), of(2, true))).toEqual(['Normal KeyRotated', 'Normal KeyRotationStarted'])
+    })
+
+    test('that was under way when the agent started is told at its end alone', () => {
+      expect(reasons({}, of(1, true))).toEqual([])
+      expect(reasons(of(1, true), of(2, false))).toEqual(['Normal KeyRotated'])
+    })
+
+    test('is not what a first key is, nor one that took the place of a lost one', () => {
+      expect(reasons({}, of(1, false))).toEqual([])
+      expect(reasons(of(1, false), of(2, false))).toEqual([])
+    })
   })
 
   test('a guard that does less than it was told to, once', () => {
