@@ -2,9 +2,9 @@ import { defineConfig } from 'vitest/config'
 
 // unit: no root, no kernel state. lab: network namespaces and wireguard-go. kernel: inside the VM of `make test-kernel`.
 // cluster: a real kube-apiserver.
-// On a shared machine a case may be starved of its processor: there it has a second try, which the report shows. People see
+// On a shared machine a case may be starved of its processor: there it has two more tries, which the report shows. People see
 // every failure.
-const retry = process.env.CI ? 1 : 0
+const retry = process.env.CI ? 2 : 0
 
 export default defineConfig({
   test: {
