@@ -102,6 +102,7 @@ function settings(agent: JsonObject): Settings {
         },
       },
     },
+    cleanUp: flag('true before an uninstall, after encryption was turned off: `podveil cleanup` in the agents’ place'),
     userspace: { enabled: flag('wireguard-go in a Pod of its own, for kernels without WireGuard') },
     besideCalico: { enabled: flag('where Felix runs on the nodes; read docs/compatibility.md first') },
     guard: {
@@ -174,9 +175,31 @@ function agentTemplate(agent: JsonObject): JsonObject {
       ],
     },
   )
-  const spec = changed.spec as JsonObject
-  const maxUnavailable = hole('value .Values.agent.maxUnavailable')
-  return { ...changed, spec: { ...spec, updateStrategy: { type: 'RollingUpdate', rollingUpdate: { maxUnavailable } } } }
+  return changed
+}
+
+function withMaxUnavailable(daemonSet: JsonObject, maxUnavailable: string): JsonObject {
+  const spec = daemonSet.spec as JsonObject
+  return {
+    ...daemonSet,
+    spec: { ...spec, updateStrategy: { type: 'RollingUpdate', rollingUpdate: { maxUnavailable } } },
+  }
+}
+
+/** The agent; before an uninstall, what takes its place. */
+function agentOrCleanup(agent: JsonObject): string {
+  const [cleanup] = renderKustomization(join(ROOT, 'manifests/overlays/cleanup')).filter(
+    ({ kind }) => kind === 'DaemonSet',
+  )
+  if (!cleanup) throw new Error('the cleanup overlay has no DaemonSet')
+  const parts = [
+    '{{- if .Values.cleanUp }}\n',
+    template([withMaxUnavailable(agentTemplate(cleanup), '100%')]),
+    '{{- else }}\n',
+    template([withMaxUnavailable(agentTemplate(agent), hole('value .Values.agent.maxUnavailable'))]),
+    '{{- end }}\n',
+  ]
+  return parts.join('')
 }
 
 /** The overlay's ConfigMap by its generated name. */
@@ -310,7 +333,7 @@ export function chartFiles(): Map<string, string> {
     // Helm installs these where they are not there yet, and never changes or deletes them: Calico's own stays Calico's.
     ['crds/felixconfigurations.yaml', definition('calico/felixconfigurations.yaml')],
     ['crds/podveilconfigurations.yaml', definition('podveil/podveilconfigurations.yaml')],
-    ['templates/agent.yaml', HEADER + template([agentTemplate(agent)])],
+    ['templates/agent.yaml', HEADER + agentOrCleanup(agent)],
     [
       'templates/rights.yaml',
       HEADER + template(byKind('ServiceAccount', 'ClusterRole', 'ClusterRoleBinding', 'Role', 'RoleBinding')),

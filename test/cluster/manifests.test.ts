@@ -95,6 +95,14 @@ guard: {mode: enforce, podSupernets: [10.244.0.0/16, "fd00:244::/32"]}
       expect(named(objects, 'DaemonSet', 'podveil-wireguard-go')).toBeDefined()
     })
 
+    test('in the agents’ place, before an uninstall, what the cleanup overlay says', async () => {
+      const objects = rendered('cleanUp: true')
+      await dryRun(objects)
+      const agentOf = (all: readonly KubernetesObject[]) => named(all, 'DaemonSet', 'podveil-agent')
+      expect(agentOf(objects)).toEqual(agentOf(render('overlays/cleanup')))
+      expect(agentOf(objects)).not.toEqual(agentOf(rendered('')))
+    })
+
     test.each([
       ['a guard that there is not', 'guard: {mode: maybe}', /guard\/mode/],
       ['enforce without the pods’ ranges', 'guard: {mode: enforce}', /podSupernets/],
