@@ -11,7 +11,7 @@ import { expectTunnelled } from '../mesh/support/underlay.ts'
 import { allReady, untilEncrypted, withEncryptedMesh } from '../mesh/support/with-mesh.ts'
 
 const SECONDS = profile.long ? 120 : 20
-const RATE = Math.min(200, profile.rate)
+const RATE = profile.usualRate
 /** Milliseconds between two misfortunes. */
 const GAP = 1_500
 

@@ -19,7 +19,7 @@ import {
 import { nodeOf, onNode, untilEncrypted, withEncryptedMesh, withMesh } from '../mesh/support/with-mesh.ts'
 
 const DEVICE = 'wireguard.cali'
-const RATE = Math.min(200, profile.rate)
+const RATE = profile.usualRate
 
 /** Has the address that moves, in whatever form the cluster says so. */
 const MOVING_BLOCK = '10.244.77.0/26'

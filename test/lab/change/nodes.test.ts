@@ -11,7 +11,7 @@ import { expectTunnelled } from '../mesh/support/underlay.ts'
 import { allReady, nodeOf, onNode, untilEncrypted, withEncryptedMesh, withMesh } from '../mesh/support/with-mesh.ts'
 
 /** Six flows in each family. */
-const RATE = Math.min(200, profile.rate)
+const RATE = profile.usualRate
 
 /** What the third node has no part in, and what it has. */
 function split({ pairs }: TrafficReport): { others: Sum; third: Sum } {

@@ -10,7 +10,7 @@ import { caseLimit, limit, meshNeeds, profile } from '../mesh/support/profile.ts
 import { expectTunnelled, watchUnderlay } from '../mesh/support/underlay.ts'
 import { nodeOf, onNode, untilEncrypted, withEncryptedMesh } from '../mesh/support/with-mesh.ts'
 
-const RATE = Math.min(200, profile.rate)
+const RATE = profile.usualRate
 /** Seconds for which one node's agent does not run while another one rotates. */
 const LAG = profile.long ? 60 : 8
 

@@ -49,24 +49,28 @@ describeLab('nodes that are switched one by one, before the others have followed
     `${TOGGLES} times at random, with a reverse-path filter of %d: nothing is lost, and no connection breaks`,
     async rpFilter => {
       await withEncryptedMesh({ nodes: 3, rpFilter }, async lab => {
-        const report = await measureLoss(lab, async () => {
-          const next = dice(rpFilter + 1)
-          const roll = (sides: number) => Math.floor(next.next().value * sides)
-          const off = new Set<string>()
-          const elapsed = async () => (await lab.traffic.snapshot()).elapsedMs
-          for (let toggle = 0; toggle < TOGGLES; toggle++) {
-            const { name } = nodeOf(lab, 1 + roll(lab.nodes.length))
-            const on = off.delete(name)
-            if (!on) off.add(name)
-            await lab.patchFelix({ wireguardEnabled: on, wireguardEnabledV6: on }, `node.${name}`)
-            const until = (await elapsed()) + roll(GAP)
-            await waitFor(async () => (await elapsed()) >= until, limit(GAP * 20), 'the next toggle')
-          }
-          for (const name of off)
-            await lab.patchFelix({ wireguardEnabled: true, wireguardEnabledV6: true }, `node.${name}`)
-          await untilEncrypted(lab, limit(60_000))
-          await expectTunnelled(lab)
-        })
+        const report = await measureLoss(
+          lab,
+          async () => {
+            const next = dice(rpFilter + 1)
+            const roll = (sides: number) => Math.floor(next.next().value * sides)
+            const off = new Set<string>()
+            const elapsed = async () => (await lab.traffic.snapshot()).elapsedMs
+            for (let toggle = 0; toggle < TOGGLES; toggle++) {
+              const { name } = nodeOf(lab, 1 + roll(lab.nodes.length))
+              const on = off.delete(name)
+              if (!on) off.add(name)
+              await lab.patchFelix({ wireguardEnabled: on, wireguardEnabledV6: on }, `node.${name}`)
+              const until = (await elapsed()) + roll(GAP)
+              await waitFor(async () => (await elapsed()) >= until, limit(GAP * 20), 'the next toggle')
+            }
+            for (const name of off)
+              await lab.patchFelix({ wireguardEnabled: true, wireguardEnabledV6: true }, `node.${name}`)
+            await untilEncrypted(lab, limit(60_000))
+            await expectTunnelled(lab)
+          },
+          profile.rate,
+        )
         const streams = report.pairs.flatMap(({ stream }) => stream ?? [])
         const echoed = streams.reduce((sum, stream) => sum + stream.echoed, 0)
         const resets = streams.reduce((sum, stream) => sum + stream.resets.length, 0)

@@ -13,7 +13,7 @@ import { expectInClear, expectTunnelled } from '../mesh/support/underlay.ts'
 import { userspaceProcesses } from '../mesh/support/userspace-process.ts'
 import { allReady, turnOff, turnOn, withMesh } from '../mesh/support/with-mesh.ts'
 
-const RATE = Math.min(200, profile.rate)
+const RATE = profile.usualRate
 
 async function runAgents(lab: Lab, manifest: string): Promise<void> {
   for (const { agent } of lab.nodes) agent.manifest = manifest

@@ -12,7 +12,7 @@ import { expectTunnelled } from '../mesh/support/underlay.ts'
 import { allReady, nodeOf, turnOn, withMesh } from '../mesh/support/with-mesh.ts'
 import { Image } from './support/image.ts'
 
-const RATE = Math.min(200, profile.rate)
+const RATE = profile.usualRate
 
 /**
  * Directory of a bundle of another build, an earlier release for one (`scripts/bundle.mjs --out DIR` in its tree). Without, both

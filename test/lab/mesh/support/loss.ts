@@ -20,7 +20,7 @@ const ATTEMPTS = [1, 1, 0.5, 0.25]
 export async function measureLoss(
   lab: Lab,
   work: () => Promise<void>,
-  rate: number = profile.rate,
+  rate: number = profile.usualRate,
 ): Promise<TrafficReport> {
   for (let attempt = 0; ; attempt++) {
     const part = rate * (ATTEMPTS[attempt] ?? 1)
