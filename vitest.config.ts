@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config'
+import { LongestFirst } from './test/tools/longest-first.ts'
 
 // unit: no root, no kernel state. lab: network namespaces and wireguard-go. kernel: inside the VM of `make test-kernel`.
 // cluster: a real kube-apiserver.
@@ -9,6 +10,7 @@ const retry = process.env.CI ? 2 : 0
 export default defineConfig({
   test: {
     pool: 'forks',
+    sequence: { sequencer: LongestFirst },
     projects: [
       // Seconds on a quiet machine; a busy one must not make a property fail.
       { extends: true, test: { name: 'unit', include: ['test/unit/**/*.test.ts'], testTimeout: 120_000 } },
