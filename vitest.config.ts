@@ -1,5 +1,4 @@
 import { defineConfig } from 'vitest/config'
-import { LongestFirst } from './test/tools/longest-first.ts'
 
 // unit: no root, no kernel state. lab: network namespaces and wireguard-go. kernel: inside the VM of `make test-kernel`.
 // cluster: a real kube-apiserver.
@@ -10,7 +9,6 @@ const retry = process.env.CI ? 2 : 0
 export default defineConfig({
   test: {
     pool: 'forks',
-    sequence: { sequencer: LongestFirst },
     projects: [
       // Seconds on a quiet machine; a busy one must not make a property fail.
       { extends: true, test: { name: 'unit', include: ['test/unit/**/*.test.ts'], testTimeout: 120_000 } },
@@ -22,7 +20,7 @@ export default defineConfig({
           include: ['test/lab/**/*.test.ts', 'test/host/**/*.test.ts'],
           testTimeout: 120_000,
           hookTimeout: 120_000,
-          maxWorkers: 2,
+          maxWorkers: 1,
         },
       },
       {

@@ -64,7 +64,7 @@ const sources: readonly Source[] = [
 /** Every other node sends what is for the prefix to this one, and accepts it from there. */
 async function untilHeldBy(holder: LabNode, prefix: string, others: readonly LabNode[]): Promise<void> {
   const key = await waitFor(
-    async () => (await onNode(holder, `wg show ${DEVICE} public-key`)).trim(),
+    async () => /^\S{44}$/.exec((await onNode(holder, `wg show ${DEVICE} public-key`)).trim())?.[0],
     limit(30_000),
     `${holder.name} to have a key`,
   )

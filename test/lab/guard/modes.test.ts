@@ -16,7 +16,8 @@ describeLab('the guard on audit', meshNeeds, () => {
     'counts at both ends what crosses in clear, packet by packet, and drops nothing',
     async () => {
       await withGuardedMesh({ guard: 'audit' }, async (lab, one, two) => {
-        await one.agent.kill()
+        // Both: what one agent says to another that is gone, that node's kernel refuses, in clear once the rules are.
+        for (const node of [one, two]) await node.agent.kill()
         await lab.traffic.start({ rate })
         await untilAllArrives(lab)
         const wire = await watchWire(lab)

@@ -74,8 +74,10 @@ describeLab('nodes that can do different things', meshNeeds, () => {
         ] as const)
           for (const family of [4, 6] as const) {
             const encrypted = shouldEncrypt(family, `pod-${from}`, `pod-${to}`)
-            const expected = { from, to, family, answered: true, clear: !encrypted, tunnelled: encrypted }
-            expect({ from, to, family, ...(await echo(lab, from, to, family)) }).toEqual(expected)
+            const { tunnelled, ...crossing } = await echo(lab, from, to, family)
+            expect({ from, to, family, ...crossing }).toEqual({ from, to, family, answered: true, clear: !encrypted })
+            // Agents of other pairs may have said something meanwhile.
+            if (encrypted) expect({ from, to, family, tunnelled }).toEqual({ from, to, family, tunnelled: true })
           }
         expect(await onNode(one, 'wg show wireguard.cali endpoints')).toContain(`${two.addresses[0]}:51825`)
 

@@ -13,7 +13,7 @@ export const profile = {
   /** Datagrams a second for each pair of pods and family while encryption is switched: with two or three nodes, and with ten. */
   rate: inVm ? 30 : 500,
   rateOfTen: inVm ? 2 : 50,
-  /** While something else happens, so that two cases side by side leave the agents a processor. */
+  /** While something else happens: the probes are not to be most of what a case costs. */
   usualRate: inVm ? 30 : 200,
   /** Times that encryption is turned on and off: where it is the point, and where it only has to work at all. */
   switches: long || !inVm ? 10 : 3,
