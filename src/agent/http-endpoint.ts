@@ -1,4 +1,5 @@
-import { createServer, type Server } from 'node:http'
+import type { Server } from 'node:http'
+import { http } from '#src/cluster/node-http.ts'
 
 /** What a path answers. */
 export interface Answer {
@@ -35,7 +36,7 @@ export async function serve(
   answers: Readonly<Record<string, () => Answer | Promise<Answer>>>,
   where: 'everywhere' | 'loopback' = 'everywhere',
 ): Promise<Server> {
-  const server = createServer((request, response) => {
+  const server = http.createServer((request, response) => {
     const path = (request.url ?? '/').split('?')[0] ?? '/'
     const found = Object.hasOwn(answers, path) ? answers[path] : undefined
     const missing = plainText(404, `no such page; there is ${Object.keys(answers).join(', ')}`)

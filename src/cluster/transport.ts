@@ -1,5 +1,4 @@
-import http from 'node:http'
-import https from 'node:https'
+import type { Agent, ClientRequest, IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import {
   ApiError,
@@ -12,6 +11,7 @@ import {
 import { type Clock, Watchdog } from './clock.ts'
 import type { Credentials } from './credentials.ts'
 import { isObject } from './hostile.ts'
+import { http, https } from './node-http.ts'
 
 export interface TransportOptions {
   readonly credentials: Credentials
@@ -37,7 +37,7 @@ export interface Outgoing {
 
 /** A 2xx answer whose body is yet to be read. */
 export interface Exchange {
-  readonly response: http.IncomingMessage
+  readonly response: IncomingMessage
   /** What an error while reading means to the caller. */
   fail(error: unknown): unknown
   /** Must be called once the response has been read, or is not wanted any more. */
@@ -52,7 +52,7 @@ export class Transport {
   readonly #credentials: Credentials
   readonly #clock: Clock
   readonly #connectMs: number
-  readonly #agent: http.Agent
+  readonly #agent: Agent
   readonly #base: string
 
   constructor({ credentials, clock, connectMs, sockets }: TransportOptions) {
@@ -152,8 +152,8 @@ class Attempt implements Pick<Exchange, 'fail' | 'done'> {
   readonly outgoing: Outgoing
   readonly #server: URL
   readonly #clock: Clock
-  #request: http.ClientRequest | undefined
-  #response: http.IncomingMessage | undefined
+  #request: ClientRequest | undefined
+  #response: IncomingMessage | undefined
   #silence: Watchdog | undefined
   #abandon: ((error: Error) => void) | undefined
   /** Why we gave up; the error that node:http makes of it says only that the connection was reset. */
@@ -165,7 +165,7 @@ class Attempt implements Pick<Exchange, 'fail' | 'done'> {
     this.#clock = clock
   }
 
-  follow(request: http.ClientRequest, connected: string, connectMs: number): Promise<Exchange | 'stale-socket'> {
+  follow(request: ClientRequest, connected: string, connectMs: number): Promise<Exchange | 'stale-socket'> {
     this.#request = request
     const { promise, resolve, reject } = Promise.withResolvers<Exchange | 'stale-socket'>()
     const { signal, method, silenceMs } = this.outgoing
@@ -236,7 +236,7 @@ class Attempt implements Pick<Exchange, 'fail' | 'done'> {
 }
 
 /** The whole body. @param largest bytes @throws ApiFormatError when it is longer, and what the stream throws */
-export async function readText(response: http.IncomingMessage, largest: number, what: string): Promise<string> {
+export async function readText(response: IncomingMessage, largest: number, what: string): Promise<string> {
   const chunks: Buffer[] = []
   let length = 0
   for await (const chunk of response as AsyncIterable<Buffer>) {
