@@ -16,7 +16,7 @@ import { waitUntil } from './wait.ts'
 const MANIFESTS = fileURLToPath(new URL('../../manifests', import.meta.url))
 
 /** What `command: [podveil, agent]` finds unless somebody gives another image: the program of this checkout. */
-const IMAGE = fileURLToPath(new URL('../../bin', import.meta.url))
+const IMAGE = process.env.PODVEIL_LAB_IMAGE ?? fileURLToPath(new URL('../../bin', import.meta.url))
 
 /**
  * wireguard-go is the agent's child and keeps its niceness. In a kernel this work would be done before any process gets

@@ -1,10 +1,12 @@
 import { spawnSync } from 'node:child_process'
-import { chmodSync, cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { nodeProgram } from '#src/lab/node-program.ts'
+import { VERSION } from '#src/version.ts'
 
-const ROOT = fileURLToPath(new URL('../../../..', import.meta.url))
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+const PLACE = join(ROOT, '.cache')
 
 /** What the image has of Podveil: the bundle and the program that starts it, of a version of its own. */
 export class Image implements Disposable {
@@ -12,16 +14,19 @@ export class Image implements Disposable {
   readonly version: string
 
   /** @param bundle directory of one that is there already, of another build of Podveil; else one is made of this checkout */
-  constructor(version: string, bundle?: string) {
+  constructor(version: string = VERSION, bundle?: string) {
     this.version = version
-    this.directory = mkdtempSync('/tmp/podveil-image-')
+    // In the checkout, which a VM of the kernel tier sees wherever it is.
+    mkdirSync(PLACE, { recursive: true })
+    this.directory = mkdtempSync(join(PLACE, 'image-'))
     const made = join(this.directory, 'bundle')
     // In the image's directory, which is all that its container sees.
     if (bundle === undefined) this.#make(made)
     else cpSync(bundle, made, { recursive: true })
     const program = join(this.directory, 'podveil')
-    const start = `exec ${nodeProgram()} --disable-warning=ExperimentalWarning ${made}/podveil.mjs "$@"`
-    writeFileSync(program, `#!/bin/sh\n${start}\n`)
+    const node = `${nodeProgram()} --disable-warning=ExperimentalWarning`
+    const cache = `NODE_COMPILE_CACHE=${this.directory}/compiled`
+    writeFileSync(program, `#!/bin/sh\n${cache} exec ${node} ${made}/podveil.mjs "$@"\n`)
     chmodSync(program, 0o755)
   }
 

@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Image } from './image.ts'
 import { SKIPPED } from './skip.ts'
 import { type Count, countReport, NOTHING, plus } from './vitest-report.ts'
 
@@ -115,7 +116,7 @@ function run([program = '', ...argv]: readonly string[]): Promise<{ status: numb
     const cache = process.env.NODE_COMPILE_CACHE ?? join(process.cwd(), '.cache', 'compile')
     const child = spawn(program, argv, {
       stdio: ['ignore', 'inherit', 'pipe'],
-      env: { ...process.env, PATH: path, NODE_COMPILE_CACHE: cache },
+      env: { ...process.env, PATH: path, NODE_COMPILE_CACHE: cache, PODVEIL_LAB_IMAGE: image.directory },
     })
     let tail = ''
     child.stderr.on('data', (chunk: Buffer) => {
@@ -126,6 +127,9 @@ function run([program = '', ...argv]: readonly string[]): Promise<{ status: numb
     child.on('close', status => resolve({ status: status ?? 1, lastLine: tail.trimEnd().split('\n').at(-1) ?? '' }))
   })
 }
+
+/** The tests' agents are what goes into the image. */
+using image = new Image()
 
 const outcomes: Outcome[] = []
 for (const tier of process.argv.slice(2)) {

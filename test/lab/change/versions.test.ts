@@ -2,6 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import type { Lab } from '#src/lab/lab.ts'
+import { Image } from '../../tools/image.ts'
 import { describeLab } from '../harness/requirements.ts'
 import { withLab } from '../harness/with-lab.ts'
 import { AgentLog } from '../mesh/support/agent-log.ts'
@@ -10,7 +11,6 @@ import { expectNoLoss, measureLoss } from '../mesh/support/loss.ts'
 import { caseLimit, limit, meshNeeds, profile } from '../mesh/support/profile.ts'
 import { expectTunnelled } from '../mesh/support/underlay.ts'
 import { allReady, nodeOf, turnOn, withMesh } from '../mesh/support/with-mesh.ts'
-import { Image } from './support/image.ts'
 
 const RATE = profile.usualRate
 
