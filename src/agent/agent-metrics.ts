@@ -184,6 +184,20 @@ function echoMetrics(dataplane: () => Dataplane | undefined): Metric[] {
       'Part of these echoes that had no answer, 0 to 1.',
       perPair(({ loss }) => loss),
     ),
+    collected(
+      'gauge',
+      'podveil_path_mtu_bytes',
+      'Largest packet inside the tunnel that is known to arrive at a peer: the tunnel’s MTU, or less where the path drops that.',
+      function* () {
+        for (const family of FAMILIES) {
+          const mesh = dataplane()?.meshes[family]
+          for (const peer of mesh?.plan?.peers.keys() ?? []) {
+            const value = mesh?.pathMtu(peer)
+            if (value !== undefined) yield { labels: { peer, family: String(family) }, value }
+          }
+        }
+      },
+    ),
   ]
 }
 

@@ -1,4 +1,5 @@
 import type { Logger } from '#src/cluster/logger.ts'
+import type { ProbeTimes } from '#src/hello/path-prober.ts'
 import type { HostLink } from '#src/mesh/family-config.ts'
 import type { NodeName } from '#src/mesh/node-record.ts'
 import type { DeviceKind, WireGuardDevices } from '#wg/device/device.ts'
@@ -16,6 +17,15 @@ import { RouteNetlink } from '#wg/rtnetlink/route-netlink.ts'
 import { readSysctl, writeSysctl } from '#wg/sysctl.ts'
 import { FamilyMesh } from './family-mesh.ts'
 import { Repairs } from './report-repairs.ts'
+
+export interface DataplaneOptions {
+  readonly preference: DevicePreference
+  /** Of the devices, so that running ones are adopted. */
+  readonly names: readonly string[]
+  readonly self: NodeName
+  readonly log: Logger
+  readonly probeTimes: ProbeTimes
+}
 
 /** Everything of this node's kernel that the agent works on, open. */
 export class Dataplane implements Disposable {
@@ -35,23 +45,17 @@ export class Dataplane implements Disposable {
 
   /**
    * Opens what WireGuard there is here.
-   * @param names of the devices, so that running ones are adopted
    * @throws DeviceError when there is no WireGuard, SocketError without CAP_NET_ADMIN
    */
-  static async open(
-    preference: DevicePreference,
-    names: readonly string[],
-    self: NodeName,
-    log: Logger,
-    wake: () => void,
-  ): Promise<Dataplane> {
+  static async open(options: DataplaneOptions, wake: () => void): Promise<Dataplane> {
+    const { preference, names } = options
     // Before the first dump, so that nothing falls between the two.
     const monitor = RouteMonitor.open()
     const net = RouteNetlink.open()
     const generic = Connection.open(NETLINK_GENERIC)
     try {
       const devices = await openDevices(preference, { links: net, generic, names })
-      const dataplane = new Dataplane(devices, net, generic, monitor, self, log, wake)
+      const dataplane = new Dataplane(devices, net, generic, monitor, options, wake)
       await dataplane.#readLinks()
       return dataplane
     } catch (error) {
@@ -65,8 +69,7 @@ export class Dataplane implements Disposable {
     net: RouteNetlink,
     generic: Connection,
     monitor: RouteMonitor,
-    self: NodeName,
-    log: Logger,
+    { self, log, probeTimes }: DataplaneOptions,
     wake: () => void,
   ) {
     this.kind = devices.kind
@@ -85,7 +88,7 @@ export class Dataplane implements Disposable {
     }
     const mesh = (family: Family) => {
       const kernel = new FamilyKernel(devices, net, { ...notes, foreign: what => this.#noteForeign(family, what) })
-      return new FamilyMesh(family, self, kernel, log, wake)
+      return new FamilyMesh(family, self, kernel, log, wake, probeTimes)
     }
     this.meshes = { 4: mesh(4), 6: mesh(6) }
     this.#tableMonitor = new TableMonitor(TABLE, () => {

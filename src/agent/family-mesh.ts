@@ -1,6 +1,7 @@
 import { fingerprint, type PublicKey } from '#keys/public-key.ts'
 import type { Logger } from '#src/cluster/logger.ts'
 import type { EchoFigures } from '#src/hello/echo-meter.ts'
+import { PROBE_TIMES } from '#src/hello/path-prober.ts'
 import { adoptPeers } from '#src/mesh/adopt.ts'
 import type { CidrSource } from '#src/mesh/claims.ts'
 import type { DeviceIdentity, FamilyConfig, FamilyView, LaneView } from '#src/mesh/family-view.ts'
@@ -18,6 +19,7 @@ import type { Ownership } from '#wg/reconcile/desired.ts'
 import type { FamilyKernel } from '#wg/reconcile/family-kernel.ts'
 import type { RouteEvent } from '#wg/rtnetlink/monitor.ts'
 import { HelloExchange } from './hello-exchange.ts'
+import { PathMtus } from './path-mtus.ts'
 
 /** Milliseconds between looks at the handshakes: while a pair is changing, and while none is. */
 const FAST_POLL = 500
@@ -34,6 +36,8 @@ export interface MeshInput {
   readonly routeSync: boolean
   readonly natExceptions: readonly Cidr[]
   readonly pinsEndpoints: boolean
+  /** Whether paths are asked how large a packet may be. */
+  readonly pathMtuProbing: boolean
   readonly config: FamilyConfig
   readonly identities: DeviceIdentities
   /** The main device is to get another key, port or name as soon as nothing goes by it. */
@@ -51,6 +55,7 @@ export class FamilyMesh {
   readonly #kernel: FamilyKernel
   readonly #log: Logger
   readonly #hellos: Readonly<Record<Lane, HelloExchange>>
+  readonly #paths: PathMtus
   readonly #left = new LeftAddresses()
   #states: LaneStates | undefined
   #plan: FamilyPlan | undefined
@@ -63,12 +68,21 @@ export class FamilyMesh {
   #rivals: readonly string[] = []
 
   /** @param wake asks for another pass soon */
-  constructor(family: Family, self: NodeName, kernel: FamilyKernel, log: Logger, wake: () => void) {
+  constructor(
+    family: Family,
+    self: NodeName,
+    kernel: FamilyKernel,
+    log: Logger,
+    wake: () => void,
+    probeTimes = PROBE_TIMES,
+  ) {
     this.family = family
     this.#self = self
     this.#kernel = kernel
     this.#log = log
-    this.#hellos = { main: new HelloExchange(log, wake), spare: new HelloExchange(log, wake) }
+    this.#paths = new PathMtus(family, probeTimes, log, wake)
+    const exchange = () => new HelloExchange(log, wake, this.#paths)
+    this.#hellos = { main: exchange(), spare: exchange() }
   }
 
   get plan(): FamilyPlan | undefined {
@@ -133,6 +147,16 @@ export class FamilyMesh {
     return this.#hellos[this.laneOf(node)].echoFigures(node, performance.now())
   }
 
+  /** Path MTUs, bytes, of peers whose path carries less than the tunnel's MTU. */
+  get smallerPaths(): ReadonlyMap<NodeName, number> {
+    return this.#paths.found
+  }
+
+  /** Bytes that are known to arrive at a peer in one packet; undefined for not known. */
+  pathMtu(node: NodeName): number | undefined {
+    return this.#paths.known(node)
+  }
+
   /** Takes in an event. @returns what somebody else did, in words, where that is what it says */
   noteEvent(event: RouteEvent): string | undefined {
     return this.#kernel.noteEvent(event)
@@ -149,7 +173,11 @@ export class FamilyMesh {
     await this.#observe(input, now)
     const strayed = this.#strayed(input)
     this.#lookAround(input)
-    this.#states ??= adoptPeers(this.#view(input, now))
+    this.#paths.limit(input.pathMtuProbing ? input.config.mtu : undefined, now)
+    if (!this.#states) {
+      this.#states = adoptPeers(this.#view(input, now))
+      this.#adoptPaths(this.#states, now)
+    }
     let operations = 0
     for (let round = 0; round < MAX_ROUNDS; round++) {
       const before = this.#plan?.peers ?? pairStates(this.#states)
@@ -241,7 +269,7 @@ export class FamilyMesh {
   }
 
   #view(input: MeshInput, now: number): FamilyView {
-    const { identities, links: _, ...facts } = input
+    const { identities, links: _, pathMtuProbing: __, ...facts } = input
     const laneView = (lane: Lane): LaneView => {
       const identity = identities[lane]
       const device = identity && this.#kernel.device(identity.name)
@@ -256,6 +284,7 @@ export class FamilyMesh {
       now,
       wallTime: Date.now(),
       left: this.#left.all,
+      pathMtus: this.#paths.found,
       self: this.#self,
       lanes: { main: laneView('main'), spare: laneView('spare') },
     }
@@ -293,6 +322,26 @@ export class FamilyMesh {
       pairs[this.laneOf(node)].set(node, peer && peer.rxBytes + peer.txBytes)
     }
     for (const lane of LANES) this.#hellos[lane].measure(pairs[lane], now)
+    const present = [...(this.#plan?.peers ?? [])].flatMap(([node, state]) =>
+      state.phase === 'absent' ? [] : [[node, peers.get(state.key)?.endpoint?.address] as const],
+    )
+    this.#paths.keep(new Map(present), now)
+  }
+
+  /** An agent that is started again leaves the routes as they are, until it knows better. */
+  #adoptPaths(states: LaneStates, now: number): void {
+    const found = new Map<NodeName, number>()
+    for (const lane of LANES) {
+      const name = this.#names[lane]
+      const mtus = name === undefined ? undefined : this.#kernel.routeMtus(name)
+      const peers = name === undefined ? undefined : this.#kernel.device(name)?.peers
+      for (const [node, state] of mtus?.size ? states[lane] : []) {
+        const held = state.phase === 'absent' ? undefined : peers?.get(state.key)?.allowedIps
+        const mtu = held?.values().reduce((least, cidr) => Math.min(least, mtus?.get(cidr) ?? least), Infinity)
+        if (mtu !== undefined && Number.isFinite(mtu)) found.set(node, mtu)
+      }
+    }
+    this.#paths.adopt(found, now)
   }
 
   #report(before: PeerStates, after: PeerStates): void {

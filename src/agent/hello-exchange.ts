@@ -10,6 +10,7 @@ import type { NodeName } from '#src/mesh/node-record.ts'
 import type { PeerStates } from '#src/mesh/peer-machine.ts'
 import type { IpAddress } from '#wg/ip.ts'
 import { EchoExchange, type EchoPartner } from './echo-exchange.ts'
+import type { PathMtus } from './path-mtus.ts'
 
 /**
  * How long the side with the greater key leaves the first word to the other, milliseconds: handshakes that both start at
@@ -39,15 +40,17 @@ export class HelloExchange {
   readonly #log: Logger
   readonly #wake: () => void
   readonly #partners = new Map<NodeName, Partner>()
-  readonly #echoes = new EchoExchange((to, echo) => this.#channel?.sendEcho(to, echo))
+  readonly #echoes: EchoExchange
   #echoTimer: NodeJS.Timeout | undefined
   #byAddress = new Map<IpAddress, NodeName>()
   #place: Place | undefined
   #channel: HelloChannel | undefined
 
-  constructor(log: Logger, wake: () => void) {
+  /** @param paths the path MTUs of all pairs of the family, asked about by the pairs that are on this device */
+  constructor(log: Logger, wake: () => void, paths: PathMtus) {
     this.#log = log
     this.#wake = wake
+    this.#echoes = new EchoExchange((to, echo, length) => this.#channel?.sendEcho(to, echo, length) ?? false, paths)
   }
 
   /** Moves to where the device is now; undefined while there is none. */
@@ -58,9 +61,9 @@ export class HelloExchange {
     try {
       this.#channel = new HelloChannel(place.device, place.address, {
         hello: (from, message) => this.#receive(from, message),
-        echo: (from, echo) => {
+        echo: (from, echo, length) => {
           const node = this.#byAddress.get(from)
-          if (node !== undefined) this.#echoes.receive(node, from, echo, performance.now())
+          if (node !== undefined) this.#echoes.receive(node, from, echo, performance.now(), length)
         },
       })
       this.#place = place

@@ -21,6 +21,7 @@ import { GuardKeeper } from './guard-keeper.ts'
 import { Health } from './health.ts'
 import { Keyring } from './keyring.ts'
 import { Loop } from './loop.ts'
+import { probeTimes } from './probe-times.ts'
 import { NO_DEVICES, Renewal, type Renewed } from './renewal.ts'
 import { Report } from './report.ts'
 import { Retry } from './retry.ts'
@@ -224,11 +225,14 @@ export class MeshAgent {
 
   async #openDataplane(): Promise<Dataplane> {
     if (this.#dataplane) return this.#dataplane
-    const { dataplane, nodeName } = this.#options
+    const { dataplane, nodeName, environment } = this.#options
     const { wireguard } = this.#feed.settings
     const names = FAMILIES.flatMap(family => [wireguard[family].interfaceName, SPARE_DEVICES[family]])
     try {
-      this.#dataplane = await Dataplane.open(dataplane, names, nodeName, this.#log, () => this.#loop.wake())
+      this.#dataplane = await Dataplane.open(
+        { preference: dataplane, names, self: nodeName, log: this.#log, probeTimes: probeTimes(environment) },
+        () => this.#loop.wake(),
+      )
     } catch (error) {
       // Others must not send into a tunnel that this node cannot have.
       if (error instanceof DeviceError) this.#announce({ 4: SILENCE, 6: SILENCE })
@@ -269,9 +273,9 @@ export class MeshAgent {
       const links = new Set(dataplane.links.map(({ name }) => name))
       const pinsEndpoints = this.#guard?.mode === 'enforce'
       const routeSync = !this.#feed.settings.routeSyncDisabled || pinsEndpoints
-      const { natExceptions } = this.#feed.podveil
+      const { natExceptions, pathMtuProbing } = this.#feed.podveil
       const mesh = dataplane.meshes[family]
-      const view = { nodes, cidrSource, enabled, routeSync, natExceptions, pinsEndpoints, config }
+      const view = { nodes, cidrSource, enabled, routeSync, natExceptions, pinsEndpoints, pathMtuProbing, config }
       const input = { ...view, links, ...renewed }
       const due = await mesh.pass(input, now)
       await this.#keepThreading(dataplane, family)

@@ -18,6 +18,7 @@ import type { Health } from './health.ts'
 import { conditionOf, isDue, mayHavePods } from './report-condition.ts'
 import { type Circumstances, circumstanceEvents, peerEvents } from './report-events.ts'
 import { GuardWatch } from './report-guard.ts'
+import { pathEvents, type SmallerPaths } from './report-paths.ts'
 import { type Watch, type WatchedPeer, watchPeers } from './report-watch.ts'
 import { takeSnapshot } from './snapshot.ts'
 import { SnapshotFile } from './snapshot-file.ts'
@@ -61,6 +62,8 @@ export class Report {
   readonly #file: SnapshotFile
   readonly #table: TableFile
   #watches: Record<Family, Watch> = { 4: new Map(), 6: new Map() }
+  /** Undefined before the first look: what an agent before this one has found is no news. */
+  #paths: Record<Family, SmallerPaths | undefined> = { 4: undefined, 6: undefined }
   #circumstances: Circumstances = {
     enabled: undefined,
     refusedClaims: new Set(),
@@ -149,6 +152,14 @@ export class Report {
     this.#watches = { 4: look(4), 6: look(6) }
     for (const family of FAMILIES)
       for (const event of peerEvents(family, before[family], this.#watches[family])) this.#events.emit(event)
+    for (const family of FAMILIES) {
+      const mesh = dataplane?.meshes[family]
+      const last = this.#paths[family]
+      this.#paths[family] = mesh?.smallerPaths
+      const known = (node: NodeName) => mesh?.pathMtu(node) !== undefined
+      for (const event of last && mesh ? pathEvents(family, last, mesh.smallerPaths, known) : [])
+        this.#events.emit(event)
+    }
   }
 
   #tellCircumstances(after: Circumstances): void {

@@ -82,7 +82,16 @@ function familySnapshot(family: Family, input: SnapshotInput): FamilySnapshot | 
     mark: config.mark,
     tables: config.tables,
     peers: [...watches[family]].map(([name, watched]) =>
-      peerSnapshot(family, name, nodes.get(name), watched, kernelPeers, steered, mesh?.echoFigures(name)),
+      peerSnapshot(
+        family,
+        name,
+        nodes.get(name),
+        watched,
+        kernelPeers,
+        steered,
+        mesh?.echoFigures(name),
+        mesh?.smallerPaths.get(name),
+      ),
     ),
     refused: [...(plan?.refused ?? [])].flatMap(([node, claims]) => claims.map(claim => ({ node, claim }))),
     desired: desiredSnapshot(plan?.desired),
@@ -114,6 +123,7 @@ function peerSnapshot(
   kernelPeers: ReadonlyMap<string, PeerStatus>,
   steered: ReadonlySet<Cidr>,
   echo: EchoFigures | undefined,
+  pathMtu: number | undefined,
 ): PeerSnapshot {
   const publicKey = state.phase === 'absent' ? null : state.key
   const peer = publicKey === null ? undefined : kernelPeers.get(publicKey)
@@ -135,6 +145,7 @@ function peerSnapshot(
     steered: allowedIps.filter(cidr => steered.has(cidr)),
     silentSince: silentSince === undefined ? null : wallClock(silentSince),
     echo: echo ? { roundTripSeconds: echo.roundTrip, loss: echo.loss } : null,
+    pathMtu: pathMtu ?? null,
   }
 }
 

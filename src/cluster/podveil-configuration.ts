@@ -51,7 +51,8 @@ export function resolvePodveilSettings(
     const known = times.filter(time => time !== undefined)
     return known.length > 0 ? Math.max(...known) : undefined
   }
-  const { guard, clearTextNodes, podSupernets, natExceptions, routeSource, rotation, ...ports } = PODVEIL_DEFAULTS
+  const { guard, clearTextNodes, podSupernets, natExceptions, routeSource, rotation, pathMtuProbing, ...ports } =
+    PODVEIL_DEFAULTS
   const last = lastGood.rotation
   return {
     settings: {
@@ -60,6 +61,7 @@ export function resolvePodveilSettings(
       podSupernets: read('podSupernets', parseCidrs, podSupernets, lastGood.podSupernets),
       natExceptions: read('natExceptions', parseCidrs, natExceptions, lastGood.natExceptions),
       routeSource: read('routeSource', parseRouteSource, routeSource, lastGood.routeSource),
+      pathMtuProbing: read('pathMtuProbing', parseSwitch, pathMtuProbing, lastGood.pathMtuProbing),
       rotation: {
         interval: read('rotation.interval', parseDuration, rotation.interval, last.interval),
         notBefore: latest('rotation.notBefore', last.notBefore),
@@ -87,6 +89,11 @@ function parseRouteSource(value: unknown): RouteSource {
   const source = ROUTE_SOURCES.find(one => one === value)
   if (source === undefined) throw new RangeError(`is not one of ${ROUTE_SOURCES.join(', ')}`)
   return source
+}
+
+function parseSwitch(value: unknown): boolean {
+  if (typeof value === 'boolean') return value
+  throw new RangeError('is neither true nor false')
 }
 
 /** @returns milliseconds */

@@ -1,3 +1,5 @@
+import type { Family } from '#wg/ip.ts'
+
 /**
  * An echo on the wire: one UDP datagram from hello port to hello port, inside the tunnel, which authenticates it. Not part
  * of a hello, so that nothing that decides where traffic goes can depend on it. An agent that does not know it drops it.
@@ -5,20 +7,25 @@
  *      0  magic 'P' 'V' 'E', version 1
  *      4  1 asks, 2 answers; three bytes of zero
  *      8  token: random, of the one who asks; an answer repeats it
- *     16  whatever a later version adds
+ *     16  whatever a later version adds; of one that asks how large a packet may be, zeros up to the size that is asked about
+ *
+ * The answer is never padded: it tells of the way there alone.
  */
 export interface Echo {
   readonly kind: 'ask' | 'answer'
   readonly token: bigint
 }
 
-const LENGTH = 16
+/** Bytes of an echo that is not padded. */
+export const ECHO_LENGTH = 16
+
 const MAGIC = 0x50564500
 const ASK = 1
 const ANSWER = 2
 
-export function encodeEcho({ kind, token }: Echo): Uint8Array {
-  const bytes = new Uint8Array(LENGTH)
+/** @param length of the datagram's payload in bytes, at least that of an echo */
+export function encodeEcho({ kind, token }: Echo, length = ECHO_LENGTH): Uint8Array {
+  const bytes = new Uint8Array(length)
   const view = new DataView(bytes.buffer)
   view.setUint32(0, MAGIC | 1)
   view.setUint8(4, kind === 'ask' ? ASK : ANSWER)
@@ -28,7 +35,7 @@ export function encodeEcho({ kind, token }: Echo): Uint8Array {
 
 /** @returns undefined for anything that is not an echo */
 export function decodeEcho(bytes: Uint8Array): Echo | undefined {
-  if (bytes.length < LENGTH) return undefined
+  if (bytes.length < ECHO_LENGTH) return undefined
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
   const head = view.getUint32(0)
   // A later version keeps this layout and appends to it.
@@ -38,8 +45,15 @@ export function decodeEcho(bytes: Uint8Array): Echo | undefined {
   return { kind: kind === ASK ? 'ask' : 'answer', token: view.getBigUint64(8) }
 }
 
+/** Bytes of IP and UDP headers. */
+const HEADERS = { 4: 28, 6: 48 } as const
+
+/** @param packet size of the IP packet, bytes @returns length of the payload that makes one of this size */
+export const echoLength = (family: Family, packet: number): number => packet - HEADERS[family]
+
 /**
- * What one echo adds to the byte counter of a WireGuard peer: IP and UDP headers, padded to 16 bytes, 32 more of
- * WireGuard's own.
+ * What one echo adds to the byte counter of a WireGuard peer: the packet, padded to 16 bytes, and 32 of WireGuard's own.
+ * @param length of the payload, bytes
  */
-export const ECHO_BYTES = { 4: 48 + 32, 6: 64 + 32 } as const
+export const echoBytes = (family: Family, length = ECHO_LENGTH): number =>
+  Math.ceil((length + HEADERS[family]) / 16) * 16 + 32

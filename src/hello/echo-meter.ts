@@ -36,6 +36,11 @@ export class EchoMeter {
     return this.#answered ? 0 : this.#count
   }
 
+  /** Whoever that is, it knows echoes. */
+  get answered(): boolean {
+    return this.#answered
+  }
+
   /** An echo goes out now. @param token that nobody can guess */
   ask(token: bigint, now: number): void {
     this.#count++

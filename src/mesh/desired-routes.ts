@@ -23,9 +23,14 @@ export function* desiredRoutes(
     const lane = laneOf(states, node)
     return lane && names[lane]
   }
+  const limit = (node: NodeName) => {
+    const mtu = view.pathMtus.get(node)
+    return mtu === undefined ? NO_LIMIT : { mtu }
+  }
   for (const [destination, owner] of view.routeSync ? cidrs.owner : []) {
     const device = deviceTo(owner)
-    yield { table: tables.mesh, destination, ...(device === undefined ? THROW : { type: 'unicast', device }) }
+    const way = device === undefined ? THROW : { type: 'unicast' as const, device, ...limit(owner) }
+    yield { table: tables.mesh, destination, ...way }
   }
   for (const node of view.nodes.values()) {
     const device = deviceTo(node.name)
@@ -33,11 +38,12 @@ export function* desiredRoutes(
     const held = addressesOf(node, view.family, cidrs, view.cidrSource)
     for (const address of new Set(deviceAddresses(node, view.family)))
       if (cidrs.owner.longest(address) === undefined && held.has(hostCidr(address)))
-        yield { table: tables.mesh, destination: hostCidr(address), type: 'unicast', device }
+        yield { table: tables.mesh, destination: hostCidr(address), type: 'unicast', device, ...limit(node.name) }
     // Felix's nodes do not accept their own address as a destination from pods any better than in clear.
     if (node.announced[view.family]?.hello === undefined) continue
     for (const destination of nodeAddresses(node, view.family).map(hostCidr))
-      if (held.has(destination)) yield { table: tables.nodes, destination, type: 'unicast', device }
+      if (held.has(destination))
+        yield { table: tables.nodes, destination, type: 'unicast', device, ...limit(node.name) }
   }
   for (const lane of LANES) {
     const device = names[lane]
@@ -47,6 +53,11 @@ export function* desiredRoutes(
 }
 
 const THROW = { type: 'throw' } as const
+
+/**
+ * A limit is not locked: whoever sends may still find the path to be smaller, and forwarded packets heed it all the same.
+ */
+const NO_LIMIT = {}
 
 const ANYWHERE: Readonly<Record<Family, Cidr>> = { 4: parseCidr('0.0.0.0/0'), 6: parseCidr('::/0') }
 

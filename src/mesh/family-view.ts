@@ -75,6 +75,8 @@ export interface FamilyView {
   readonly natExceptions: readonly Cidr[]
   /** Packets of peers come from published addresses and from `natExceptions`, and from nowhere else: the guard enforces. */
   readonly pinsEndpoints: boolean
+  /** Of peers whose path carries less than the tunnel's MTU: what it carries, bytes. */
+  readonly pathMtus: ReadonlyMap<NodeName, number>
   readonly config: FamilyConfig
   readonly lanes: Readonly<Record<Lane, LaneView>>
   /** The main device is to get another key, port or name as soon as nothing goes by it. */

@@ -19,6 +19,8 @@ export interface PodveilSettings {
   readonly natExceptions: readonly Cidr[]
   /** What says which pod addresses are on which node; undefined where nobody says. */
   readonly routeSource: RouteSource | undefined
+  /** Whether it is found out how large a packet each path carries. */
+  readonly pathMtuProbing: boolean
   readonly rotation: RotationSettings
   /** UDP ports of the spare devices, IPv4 and IPv6. */
   readonly spareListeningPort: number
@@ -31,6 +33,7 @@ export const PODVEIL_DEFAULTS: PodveilSettings = {
   podSupernets: [],
   natExceptions: [],
   routeSource: undefined,
+  pathMtuProbing: true,
   rotation: ROTATION_DEFAULTS,
   spareListeningPort: 51822,
   spareListeningPortV6: 51823,

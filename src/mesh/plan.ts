@@ -100,7 +100,15 @@ function desiredFamily(
   const names: DeviceNames = { main: devices.get('main')?.name, spare: devices.get('spare')?.name }
   // All that desiredRoutes() looks at.
   const { mesh, nodes, device, spare } = config.tables
-  const inputs = [cidrs.found, memory.records(view.nodes.values()), states.main, states.spare, names.main, names.spare]
+  const inputs = [
+    cidrs.found,
+    memory.records(view.nodes.values()),
+    states.main,
+    states.spare,
+    names.main,
+    names.spare,
+    view.pathMtus,
+  ]
   const routes = memory.routes([...inputs, view.routeSync, mesh, nodes, device, spare], () =>
     memory.share(desiredRoutes(view, states, cidrs, names)),
   )

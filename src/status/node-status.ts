@@ -28,6 +28,8 @@ export interface PairStatus {
   readonly txBytes: number
   /** Null for not known. */
   readonly echo: EchoSnapshot | null
+  /** Bytes; null where the path is not known to carry less than the tunnel's MTU. */
+  readonly pathMtu: number | null
   readonly why: string
   /** What the kernel holds and the agent does not say, or the other way about; the kernel is believed. */
   readonly disagreements: readonly string[]
@@ -181,10 +183,23 @@ function seenPair(family: FamilySnapshot, peer: PeerSnapshot, kernel: KernelFami
 }
 
 function toldPair({ family, enabled }: FamilySnapshot, peer: PeerSnapshot, now: number): PairStatus {
-  const { node, phase, since, endpoint, publicKey, latestHandshake, rxBytes, txBytes, reason, silentSince, echo } = peer
+  const {
+    node,
+    phase,
+    since,
+    endpoint,
+    publicKey,
+    latestHandshake,
+    rxBytes,
+    txBytes,
+    reason,
+    silentSince,
+    echo,
+    pathMtu,
+  } = peer
   const young = now - Date.parse(since) < PATIENCE
   return {
-    ...{ node, family, endpoint, publicKey, latestHandshake, rxBytes, txBytes, echo },
+    ...{ node, family, endpoint, publicKey, latestHandshake, rxBytes, txBytes, echo, pathMtu },
     since: silentSince ?? since,
     state: enabled ? stateOf(phase, young, silentSince !== null) : phase === 'lingering' ? 'leaving' : 'off',
     why: silentSince === null ? reason : SILENT,
@@ -243,6 +258,7 @@ function strangers(kernel: KernelFamily, snapshot: NodeSnapshot | undefined): Pa
       rxBytes: Number(peer.rxBytes),
       txBytes: Number(peer.txBytes),
       echo: null,
+      pathMtu: null,
       why: 'the kernel has this peer, and the agent does not know it',
       disagreements: ['the agent does not know this peer'],
     }))

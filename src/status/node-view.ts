@@ -38,7 +38,10 @@ export function nodeView(status: NodeStatus, now: number, paint: Paint): string 
 }
 
 /** That a peer is encrypted needs no excuse. */
-const whyNot = ({ state, why }: PairStatus): string => (state === 'encrypted' || state === 'off' ? '' : why)
+function whyNot({ state, why, pathMtu }: PairStatus): string {
+  const narrow = pathMtu === null ? '' : `path MTU ${pathMtu}`
+  return state === 'encrypted' ? narrow : state === 'off' ? '' : [why, narrow].filter(text => text !== '').join('; ')
+}
 
 function verdict({ verdict, node, pairs }: NodeStatus, paint: Paint): string {
   const bad = pairs.filter(({ state }) => TONES[state] === 'bad').length

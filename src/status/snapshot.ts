@@ -98,6 +98,8 @@ export interface PeerSnapshot {
   readonly silentSince: string | null
   /** What the agents' echoes through the tunnel say; null for not known: an idle pair, or an agent that knows no echoes. */
   readonly echo: EchoSnapshot | null
+  /** Bytes, where the path drops what the tunnel's MTU allows, and the routes have this one; null where none was found to. */
+  readonly pathMtu: number | null
 }
 
 /** Of the last five minutes. */
@@ -224,6 +226,8 @@ function parsePeer(raw: JsonObject): PeerSnapshot {
     steered: texts(raw, 'steered'),
     silentSince: maybe(raw, 'silentSince'),
     echo: parseEcho(member(raw, 'echo')),
+    // Agents before this one asked no path.
+    pathMtu: (member(raw, 'pathMtu') ?? null) === null ? null : number(raw, 'pathMtu'),
   }
 }
 

@@ -18,6 +18,12 @@ export const SO_SNDBUFFORCE = 32
 export const SO_RCVBUFFORCE = 33
 export const SO_MARK = 36
 
+/** Of linux/in.h and linux/in6.h: whether what a socket sends may be fragmented on this host or on its way. */
+export const IP_MTU_DISCOVER = 10
+export const IPV6_MTU_DISCOVER = 23
+/** Never, and whatever path MTU was heard of is not heeded: what the device cannot take is refused. */
+export const PMTUDISC_PROBE = 3
+
 /** Options of netinet/in.h that let a socket send from an address that is not this host's. */
 export const SOL_IP = 0
 export const IP_TRANSPARENT = 19

@@ -79,6 +79,15 @@ export class FamilyKernel {
     return destinations
   }
 
+  /** Path MTUs, bytes, of the routes by this device that have one. */
+  routeMtus(device: string): ReadonlyMap<Cidr, number> {
+    const index = this.index(device)
+    const mtus = new Map<Cidr, number>()
+    for (const route of this.#mirror?.routes.values() ?? [])
+      if (route.device === index && route.mtu !== undefined) mtus.set(route.destination, route.mtu)
+    return mtus
+  }
+
   /** What was there when the kernel was last read, and is not as we would make it. */
   get others(): Others {
     const mirror = this.#mirror

@@ -21,7 +21,7 @@ const partner = (fields: Partial<EchoPartner> = {}): EchoPartner => ({
 /** An exchange and what it sends; `answer` is what becomes of an echo. */
 function exchange(partners: ReadonlyMap<NodeName, EchoPartner> = new Map([[TWO, partner()]])) {
   const sent: { to: string; echo: Echo }[] = []
-  const echoes = new EchoExchange((to, echo) => sent.push({ to, echo }))
+  const echoes = new EchoExchange((to, echo) => sent.push({ to, echo }) > 0)
   echoes.keep(partners, 0)
   /** Asks twice a second until `end`; every echo is answered at once where `answers` says so. */
   const run = (from: number, end: number, answers: (number: number) => boolean) => {

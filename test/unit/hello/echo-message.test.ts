@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { decodeEcho, type Echo, encodeEcho } from '#src/hello/echo-message.ts'
+import { decodeEcho, type Echo, echoBytes, echoLength, encodeEcho } from '#src/hello/echo-message.ts'
 import { decodeHello, encodeHello } from '#src/hello/message.ts'
 
 const echo = fc.record<Echo>({
@@ -14,6 +14,28 @@ test('an echo says the same after its way over the wire, whatever a later versio
       expect(decodeEcho(Buffer.concat([encodeEcho(said), more]))).toEqual(said)
     }),
   )
+})
+
+test('an echo that is padded is of the length that was asked for, and says the same: every version answers it', () => {
+  fc.assert(
+    fc.property(
+      echo,
+      fc.constantFrom(4 as const, 6 as const),
+      fc.integer({ min: 576, max: 9_000 }),
+      (said, family, size) => {
+        const bytes = encodeEcho(said, echoLength(family, size))
+        expect(bytes.length).toBe(size - (family === 4 ? 28 : 48))
+        expect(decodeEcho(bytes)).toEqual(said)
+        // A receiver with less room has its beginning.
+        expect(decodeEcho(bytes.subarray(0, 64))).toEqual(said)
+      },
+    ),
+  )
+})
+
+test('what an echo adds to a counter of WireGuard is its packet, padded to 16 bytes, and 32 more', () => {
+  expect([echoBytes(4), echoBytes(6)]).toEqual([48 + 32, 64 + 32])
+  expect([echoBytes(4, 1440 - 28), echoBytes(6, 1408 - 48)]).toEqual([1440 + 32, 1408 + 32])
 })
 
 test('an echo is no hello, however long: an agent that knows no echoes drops it', () => {

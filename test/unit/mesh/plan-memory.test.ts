@@ -50,6 +50,8 @@ class Cluster implements CidrSource {
   }
 }
 
+const ALL_WHOLE: ReadonlyMap<NodeName, number> = new Map()
+
 const NO_GATEWAYS: readonly Cidr[] = []
 
 /** A node's agent without the world around it: what it plans goes into its kernel. */
@@ -190,6 +192,7 @@ const happening = fc.oneof(
         mainChanges: mostly(false, true),
         routeSync: mostly(true, false),
         pinsEndpoints: fc.boolean(),
+        pathMtus: mostly(ALL_WHOLE, new Map([[name(2), 1232]]), new Map([[name(2), 1280]])),
         config: mostly(CONFIG, { ...CONFIG, persistentKeepalive: 30 }),
       })
       .map(fields => (agent: Agent) => {

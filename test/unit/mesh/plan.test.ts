@@ -8,6 +8,7 @@ import type { HeardHello } from '#src/mesh/hello-content.ts'
 import { type LaneStates, NO_STATES } from '#src/mesh/lanes.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import { type FamilyPlan, hellosOf, planFamily } from '#src/mesh/plan.ts'
+import { PlanMemory } from '#src/mesh/plan-memory.ts'
 import {
   type Cidr,
   cidrContains,
@@ -99,6 +100,21 @@ describe('the plan of an ordinary mesh', () => {
   test('throws out of the table what is its own', () => {
     const own = settled.plan.desired.routes.find(({ destination }) => destination === podCidr(1))
     expect(own?.type).toBe('throw')
+  })
+
+  test('gives an MTU to all routes to a peer whose path carries less, and to no other', () => {
+    const memory = new PlanMemory()
+    const { lanes } = settled.plan
+    const before = planFamily(lanes, settled.view, memory).desired.routes
+    const after = planFamily(lanes, { ...settled.view, pathMtus: new Map([[name(2), 1232]]) }, memory).desired.routes
+    const limited = after.filter(route => route.type === 'unicast' && route.mtu !== undefined)
+    expect(limited).toEqual([
+      { table: CONFIG.tables.mesh, destination: podCidr(2), type: 'unicast', device: CONFIG.interfaceName, mtu: 1232 },
+      expect.objectContaining({ table: CONFIG.tables.nodes, destination: '10.200.0.2/32', mtu: 1232 }),
+    ])
+    // Whoever compares passes over the others.
+    expect(after.filter(route => !before.includes(route))).toEqual(limited)
+    expect(planFamily(lanes, settled.view, memory).desired.routes).toEqual(before)
   })
 
   test('says hello to each with the digest of what its kernel accepts from it', () => {

@@ -80,6 +80,7 @@ export function viewOf(
     natExceptions: [],
     left: new Map(),
     pinsEndpoints: false,
+    pathMtus: new Map(),
     routeSync: true,
     cidrSource: podCidrSource,
     enabled: true,

@@ -291,6 +291,7 @@ export class World {
       natExceptions: [],
       left: new Map(),
       pinsEndpoints: false,
+      pathMtus: new Map(),
       routeSync: true,
       cidrSource: podCidrSource,
       enabled: node.enabled,

@@ -41,6 +41,14 @@ test('a pair whose agents exchange echoes has round trip and loss; of another no
   expect(lines[4]).toMatch(/^node-3 .* - +100 %$/)
 })
 
+test('a pair whose path carries less than the tunnel says so, though it is encrypted', () => {
+  const peers = [peer(2, { pathMtu: 1232 }), peer(3)]
+  const status = nodeStatus(snapshot({ families: [family4({ peers })] }), kernel(), NOW)
+  const lines = nodeView(status, NOW, plain).split('\n')
+  expect(lines[3]).toMatch(/^node-2 .* path MTU 1232$/)
+  expect(lines[4]).not.toContain('MTU')
+})
+
 test('a pair that is on the spare devices is encrypted, by the word of the kernel', () => {
   const status = nodeStatus(snapshot(), kernel(onSpare()), NOW)
   expect(status.pairs.find(({ node }) => node === 'node-2')).toMatchObject({

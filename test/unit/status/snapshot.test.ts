@@ -18,8 +18,11 @@ test.each([
   expect(() => parseSnapshot(text)).toThrow(said)
 })
 
-test('of an agent that measured no echoes, nothing is known of them', () => {
+test('of an agent that measured no echoes and asked no path, nothing is known of them', () => {
   const { families, ...rest } = snapshot()
-  const before = families.map(family => ({ ...family, peers: family.peers.map(({ echo: _, ...peer }) => peer) }))
+  const before = families.map(family => ({
+    ...family,
+    peers: family.peers.map(({ echo: _, pathMtu: __, ...peer }) => peer),
+  }))
   expect(parseSnapshot(JSON.stringify({ ...rest, families: before }))).toEqual(snapshot())
 })

@@ -30,6 +30,7 @@ export const peer = (index: number, changes: Partial<PeerSnapshot> = {}): PeerSn
   steered: [`10.244.${index}.0/24`, `10.200.0.${index}/32`],
   silentSince: null,
   echo: null,
+  pathMtu: null,
   ...changes,
 })
 
