@@ -1,7 +1,9 @@
+import { DEFAULTS } from '#src/cluster/felix-parameters.ts'
 import type { Logger } from '#src/cluster/logger.ts'
 import type { ProbeTimes } from '#src/hello/path-prober.ts'
 import type { HostLink } from '#src/mesh/family-config.ts'
 import type { NodeName } from '#src/mesh/node-record.ts'
+import { podMtu, UNCLAMPED_REMEDY, unclamped } from '#src/mesh/pod-mtu.ts'
 import type { DeviceKind, WireGuardDevices } from '#wg/device/device.ts'
 import { type DevicePreference, openDevices } from '#wg/device/probe.ts'
 import { FAMILIES, type Family } from '#wg/ip.ts'
@@ -41,6 +43,7 @@ export class Dataplane implements Disposable {
   readonly #firewall = new Firewall()
   readonly #tableMonitor: TableMonitor
   #firewallFault: string | undefined
+  #stalls: string | undefined
   #marksValidated = false
 
   /**
@@ -125,11 +128,13 @@ export class Dataplane implements Disposable {
         this.#log.warn({ event: 'foreign-change' }, `somebody else changed the nftables table ${TABLE}: repaired it`)
       if (desired && (outcome !== 'unchanged' || !this.#marksValidated)) await this.#validateMarks()
       this.#firewallFault = undefined
+      this.#stalls = undefined
     } catch (error) {
       this.#firewall.suspect()
       const fault = error instanceof Error ? error.message : String(error)
       if (fault !== this.#firewallFault) this.#log.warn({ event: 'packet-filter-failed' }, `packet filter: ${fault}`)
       this.#firewallFault = fault
+      this.#warnOfPods()
     }
   }
 
@@ -158,6 +163,17 @@ export class Dataplane implements Disposable {
     const links = await this.#net.links()
     this.#links.clear()
     for (const link of links) this.#links.set(link.index, link)
+  }
+
+  /** What clamps TCP is in the packet filter. */
+  #warnOfPods(): void {
+    const pods = podMtu(this.#links.values(), DEFAULTS.mtuIfacePattern)
+    const ours = FAMILIES.flatMap(family => this.meshes[family].links.map(({ index }) => this.#links.get(index)?.mtu))
+    const tunnel = Math.min(...ours.filter(mtu => mtu !== undefined))
+    const stalls = unclamped(pods, tunnel, false)
+    if (stalls !== undefined && stalls !== this.#stalls)
+      this.#log.warn({ event: 'pods-unclamped', pods, tunnel }, `${stalls}: ${UNCLAMPED_REMEDY}`)
+    this.#stalls = stalls
   }
 
   /** Lets a strict reverse-path filter look at the mark. */

@@ -1,5 +1,6 @@
 import { DEFAULTS } from '#src/cluster/felix-parameters.ts'
 import { OVERHEAD } from '#src/mesh/marks.ts'
+import { podMtu, UNCLAMPED_REMEDY, unclamped } from '#src/mesh/pod-mtu.ts'
 import type { Findings, LinkFinding } from './findings.ts'
 import type { KernelFamily } from './node-kernel.ts'
 import { hasMeshRule, nodeStatus } from './node-status.ts'
@@ -151,7 +152,7 @@ function keyFile({ keyFile }: Findings): Check {
   )
 }
 
-function device(family: FamilySnapshot, kernel: KernelFamily, { links, boundPorts }: Findings): Check[] {
+function device(family: FamilySnapshot, kernel: KernelFamily, { links, boundPorts, firewall }: Findings): Check[] {
   const { interfaceName: name, tables, rulePriority } = family
   const agentDoes = 'the agent repairs this within a second: if it does not, look at its log'
   const { link, device, rules, routes, addresses } = kernel
@@ -168,7 +169,8 @@ function device(family: FamilySnapshot, kernel: KernelFamily, { links, boundPort
   }
   const up = links.filter(one => one.up && one.name !== name)
   const underlay = Math.min(...up.filter(isUnderlay).map(({ mtu }) => mtu))
-  const pods = Math.max(0, ...up.filter(one => one.kind === 'veth' && !isUnderlay(one)).map(({ mtu }) => mtu))
+  const pods = podMtu(up, DEFAULTS.mtuIfacePattern)
+  const stalls = unclamped(pods, link.mtu, firewall === true)
   const room = underlay - OVERHEAD[family.family]
   const has = (priority: number, table: number) =>
     rules.some(rule => rule.priority === priority && rule.table === table)
@@ -207,13 +209,14 @@ function device(family: FamilySnapshot, kernel: KernelFamily, { links, boundPort
     !Number.isFinite(underlay) || link.mtu <= room
       ? ok(
           `${name} MTU`,
-          `${link.mtu}${Number.isFinite(underlay) ? ` over ${underlay}` : ''}${pods > link.mtu ? `; pods have ${pods}: TCP is clamped, larger UDP is fragmented` : ''}`,
+          `${link.mtu}${Number.isFinite(underlay) ? ` over ${underlay}` : ''}${pods > link.mtu && stalls === undefined ? `; pods have ${pods}: TCP is clamped, larger UDP is fragmented` : ''}`,
         )
       : fail(
           `${name} MTU`,
           `${link.mtu} does not fit into the underlay's ${underlay} less ${OVERHEAD[family.family]}`,
           `set wireguardMTU${family.family === 6 ? 'V6' : ''} to 0 or at most ${room}`,
         ),
+    ...(stalls === undefined ? [] : [warn(`${name} and pods`, stalls, UNCLAMPED_REMEDY)]),
   ]
 }
 

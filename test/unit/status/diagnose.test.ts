@@ -44,6 +44,14 @@ test('a node that is well has nothing to say but what was looked at', () => {
   )
 })
 
+test('a pod with a larger MTU than the tunnel is a warning where nothing clamps TCP, and none where our table does', () => {
+  const found = diagnose(findings({ firewall: false })).filter(({ result }) => result === 'warn')
+  expect(found).toMatchObject([
+    { name: 'wireguard.cali and pods', found: expect.stringMatching(/pods have an MTU of 1500.* nothing clamps TCP/) },
+  ])
+  expect(diagnose(findings()).find(({ name }) => name === 'wireguard.cali MTU')?.found).toMatch(/TCP is clamped/)
+})
+
 test.each<[string, Partial<Findings>, string[]]>([
   [
     'a rule that is gone, and what follows from it',
