@@ -14,10 +14,10 @@ import { MeshAgent } from './mesh-agent.ts'
 /**
  * Runs the agent until SIGTERM or SIGINT. What cannot be mended by waiting (credentials, a port that is taken) ends it
  * at once; everything else is tried again.
- * @throws CredentialsError, PortInUseError
+ * @throws CredentialsError, PortInUseError, ForeignAddressError
  */
 export async function runAgent(options: AgentFlags & { environment: NodeJS.ProcessEnv }): Promise<void> {
-  const { nodeName, kubeconfig, stateDir, dataplane, healthPort, metricsPort, webPort, environment } = options
+  const { nodeName, kubeconfig, stateDir, dataplane, webPort, environment } = options
   const log = pino({ level: options.logLevel, base: { node: nodeName } }, pino.destination({ sync: true }))
   const client = new ApiClient({ credentials: await loadCredentials(kubeconfig) })
   const machineId = await readMachineId()
@@ -35,13 +35,21 @@ export async function runAgent(options: AgentFlags & { environment: NodeJS.Proce
     },
   })
   const servers = [
-    await serve('health', healthPort, {
-      '/livez': agent.health.livez,
-      '/readyz': readinessOf(options.readiness, agent.health, () => agent.inClear),
-    }),
-    await serve('metrics', metricsPort, {
-      '/metrics': async () => plainText(200, (await agent.metrics.text()).trimEnd()),
-    }),
+    await serve(
+      'health',
+      options.healthPort,
+      {
+        '/livez': agent.health.livez,
+        '/readyz': readinessOf(options.readiness, agent.health, () => agent.inClear),
+      },
+      options.healthAddress,
+    ),
+    await serve(
+      'metrics',
+      options.metricsPort,
+      { '/metrics': async () => plainText(200, (await agent.metrics.text()).trimEnd()) },
+      options.metricsAddress,
+    ),
   ]
   if (webPort > 0) {
     const { webPage } = await import('#src/web/web-page.ts')

@@ -1,5 +1,6 @@
 import type { Server } from 'node:http'
 import { http } from '#src/cluster/node-http.ts'
+import type { IpAddress } from '#wg/ip.ts'
 
 /** What a path answers. */
 export interface Answer {
@@ -25,16 +26,26 @@ export class PortInUseError extends Error {
   }
 }
 
+export class ForeignAddressError extends Error {
+  override readonly name = 'ForeignAddressError'
+  readonly code = 'ERR_FOREIGN_ADDRESS'
+  constructor(what: string, address: string, cause: unknown) {
+    super(`${address} is no address of this node: give --${what}-address one that it has, or leave it out for all`, {
+      cause,
+    })
+  }
+}
+
 /**
- * Serves GET requests on a port of every address of this network namespace, or of the loopback alone: then also only to who
- * asks for it by that name, so that no page of somebody else's reads it through a name that leads here.
- * @throws PortInUseError; any other failure to listen as it is
+ * Serves GET requests on a port of every address of this network namespace, of one of them, or of the loopback alone: then
+ * also only to who asks for it by that name, so that no page of somebody else's reads it through a name that leads here.
+ * @throws PortInUseError, ForeignAddressError; any other failure to listen as it is
  */
 export async function serve(
   what: 'health' | 'metrics' | 'web',
   port: number,
   answers: Readonly<Record<string, () => Answer | Promise<Answer>>>,
-  where: 'everywhere' | 'loopback' = 'everywhere',
+  where: 'everywhere' | 'loopback' | IpAddress = 'everywhere',
 ): Promise<Server> {
   const server = http.createServer((request, response) => {
     const path = (request.url ?? '/').split('?')[0] ?? '/'
@@ -52,11 +63,13 @@ export async function serve(
   })
   server.requestTimeout = 10_000
   await new Promise<void>((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) =>
-      reject(error.code === 'EADDRINUSE' ? new PortInUseError(what, port, error) : error),
-    )
-    if (where === 'loopback') server.listen(port, '127.0.0.1', resolve)
-    else server.listen(port, resolve)
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EADDRINUSE') reject(new PortInUseError(what, port, error))
+      else if (error.code === 'EADDRNOTAVAIL') reject(new ForeignAddressError(what, where, error))
+      else reject(error)
+    })
+    if (where === 'everywhere') server.listen(port, resolve)
+    else server.listen(port, where === 'loopback' ? '127.0.0.1' : where, resolve)
   })
   server.unref()
   return server

@@ -12,6 +12,7 @@ import type { NodeSnapshot } from '#src/status/snapshot.ts'
 import { openApi } from '#src/status/sources/cluster.ts'
 import { lookAtNode, type NodeLook } from '#src/status/sources/node.ts'
 import { VERSION } from '#src/version.ts'
+import { type Endpoint, formatEndpoint } from '#wg/ip.ts'
 import { TABLE } from '#wg/nftables/ruleset.ts'
 import { type BundleFile, writeArchive } from './archive.ts'
 import { redact } from './redact.ts'
@@ -49,7 +50,8 @@ export interface BundleOptions {
   readonly path: string
   readonly stateDir: string
   readonly kubeconfig: string | undefined
-  readonly metricsPort: number
+  /** Where the agent serves them. */
+  readonly metrics: Endpoint
   readonly checks: readonly Check[]
 }
 
@@ -63,7 +65,7 @@ export async function writeBundle(options: BundleOptions): Promise<readonly stri
   return redacted.map(({ name }) => name)
 }
 
-async function collect(look: NodeLook, { kubeconfig, metricsPort, checks }: BundleOptions): Promise<BundleFile[]> {
+async function collect(look: NodeLook, { kubeconfig, metrics, checks }: BundleOptions): Promise<BundleFile[]> {
   const { snapshot, kernel, notes } = look
   const status = nodeView(nodeStatus(snapshot, kernel, Date.now(), notes), Date.now(), plain)
   const shown = ([4, 6] as const).flatMap(family =>
@@ -76,7 +78,7 @@ async function collect(look: NodeLook, { kubeconfig, metricsPort, checks }: Bund
     { name: 'status.txt', text: status },
     { name: 'status.json', text: json(snapshot ?? notes) },
     { name: 'show.txt', text: shown.join('\n\n') },
-    { name: 'metrics.txt', text: await orReason(() => fetchText(`http://127.0.0.1:${metricsPort}/metrics`)) },
+    { name: 'metrics.txt', text: await orReason(() => fetchText(`http://${formatEndpoint(metrics)}/metrics`)) },
   ]
   const commands = COMMANDS.map(async ([name, program = '', ...args]) => ({
     name,

@@ -1,4 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
+import type { IpAddress } from '#wg/ip.ts'
+import { address } from './common.ts'
 
 /** `podveil agent`: runs on this node until it is told to stop. */
 export function registerAgent(program: Command): void {
@@ -19,7 +21,17 @@ export function registerAgent(program: Command): void {
         .default('/var/lib/podveil'),
     )
     .addOption(new Option('--health-port <port>', '/livez and /readyz').default(9180).argParser(port))
+    .addOption(
+      new Option('--health-address <address>', 'of this node, that the health port is open on alone; all by default')
+        .env('PODVEIL_HEALTH_ADDRESS')
+        .argParser(address),
+    )
     .addOption(new Option('--metrics-port <port>', '/metrics').default(9181).argParser(port))
+    .addOption(
+      new Option('--metrics-address <address>', 'of this node, that the metrics port is open on alone; all by default')
+        .env('PODVEIL_METRICS_ADDRESS')
+        .argParser(address),
+    )
     .addOption(
       new Option(
         '--readiness <policy>',
@@ -52,7 +64,10 @@ export interface AgentFlags {
   readonly dataplane: 'auto' | 'kernel' | 'userspace'
   readonly stateDir: string
   readonly healthPort: number
+  /** Undefined is every address of the node. */
+  readonly healthAddress?: IpAddress
   readonly metricsPort: number
+  readonly metricsAddress?: IpAddress
   readonly readiness: 'agent' | 'encrypted'
   /** 0 is none. */
   readonly webPort: number

@@ -1,4 +1,5 @@
-import { Option } from 'commander'
+import { InvalidArgumentError, Option } from 'commander'
+import { type IpAddress, parseAddress } from '#wg/ip.ts'
 
 /** Options that several commands share. */
 export const stateDirOption = (): Option =>
@@ -10,6 +11,15 @@ export const kubeconfigOption = (): Option =>
   new Option('--kubeconfig <file>', 'credentials; by default those of a pod, else ~/.kube/config').env('KUBECONFIG')
 
 export const jsonOption = (): Option => new Option('--json', 'for programs')
+
+/** Of an option that takes an address. @throws InvalidArgumentError, which a person reads behind the option's name */
+export function address(text: string): IpAddress {
+  try {
+    return parseAddress(text)
+  } catch {
+    throw new InvalidArgumentError('an address is IPv4 or IPv6, without a port, a prefix length or a name.')
+  }
+}
 
 export function print(text: string): void {
   process.stdout.write(`${text}\n`)

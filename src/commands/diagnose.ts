@@ -1,11 +1,13 @@
 import { hostname } from 'node:os'
-import type { Command } from 'commander'
-import { jsonOption, kubeconfigOption, print, printJson, stateDirOption } from './common.ts'
+import { type Command, Option } from 'commander'
+import type { IpAddress } from '#wg/ip.ts'
+import { address, jsonOption, kubeconfigOption, print, printJson, stateDirOption } from './common.ts'
 
 interface DiagnoseFlags {
   readonly json?: true
   readonly bundle?: true | string
   readonly metricsPort: number
+  readonly metricsAddress: IpAddress
   readonly kubeconfig?: string
   readonly stateDir: string
 }
@@ -17,10 +19,16 @@ export function registerDiagnose(program: Command): void {
     .description('what is wrong on this node, each with its remedy; changes nothing; exit status 1 when a check fails')
     .option('--bundle [file]', 'also write a support archive, without secrets; podveil-NODE-TIME.tar.gz by default')
     .option('--metrics-port <port>', 'of the agent, for the archive', Number, 9181)
+    .addOption(
+      new Option('--metrics-address <address>', 'of the agent, for the archive')
+        .env('PODVEIL_METRICS_ADDRESS')
+        .default('127.0.0.1')
+        .argParser(address),
+    )
     .addOption(jsonOption())
     .addOption(kubeconfigOption())
     .addOption(stateDirOption())
-    .action(async ({ json, bundle, metricsPort, kubeconfig, stateDir }: DiagnoseFlags) => {
+    .action(async ({ json, bundle, metricsPort, metricsAddress, kubeconfig, stateDir }: DiagnoseFlags) => {
       const { collectFindings } = await import('#src/status/sources/findings.ts')
       const { diagnose, isHealthy } = await import('#src/status/diagnose.ts')
       const { diagnoseView } = await import('#src/status/diagnose-view.ts')
@@ -31,7 +39,8 @@ export function registerDiagnose(program: Command): void {
       if (bundle !== undefined) {
         const { writeBundle } = await import('#src/bundle/bundle.ts')
         const path = bundle === true ? `podveil-${hostname()}-${Date.now()}.tar.gz` : bundle
-        const names = await writeBundle({ path, stateDir, kubeconfig, metricsPort, checks })
+        const metrics = { address: metricsAddress, port: metricsPort }
+        const names = await writeBundle({ path, stateDir, kubeconfig, metrics, checks })
         process.stderr.write(`wrote ${path}, ${names.length} files; look through it before you hand it on\n`)
       }
       process.exitCode = isHealthy(checks) ? 0 : 1

@@ -26,6 +26,9 @@ async function untilPairEncrypted(lab: Lab, pods: readonly string[]): Promise<vo
   await waitFor(holds, limit(30_000), `${pods.join(' and ')} to be encrypted`)
 }
 
+/** No node has it: it is for documentation. */
+const ELSEWHERE = '192.0.2.1'
+
 const readiness = async (lab: Lab, index: number): Promise<string> =>
   (await nodeOf(lab, index).agent.http('/readyz')).body
 
@@ -52,13 +55,18 @@ describeLab('an agent that cannot start', meshNeeds, () => {
     })
   })
 
-  test('says which port is taken, ends with 1, and leaves alone the one that has it', async () => {
+  test('says which port is taken, or which address is not the node’s, ends with 1, and leaves alone the agent that runs', async () => {
     await withEncryptedMesh({ nodes: 2 }, async lab => {
       const node = nodeOf(lab, 1)
       const before = await settledState(node)
       for (const [ports, said] of [
         [{}, /health port 9180 is in use.*--health-port/],
         [{ healthPort: 9280 }, /metrics port 9181 is in use.*--metrics-port/],
+        [{ env: { PODVEIL_HEALTH_ADDRESS: ELSEWHERE } }, /192\.0\.2\.1 is no address of this node.*--health-address/],
+        [
+          { healthPort: 9280, env: { PODVEIL_METRICS_ADDRESS: ELSEWHERE } },
+          /192\.0\.2\.1 is no address of this node.*--metrics-address/,
+        ],
       ] as const) {
         await using agent = new ForegroundAgent(lab, node, ports)
         expect(await agent.ends()).toBe(1)

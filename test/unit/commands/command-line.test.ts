@@ -5,6 +5,7 @@ import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Command } from 'commander'
 import { describe, expect, test } from 'vitest'
+import { address } from '#src/commands/common.ts'
 import { completionScript } from '#src/commands/completion-script.ts'
 import { MANUALS } from '#src/commands/manual.ts'
 import { podveil } from '#src/commands/program.ts'
@@ -102,5 +103,15 @@ describe('as a plugin of kubectl', () => {
   test('it is found by its name, and is the same program', () => {
     const env = { ...process.env, PATH: `${BIN}${delimiter}${process.env.PATH}` }
     expect(execFileSync('kubectl-podveil', ['--version'], { env, encoding: 'utf8' })).toBe(`${program.version()}\n`)
+  })
+})
+
+describe('an option that takes an address', () => {
+  test.each(['10.0.0.1', 'fd00::1', '::'])('takes %s', text => {
+    expect(address(text)).toBe(text)
+  })
+
+  test.each(['10.0.0.1:9180', '10.0.0.0/24', 'localhost', ''])('refuses %j in words', text => {
+    expect(() => address(text)).toThrow(/an address is IPv4 or IPv6/)
   })
 })

@@ -1,0 +1,40 @@
+import type { AddressInfo } from 'node:net'
+import { describe, expect, test } from 'vitest'
+import { plainText, serve } from '#src/agent/http-endpoint.ts'
+import { parseAddress } from '#wg/ip.ts'
+
+const answers = { '/metrics': () => plainText(200, 'podveil_up 1') }
+
+/** Which of the loopback's addresses answer. */
+async function answering(where: Parameters<typeof serve>[3]): Promise<string[]> {
+  const server = await serve('metrics', 0, answers, where)
+  const { port } = server.address() as AddressInfo
+  try {
+    const found: string[] = []
+    for (const host of ['127.0.0.1', '127.0.0.2']) {
+      const answer = await fetch(`http://${host}:${port}/metrics`).catch(() => undefined)
+      if ((await answer?.text()) === 'podveil_up 1\n') found.push(host)
+    }
+    return found
+  } finally {
+    server.closeAllConnections()
+    server.close()
+  }
+}
+
+describe('health and metrics are served', () => {
+  test('on every address, unless one is named', async () => {
+    expect(await answering(undefined)).toEqual(['127.0.0.1', '127.0.0.2'])
+  })
+
+  test('on the address that is named, and on no other', async () => {
+    expect(await answering(parseAddress('127.0.0.2'))).toEqual(['127.0.0.2'])
+  })
+
+  test('on no address that is not the node’s: it is told which option names it', async () => {
+    await expect(serve('health', 0, answers, parseAddress('192.0.2.1'))).rejects.toMatchObject({
+      code: 'ERR_FOREIGN_ADDRESS',
+      message: expect.stringMatching(/^192\.0\.2\.1 is no address of this node: .*--health-address/) as string,
+    })
+  })
+})
