@@ -45,7 +45,7 @@ export class UserspaceDevices implements WireGuardDevices {
   async read(name: string): Promise<DeviceStatus | undefined> {
     const status = await this.#translated(name, {}, () => this.#client.get(name))
     // A device is read before it is trusted with traffic: that is when its sockets, whoever had them made, can be seen to.
-    if (status?.listenPort !== undefined) await this.#queues.enlarge(this.#client.socketPath(name), status.listenPort)
+    if (status) await this.#queues.enlarge(this.#client.socketPath(name), status.listenPort)
     return status
   }
 

@@ -11,7 +11,6 @@ import { expectTunnelled } from '../mesh/support/underlay.ts'
 import { allReady, untilEncrypted, withEncryptedMesh } from '../mesh/support/with-mesh.ts'
 
 const SECONDS = profile.long ? 120 : 20
-const RATE = profile.usualRate
 /** Milliseconds between two misfortunes. */
 const GAP = 1_500
 
@@ -50,15 +49,11 @@ describeLab('agents that die and come back', meshNeeds, () => {
       await withEncryptedMesh({ nodes: 3 }, async lab => {
         const before = await Promise.all(lab.nodes.map(settledState))
         let kills = 0
-        const report = await measureLoss(
-          lab,
-          async () => {
-            kills = await misfortunes(lab)
-            await untilEncrypted(lab)
-            await expectTunnelled(lab)
-          },
-          RATE,
-        )
+        const report = await measureLoss(lab, async () => {
+          kills = await misfortunes(lab)
+          await untilEncrypted(lab)
+          await expectTunnelled(lab)
+        })
         tell('agents at random', { kills, sent: report.sent, lost: report.lost })
         expectNoLoss(report)
         expect(kills).toBeGreaterThan(SECONDS / 10)

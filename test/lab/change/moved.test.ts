@@ -19,7 +19,6 @@ import {
 import { nodeOf, onNode, untilEncrypted, withEncryptedMesh, withMesh } from '../mesh/support/with-mesh.ts'
 
 const DEVICE = 'wireguard.cali'
-const RATE = profile.usualRate
 
 /** Has the address that moves, in whatever form the cluster says so. */
 const MOVING_BLOCK = '10.244.77.0/26'
@@ -100,20 +99,16 @@ describeLab('addresses that move from one node to another while pods talk', mesh
         await untilHeldBy(two, prefix, [one, three])
         await untilEncrypted(lab)
         await expectReached(lab, [one, three], MOVING)
-        const report = await measureLoss(
-          lab,
-          async () => {
-            for (let moves = 0; moves < 2 * TIMES; moves++) {
-              const [from, to] = moves % 2 === 0 ? [two, three] : [three, two]
-              await takeAddress(from, MOVING)
-              await giveAddress(lab, to, MOVING)
-              await move(lab, to)
-              await untilHeldBy(to, prefix, [one, from])
-              await expectReached(lab, [one, from], MOVING)
-            }
-          },
-          RATE,
-        )
+        const report = await measureLoss(lab, async () => {
+          for (let moves = 0; moves < 2 * TIMES; moves++) {
+            const [from, to] = moves % 2 === 0 ? [two, three] : [three, two]
+            await takeAddress(from, MOVING)
+            await giveAddress(lab, to, MOVING)
+            await move(lab, to)
+            await untilHeldBy(to, prefix, [one, from])
+            await expectReached(lab, [one, from], MOVING)
+          }
+        })
         tell(`${name} moves`, { sent: report.sent, lost: report.lost })
         expectNoLoss(report)
       })
@@ -137,18 +132,14 @@ describeLab('addresses that move from one node to another while pods talk', mesh
         await waitFor(async () => (await lab.steering()).every(encrypted), limit(30_000), 'three to be encrypted')
         await giveAddress(lab, joining, address)
         let times = 0
-        const report = await measureLoss(
-          lab,
-          async () => {
-            if (times++ > 0) throw new Error('a node is gone for good: the machine was too busy for this case')
-            await leaving.agent.kill()
-            await onNode(leaving, 'ip link set eth0 down')
-            await leaving.deleteObjects()
-            await joinWith(lab, joining, cidr)
-            await untilHeldBy(joining, cidr, [one, two])
-          },
-          RATE,
-        )
+        const report = await measureLoss(lab, async () => {
+          if (times++ > 0) throw new Error('a node is gone for good: the machine was too busy for this case')
+          await leaving.agent.kill()
+          await onNode(leaving, 'ip link set eth0 down')
+          await leaving.deleteObjects()
+          await joinWith(lab, joining, cidr)
+          await untilHeldBy(joining, cidr, [one, two])
+        })
         // Not before: the lab's own pod there has an address of no Node now, and is sent to in clear.
         await expectReached(lab, [one, two], address)
         const others = report.pairs.filter(

@@ -6,12 +6,9 @@ import { tell } from '../guard/support/tell.ts'
 import { describeLab } from '../harness/requirements.ts'
 import { waitFor } from '../harness/wait-for.ts'
 import { expectNoLoss, measureLoss } from '../mesh/support/loss.ts'
-import { caseLimit, limit, meshNeeds, profile } from '../mesh/support/profile.ts'
+import { caseLimit, limit, meshNeeds } from '../mesh/support/profile.ts'
 import { expectTunnelled } from '../mesh/support/underlay.ts'
 import { allReady, nodeOf, onNode, untilEncrypted, withEncryptedMesh, withMesh } from '../mesh/support/with-mesh.ts'
-
-/** Six flows in each family. */
-const RATE = profile.usualRate
 
 /** What the third node has no part in, and what it has. */
 function split({ pairs }: TrafficReport): { others: Sum; third: Sum } {
@@ -63,16 +60,12 @@ describeLab('nodes that come and go while pods talk', meshNeeds, () => {
         await lab.setEncryption(true)
         await encryptedBetween(lab, 'pod-1', 'pod-2')
         let times = 0
-        const report = await measureLoss(
-          lab,
-          async () => {
-            if (times++ > 0) throw new Error('a node joins once: the machine was too busy for this case')
-            await three.createObjects()
-            await three.agent.start()
-            await untilEncrypted(lab)
-          },
-          RATE,
-        )
+        const report = await measureLoss(lab, async () => {
+          if (times++ > 0) throw new Error('a node joins once: the machine was too busy for this case')
+          await three.createObjects()
+          await three.agent.start()
+          await untilEncrypted(lab)
+        })
         const { others, third } = split(report)
         tell('a node joins', { others, third })
         expect(others.sent).toBeGreaterThan(0)
@@ -87,21 +80,17 @@ describeLab('nodes that come and go while pods talk', meshNeeds, () => {
     async () => {
       await withEncryptedMesh({ nodes: 3 }, async lab => {
         const three = nodeOf(lab, 3)
-        const report = await measureLoss(
-          lab,
-          async () => {
-            await lab.client.mergePatch(`/api/v1/nodes/${three.name}`, { spec: { unschedulable: true } })
-            await three.deleteObjects()
-            await waitFor(
-              async () => (await steered(lab)).every(pair => !pair.endsWith('pod-3')),
-              limit(20_000),
-              'nobody to steer to the third',
-            )
-            await three.createObjects()
-            await untilEncrypted(lab)
-          },
-          RATE,
-        )
+        const report = await measureLoss(lab, async () => {
+          await lab.client.mergePatch(`/api/v1/nodes/${three.name}`, { spec: { unschedulable: true } })
+          await three.deleteObjects()
+          await waitFor(
+            async () => (await steered(lab)).every(pair => !pair.endsWith('pod-3')),
+            limit(20_000),
+            'nobody to steer to the third',
+          )
+          await three.createObjects()
+          await untilEncrypted(lab)
+        })
         expectOthersUnhurt('a node is deleted and comes back', report)
       })
     },
@@ -113,21 +102,17 @@ describeLab('nodes that come and go while pods talk', meshNeeds, () => {
     async () => {
       await withEncryptedMesh({ nodes: 3 }, async lab => {
         const three = nodeOf(lab, 3)
-        const report = await measureLoss(
-          lab,
-          async () => {
-            await three.agent.kill()
-            await onNode(three, 'ip link del wireguard.cali; ip link del wg-v6.cali; nft flush ruleset')
-            await onNode(
-              three,
-              'for f in 4 6; do for p in 98 99 100; do ip -$f rule del priority $p || true; done; done 2>/dev/null',
-            )
-            await three.agent.start()
-            await allReady(lab)
-            await untilEncrypted(lab)
-          },
-          RATE,
-        )
+        const report = await measureLoss(lab, async () => {
+          await three.agent.kill()
+          await onNode(three, 'ip link del wireguard.cali; ip link del wg-v6.cali; nft flush ruleset')
+          await onNode(
+            three,
+            'for f in 4 6; do for p in 98 99 100; do ip -$f rule del priority $p || true; done; done 2>/dev/null',
+          )
+          await three.agent.start()
+          await allReady(lab)
+          await untilEncrypted(lab)
+        })
         expectOthersUnhurt('a node boots', report)
       })
     },
@@ -141,36 +126,32 @@ describeLab('nodes that come and go while pods talk', meshNeeds, () => {
         const three = nodeOf(lab, 3)
         const [old = ''] = three.addresses
         let address = old
-        const report = await measureLoss(
-          lab,
-          async () => {
-            const next = address === old ? '10.200.0.213' : old
-            // Or the kernel takes the new address away with the old one.
-            await onNode(three, `echo 1 >/proc/sys/net/ipv4/conf/${UPLINK}/promote_secondaries`)
-            await onNode(three, `ip address add ${next}/24 dev ${UPLINK}`)
-            const addresses = [{ type: 'InternalIP', address: next }]
-            await lab.client.mergePatch(`/api/v1/nodes/${three.name}/status`, { status: { addresses } })
-            for (const node of lab.nodes.slice(0, 2))
-              await waitFor(
-                async () =>
-                  expect(await onNode(node, 'wg show wireguard.cali allowed-ips')).toContain(`${next}/32`) ?? true,
-                limit(20_000),
-                `${node.name} to know the new address`,
-              )
-            // A packet that was on its way from the old address has WireGuard go back there, until the agent looks again.
-            const looks = 'for i in 1 2 3 4 5; do wg show wireguard.cali endpoints; sleep 0.1; done'
-            for (const node of lab.nodes.slice(0, 2))
-              await waitFor(
-                async () => expect((await onNode(node, looks)).split(`${next}:51820`)).toHaveLength(6) ?? true,
-                limit(30_000),
-                `${node.name} to keep to the new address`,
-              )
-            await onNode(three, `ip address del ${address}/24 dev ${UPLINK}`)
-            address = next
-            await expectTunnelled(lab)
-          },
-          RATE,
-        )
+        const report = await measureLoss(lab, async () => {
+          const next = address === old ? '10.200.0.213' : old
+          // Or the kernel takes the new address away with the old one.
+          await onNode(three, `echo 1 >/proc/sys/net/ipv4/conf/${UPLINK}/promote_secondaries`)
+          await onNode(three, `ip address add ${next}/24 dev ${UPLINK}`)
+          const addresses = [{ type: 'InternalIP', address: next }]
+          await lab.client.mergePatch(`/api/v1/nodes/${three.name}/status`, { status: { addresses } })
+          for (const node of lab.nodes.slice(0, 2))
+            await waitFor(
+              async () =>
+                expect(await onNode(node, 'wg show wireguard.cali allowed-ips')).toContain(`${next}/32`) ?? true,
+              limit(20_000),
+              `${node.name} to know the new address`,
+            )
+          // A packet that was on its way from the old address has WireGuard go back there, until the agent looks again.
+          const looks = 'for i in 1 2 3 4 5; do wg show wireguard.cali endpoints; sleep 0.1; done'
+          for (const node of lab.nodes.slice(0, 2))
+            await waitFor(
+              async () => expect((await onNode(node, looks)).split(`${next}:51820`)).toHaveLength(6) ?? true,
+              limit(30_000),
+              `${node.name} to keep to the new address`,
+            )
+          await onNode(three, `ip address del ${address}/24 dev ${UPLINK}`)
+          address = next
+          await expectTunnelled(lab)
+        })
         tell('a node’s address changes', split(report))
         expectNoLoss(report)
       })

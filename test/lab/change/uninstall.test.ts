@@ -8,12 +8,10 @@ import { waitFor } from '../harness/wait-for.ts'
 import { traces } from '../mesh/support/kernel-state.ts'
 import { expectNoLoss, measureLoss } from '../mesh/support/loss.ts'
 import { meshAnnotations } from '../mesh/support/node-annotations.ts'
-import { caseLimit, limit, meshNeeds, profile } from '../mesh/support/profile.ts'
+import { caseLimit, limit, meshNeeds } from '../mesh/support/profile.ts'
 import { expectInClear, expectTunnelled } from '../mesh/support/underlay.ts'
 import { userspaceProcesses } from '../mesh/support/userspace-process.ts'
 import { allReady, turnOff, turnOn, withMesh } from '../mesh/support/with-mesh.ts'
-
-const RATE = profile.usualRate
 
 async function runAgents(lab: Lab, manifest: string): Promise<void> {
   for (const { agent } of lab.nodes) agent.manifest = manifest
@@ -59,22 +57,18 @@ describeLab('uninstalling', meshNeeds, () => {
     'in its order, under traffic, loses nothing and leaves no trace on any node',
     async () => {
       await withMesh({ nodes: 3 }, async lab => {
-        const report = await measureLoss(
-          lab,
-          async () => {
-            await runAgents(lab, 'base')
-            await allReady(lab)
-            await turnOn(lab)
-            await expectTunnelled(lab)
-            await turnOff(lab)
-            for (const node of lab.nodes)
-              expect((await left(lab, node)).stateDirectory, 'what there is to forget').toContain('keys.json')
-            await cleanUp(lab)
-            await removePods(lab)
-            await expectInClear(lab)
-          },
-          RATE,
-        )
+        const report = await measureLoss(lab, async () => {
+          await runAgents(lab, 'base')
+          await allReady(lab)
+          await turnOn(lab)
+          await expectTunnelled(lab)
+          await turnOff(lab)
+          for (const node of lab.nodes)
+            expect((await left(lab, node)).stateDirectory, 'what there is to forget').toContain('keys.json')
+          await cleanUp(lab)
+          await removePods(lab)
+          await expectInClear(lab)
+        })
         expectNoLoss(report)
         for (const node of lab.nodes) expect(await left(lab, node), node.name).toEqual(NOTHING)
       })

@@ -12,8 +12,6 @@ import { caseLimit, limit, meshNeeds, profile } from '../mesh/support/profile.ts
 import { expectTunnelled } from '../mesh/support/underlay.ts'
 import { allReady, nodeOf, turnOn, withMesh } from '../mesh/support/with-mesh.ts'
 
-const RATE = profile.usualRate
-
 /**
  * Directory of a bundle of another build, an earlier release for one (`scripts/bundle.mjs --out DIR` in its tree). Without, both
  * versions are built of this checkout and differ in what they say they are.
@@ -45,14 +43,10 @@ describeLab('two versions of the agent', meshNeeds, () => {
         await allReady(lab)
         await turnOn(lab)
         const before = await Promise.all(lab.nodes.map(settledState))
-        const report = await measureLoss(
-          lab,
-          async () => {
-            await rollOut(lab, newer)
-            await rollOut(lab, older)
-          },
-          RATE,
-        )
+        const report = await measureLoss(lab, async () => {
+          await rollOut(lab, newer)
+          await rollOut(lab, older)
+        })
         expectNoLoss(report)
         expect(await Promise.all(lab.nodes.map(settledState))).toEqual(before)
       })
@@ -65,20 +59,16 @@ describeLab('two versions of the agent', meshNeeds, () => {
       await turnOn(lab)
       const [one, other] = [nodeOf(lab, 1), nodeOf(lab, 2)]
       const before = await settledState(one)
-      const report = await measureLoss(
-        lab,
-        async () => {
-          await one.agent.kill('SIGTERM')
-          leaveBehindAsALaterVersion(one.agent.stateDirectory)
-          await annotate(lab, one.name, { 'podveil.io/hello': '2', 'podveil.io/of-a-later-version': 'something' })
-          const [log, othersLog] = [new AgentLog(one), new AgentLog(other)]
-          await one.agent.start()
-          await one.agent.ready(limit(30_000))
-          await expectTunnelled(lab)
-          for (const each of [log, othersLog]) expect(each.matching(/made new private keys|malformed/)).toEqual([])
-        },
-        RATE,
-      )
+      const report = await measureLoss(lab, async () => {
+        await one.agent.kill('SIGTERM')
+        leaveBehindAsALaterVersion(one.agent.stateDirectory)
+        await annotate(lab, one.name, { 'podveil.io/hello': '2', 'podveil.io/of-a-later-version': 'something' })
+        const [log, othersLog] = [new AgentLog(one), new AgentLog(other)]
+        await one.agent.start()
+        await one.agent.ready(limit(30_000))
+        await expectTunnelled(lab)
+        for (const each of [log, othersLog]) expect(each.matching(/made new private keys|malformed/)).toEqual([])
+      })
       expectNoLoss(report)
       expect(await settledState(one)).toEqual(before)
     })
