@@ -290,6 +290,8 @@ describe('pod CIDRs that overlap', () => {
       expect(mainPeers(plan).get(publicKey(2))?.allowedIps.has(address)).toBe(true)
       expect(mainPeers(plan).get(publicKey(3))?.allowedIps.has(address)).toBe(false)
       expect(plan.refused.get(name(3))).toContain('10.200.0.2 belongs to node-2')
+      // For its pods it makes no difference.
+      expect(plan.peers.get(name(3))?.phase).toBe('encrypting')
     }
   })
 
