@@ -24,7 +24,7 @@ export class Image implements Disposable {
     if (bundle === undefined) this.#make(made)
     else cpSync(bundle, made, { recursive: true })
     const program = join(this.directory, 'podveil')
-    const node = `${nodeProgram()} --disable-warning=ExperimentalWarning`
+    const node = `${nodeProgram()} --disable-warning=ExperimentalWarning --max-semi-space-size=2`
     const cache = `NODE_COMPILE_CACHE=${this.directory}/compiled`
     writeFileSync(program, `#!/bin/sh\n${cache} exec ${node} ${made}/podveil.mjs "$@"\n`)
     chmodSync(program, 0o755)

@@ -93,7 +93,8 @@ export class LargeMesh implements AsyncDisposable {
   } = {}): Promise<StartFigures> {
     const { spec, plan } = this.#lab
     const agentCommand = [
-      ...[nodeProgram(), '--disable-warning=ExperimentalWarning', await bundledProgram(), 'agent'],
+      ...[nodeProgram(), '--disable-warning=ExperimentalWarning', '--max-semi-space-size=2'],
+      ...[await bundledProgram(), 'agent'],
       ...['--node-name', '{node}', '--dataplane', spec.dataplane, '--log-level', logLevel],
       ...['--state-dir', this.#files.node(this.#node.name, 'state')],
     ]
