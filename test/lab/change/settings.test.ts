@@ -4,10 +4,11 @@ import type { Lab } from '#src/lab/lab.ts'
 import { tell } from '../guard/support/tell.ts'
 import { describeLab } from '../harness/requirements.ts'
 import { waitFor } from '../harness/wait-for.ts'
+import { keptMesh } from '../mesh/support/kept-mesh.ts'
 import { expectNoLoss, measureLoss } from '../mesh/support/loss.ts'
 import { caseLimit, limit, meshNeeds, profile } from '../mesh/support/profile.ts'
 import { expectInClear, expectTunnelled } from '../mesh/support/underlay.ts'
-import { onNode, untilClear, untilEncrypted, withEncryptedMesh } from '../mesh/support/with-mesh.ts'
+import { onNode, untilClear, untilEncrypted } from '../mesh/support/with-mesh.ts'
 
 interface Setting {
   readonly name: string
@@ -89,10 +90,12 @@ async function change(lab: Lab, spec: JsonObject, look: string, shows: RegExp): 
 const TIMES = profile.long ? 10 : 1
 
 describeLab('a setting changed while pods talk', meshNeeds, () => {
+  const withMesh = keptMesh({ nodes: 2 })
+
   test.each(settings)(
     `$name, there and back, ${TIMES} times: nothing is lost`,
     async ({ name, spec, back, look, changed, before }) => {
-      await withEncryptedMesh({ nodes: 2 }, async lab => {
+      await withMesh(async lab => {
         const report = await measureLoss(lab, async () => {
           for (let time = 0; time < TIMES; time++) {
             await change(lab, spec, look, changed)
@@ -111,7 +114,7 @@ describeLab('a setting changed while pods talk', meshNeeds, () => {
   test(
     'routeSyncDisabled, there and back: pods are in clear without routes, encrypted with them, and nothing is lost',
     async () => {
-      await withEncryptedMesh({ nodes: 2 }, async lab => {
+      await withMesh(async lab => {
         const report = await measureLoss(lab, async () => {
           await lab.patchFelix({ routeSyncDisabled: true })
           await untilClear(lab)

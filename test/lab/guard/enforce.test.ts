@@ -1,10 +1,11 @@
 import { expect, test } from 'vitest'
 import type { Lab, LabNode } from '#src/lab/lab.ts'
 import { describeLab } from '../harness/requirements.ts'
+import { keptMesh } from '../mesh/support/kept-mesh.ts'
 import { caseLimit, meshNeeds } from '../mesh/support/profile.ts'
-import { untilEncrypted } from '../mesh/support/with-mesh.ts'
+import { nodeOf, untilEncrypted } from '../mesh/support/with-mesh.ts'
 import { ClearFrames } from './support/clear-frames.ts'
-import { counted, INWARDS, OUTWARDS, setGuard, withGuardedMesh } from './support/cluster.ts'
+import { counted, INWARDS, OUTWARDS, setGuard } from './support/cluster.ts'
 import { type Fault, faults } from './support/faults.ts'
 import { tell } from './support/tell.ts'
 import { rate, trafficFor, untilAllArrives, watchWire } from './support/wire.ts'
@@ -18,10 +19,13 @@ async function repair(fault: Fault, lab: Lab, one: LabNode, two: LabNode): Promi
 }
 
 describeLab('with the guard on enforce no pod packet crosses the underlay in clear', meshNeeds, () => {
+  const withMesh = keptMesh({ nodes: 2 }, lab => setGuard(lab, 'off'))
+
   test.each(faults.map(fault => ({ fault, name: fault.name, control: fault.leaks ? 'some do' : 'none does either' })))(
     'when $name, agents running or not (control, without the guard: $control)',
     async ({ fault }) => {
-      await withGuardedMesh({ guard: 'off' }, async (lab, one, two) => {
+      await withMesh(async lab => {
+        const [one, two] = [nodeOf(lab, 1), nodeOf(lab, 2)]
         const unlucky = fault.dead === 'one' ? one : two
         await lab.traffic.start({ rate })
         await untilAllArrives(lab)

@@ -13,6 +13,11 @@ export const labName = (): string => `test-${process.pid}-${++made}`
  */
 export async function withLab<T>(options: LabOptions, use: (lab: Lab) => Promise<T>): Promise<T> {
   await using lab = await Lab.up({ name: labName(), ...options })
+  return await tellingOfAgents(lab, use)
+}
+
+/** @throws what `use` throws, once the ends of the agents' logs are printed */
+export async function tellingOfAgents<T>(lab: Lab, use: (lab: Lab) => Promise<T>): Promise<T> {
   try {
     return await use(lab)
   } catch (error) {

@@ -3,7 +3,8 @@ import type { LabNode } from '#src/lab/lab.ts'
 import { describeLab } from '../harness/requirements.ts'
 import { waitFor } from '../harness/wait-for.ts'
 import { AgentLog } from './support/agent-log.ts'
-import { kernelState, settledState } from './support/kernel-state.ts'
+import { keptMesh } from './support/kept-mesh.ts'
+import { comparable, kernelState, settledState } from './support/kernel-state.ts'
 import { expectNoLoss, measureLoss } from './support/loss.ts'
 import { limit, meshNeeds, profile } from './support/profile.ts'
 import { expectTunnelled } from './support/underlay.ts'
@@ -93,15 +94,6 @@ const UNTOLD = [
   'wg set wg-v6.cali peer "$(wg show wg-v6.cali peers)" allowed-ips fd00:9::/64',
 ]
 
-/** Without the numbers that a link made anew does not get again, and addresses that the kernel gives by itself. */
-function comparable(state: Record<string, string>): Record<string, string> {
-  const lines = (text: string) => text.split('\n').filter(line => !/\bfe80:|multicast|^\s*$/.test(line))
-  const plain = (text: string) => text.replace(/^\d+: /, '').replaceAll(/ (index|if)\d+/g, '')
-  return Object.fromEntries(
-    Object.entries(state).map(([name, text]) => [name, lines(text).map(plain).toSorted().join('\n')]),
-  )
-}
-
 /** What is to be there again. */
 const settled = async (node: LabNode) => comparable(await settledState(node))
 
@@ -117,10 +109,12 @@ async function untilLike(before: Record<string, string>, node: LabNode, limitMs:
 }
 
 describeLab('what somebody else changes in the kernel', meshNeeds, () => {
+  const withMesh = keptMesh({ nodes: 2 })
+
   test.each([...TOLD, ...(profile.long ? TOLD_TOO : [])])(
     'is repaired at once, and said: $name',
     async ({ script, said }) => {
-      await withEncryptedMesh({ nodes: 2 }, async lab => {
+      await withMesh(async lab => {
         const node = nodeOf(lab, 1)
         const before = await settled(node)
         const log = new AgentLog(node)
@@ -133,7 +127,7 @@ describeLab('what somebody else changes in the kernel', meshNeeds, () => {
   )
 
   test('is found and repaired within ten seconds where the kernel does not tell: peers, and what they may send', async () => {
-    await withEncryptedMesh({ nodes: 2 }, async lab => {
+    await withMesh(async lab => {
       const node = nodeOf(lab, 1)
       const before = await settled(node)
       // In one go with the look, as the agent may look at any moment.

@@ -38,6 +38,15 @@ export async function settledState(node: LabNode): Promise<Record<string, string
   return await kernelState(node)
 }
 
+/** Without the numbers that a link made anew does not get again, and addresses that the kernel gives by itself. */
+export function comparable(state: Record<string, string>): Record<string, string> {
+  const lines = (text: string) => text.split('\n').filter(line => !/\bfe80:|multicast|^\s*$/.test(line))
+  const plain = (text: string) => text.replace(/^\d+: /, '').replaceAll(/ (index|if)\d+/g, '')
+  return Object.fromEntries(
+    Object.entries(state).map(([name, text]) => [name, lines(text).map(plain).toSorted().join('\n')]),
+  )
+}
+
 /** What of a mesh is left on a node; nothing when it is empty. */
 export async function traces(node: LabNode): Promise<string[]> {
   const text = await onNode(
