@@ -24,7 +24,8 @@ export default defineConfig({
           include: ['test/lab/**/*.test.ts', 'test/host/**/*.test.ts'],
           testTimeout: 120_000,
           hookTimeout: 120_000,
-          maxWorkers: 1,
+          // Half of what a case takes is waiting.
+          maxWorkers: 2,
         },
       },
       {
