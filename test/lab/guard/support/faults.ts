@@ -1,6 +1,10 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { PrivateKey } from '#keys/private-key.ts'
 import { annotations } from '#src/cluster/annotations.ts'
 import type { Lab, LabNode } from '#src/lab/lab.ts'
+import { waitFor } from '../../harness/wait-for.ts'
+import { limit } from '../../mesh/support/profile.ts'
 import { onNode } from '../../mesh/support/with-mesh.ts'
 import { annotate, DEVICES } from './cluster.ts'
 
@@ -20,6 +24,24 @@ const eachDevice = (command: string): string => DEVICES.map(device => command.re
 
 const THIEF = 'a-thief'
 
+/** A Pod that is restarted again and again, as its program ends at once. The image is the working one afterwards. */
+async function startInVain({ name, agent }: LabNode): Promise<void> {
+  const { image } = agent
+  const broken = mkdtempSync('/tmp/podveil-image-')
+  try {
+    writeFileSync(join(broken, 'podveil'), '#!/bin/sh\nexit 1\n', { mode: 0o755 })
+    agent.image = broken
+    await agent.kill()
+    for (let starts = 0; starts < 3; starts++) {
+      await agent.start()
+      await waitFor(() => agent.pid === undefined, limit(10_000), `the broken agent of ${name} to end`)
+    }
+  } finally {
+    agent.image = image
+    rmSync(broken, { recursive: true })
+  }
+}
+
 export const faults: readonly Fault[] = [
   { name: 'the agent is killed', leaks: false, dead: 'one', happen: async () => {} },
   {
@@ -27,6 +49,15 @@ export const faults: readonly Fault[] = [
     leaks: true,
     dead: 'one',
     happen: (_, one) => onNode(one, eachDevice('ip link del DEVICE')),
+  },
+  {
+    name: 'the agent’s image is broken, so that each start is in vain, and the device is deleted',
+    leaks: true,
+    dead: 'one',
+    happen: async (_, one) => {
+      await startInVain(one)
+      await onNode(one, eachDevice('ip link del DEVICE'))
+    },
   },
   {
     name: 'the device is down',
