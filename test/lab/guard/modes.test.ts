@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { events } from '../cli/podveil.ts'
 import { describeLab } from '../harness/requirements.ts'
 import { waitFor } from '../harness/wait-for.ts'
 import { AgentLog } from '../mesh/support/agent-log.ts'
@@ -92,6 +93,41 @@ describeLab('the guard on enforce', meshNeeds, () => {
         await untilAllArrives(lab)
         const wire = await refused()
         tell('turning off is refused', { wire })
+        expect(wire.clear, frames.text).toBe(0)
+        expect(wire.tunnelled).toBeGreaterThan(0)
+
+        await setGuard(lab, 'audit')
+        await untilClear(lab)
+        await waitFor(async () => (await trafficFor(lab, 0.5)).clear > 0, limit(10_000), 'traffic in clear')
+      })
+    },
+    caseLimit(60),
+  )
+
+  test(
+    'refuses to let one node opt out, with an Event that says how to, and lets it once the guard is on audit',
+    async () => {
+      await withGuardedMesh({ guard: 'enforce' }, async (lab, one) => {
+        await lab.traffic.start({ rate })
+        await untilAllArrives(lab)
+        await using frames = await ClearFrames.start(lab)
+        const refused = await watchWire(lab)
+        await lab.patchFelix({ wireguardEnabled: false, wireguardEnabledV6: false }, `node.${one.name}`)
+        for (const family of [4, 6])
+          await waitFor(
+            async () =>
+              (await events(lab)).some(event =>
+                event.startsWith(
+                  `${one.name} GuardNotEnforced IPv${family} encryption stays on: the guard is on enforce. Set guard to audit or off in PodveilConfiguration`,
+                ),
+              ),
+            limit(20_000),
+            `an Event of ${one.name} of IPv${family}`,
+          )
+        await trafficFor(lab, 2)
+        await untilAllArrives(lab)
+        const wire = await refused()
+        tell('opting out is refused', { wire })
         expect(wire.clear, frames.text).toBe(0)
         expect(wire.tunnelled).toBeGreaterThan(0)
 
