@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import type { Lab } from '#src/lab/lab.ts'
+import { DEVICES } from '../guard/support/cluster.ts'
 import { tell } from '../guard/support/tell.ts'
 import { describeLab } from '../harness/requirements.ts'
 import { waitFor } from '../harness/wait-for.ts'
@@ -8,7 +9,8 @@ import { kernelState, settledState } from '../mesh/support/kernel-state.ts'
 import { expectNoLoss, measureLoss } from '../mesh/support/loss.ts'
 import { caseLimit, limit, meshNeeds, profile } from '../mesh/support/profile.ts'
 import { expectTunnelled } from '../mesh/support/underlay.ts'
-import { allReady, untilEncrypted, withEncryptedMesh } from '../mesh/support/with-mesh.ts'
+import { allReady, nodeOf, onNode, untilEncrypted, withEncryptedMesh } from '../mesh/support/with-mesh.ts'
+import { expectLoss } from './support/expect-loss.ts'
 
 const SECONDS = profile.long ? 120 : 20
 /** Milliseconds between two misfortunes. */
@@ -44,7 +46,7 @@ async function misfortunes(lab: Lab): Promise<number> {
 
 describeLab('agents that die and come back', meshNeeds, () => {
   test(
-    `at random for ${SECONDS} s, with the API server away half of the time: nothing is lost, and the kernels end as they began`,
+    `at random for ${SECONDS} s, with the API server away half of the time: nothing is lost, and the kernels end as they began (control: one that takes its devices with it loses)`,
     async () => {
       await withEncryptedMesh({ nodes: 3 }, async lab => {
         const before = await Promise.all(lab.nodes.map(settledState))
@@ -64,6 +66,20 @@ describeLab('agents that die and come back', meshNeeds, () => {
           },
           limit(30_000),
           'the kernels to be as they were',
+        )
+
+        const one = nodeOf(lab, 1)
+        await expectLoss(
+          lab,
+          'an agent that takes its devices with it',
+          async () => {
+            await one.agent.kill()
+            for (const device of DEVICES) await onNode(one, `ip link del ${device}`)
+          },
+          async () => {
+            await one.agent.start()
+            await untilEncrypted(lab)
+          },
         )
       })
     },

@@ -5,10 +5,13 @@ import type { PairReport, TrafficReport } from '#src/lab/traffic.ts'
 import { tell } from '../guard/support/tell.ts'
 import { describeLab } from '../harness/requirements.ts'
 import { waitFor } from '../harness/wait-for.ts'
+import { withLab } from '../harness/with-lab.ts'
+import { addPeer, CARELESS_DEVICE, makeDevice, steer } from '../mesh/support/careless-tunnel.ts'
 import { expectNoLoss, measureLoss } from '../mesh/support/loss.ts'
 import { caseLimit, limit, meshNeeds } from '../mesh/support/profile.ts'
 import { expectTunnelled } from '../mesh/support/underlay.ts'
 import { allReady, nodeOf, onNode, untilEncrypted, withEncryptedMesh, withMesh } from '../mesh/support/with-mesh.ts'
+import { expectLoss } from './support/expect-loss.ts'
 
 /** What the third node has no part in, and what it has. */
 function split({ pairs }: TrafficReport): { others: Sum; third: Sum } {
@@ -50,6 +53,36 @@ const steered = async (lab: Lab): Promise<string[]> =>
     .map(({ source, destination }) => `${source} ${destination}`)
 
 describeLab('nodes that come and go while pods talk', meshNeeds, () => {
+  test(
+    'control: by hand, where the others steer to a node before it accepts, and still do when it accepts no more, packets are lost',
+    async () => {
+      await withLab({ agents: false, nodes: 2, families: '4' }, async lab => {
+        const [one, two] = [nodeOf(lab, 1), nodeOf(lab, 2)]
+        const keys = { one: await makeDevice(one), two: await makeDevice(two) }
+        await expectLoss(
+          lab,
+          'a node that joins by hand',
+          async () => {
+            await addPeer(one, two, keys.two)
+            await steer(one, two)
+          },
+          async () => {
+            await addPeer(two, one, keys.one)
+            await steer(two, one)
+            await expectTunnelled(lab)
+          },
+        )
+        await expectLoss(
+          lab,
+          'a node that leaves by hand',
+          () => onNode(two, `wg set ${CARELESS_DEVICE} peer ${keys.one} remove`),
+          () => onNode(one, `ip route del ${two.podCidrs[0]} dev ${CARELESS_DEVICE}`),
+        )
+      })
+    },
+    caseLimit(60),
+  )
+
   test(
     'a node that joins is encrypted to, and nothing is lost, neither between the others nor with it',
     async () => {

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import type { Lab } from '#src/lab/lab.ts'
 import { Image } from '../../tools/image.ts'
+import { DEVICES } from '../guard/support/cluster.ts'
 import { describeLab } from '../harness/requirements.ts'
 import { withLab } from '../harness/with-lab.ts'
 import { AgentLog } from '../mesh/support/agent-log.ts'
@@ -10,7 +11,8 @@ import { settledState } from '../mesh/support/kernel-state.ts'
 import { expectNoLoss, measureLoss } from '../mesh/support/loss.ts'
 import { caseLimit, limit, meshNeeds, profile } from '../mesh/support/profile.ts'
 import { expectTunnelled } from '../mesh/support/underlay.ts'
-import { allReady, nodeOf, turnOn, withMesh } from '../mesh/support/with-mesh.ts'
+import { allReady, nodeOf, onNode, turnOn, untilEncrypted, withMesh } from '../mesh/support/with-mesh.ts'
+import { expectLoss } from './support/expect-loss.ts'
 
 /**
  * Directory of a bundle of another build, an earlier release for one (`scripts/bundle.mjs --out DIR` in its tree). Without, both
@@ -54,7 +56,7 @@ describeLab('two versions of the agent', meshNeeds, () => {
     caseLimit(120),
   )
 
-  test('an agent takes over from a later version what it knows of, and minds nothing that it does not', async () => {
+  test('an agent takes over from a later version what it knows of, and minds nothing that it does not (control: one that begins with nothing loses)', async () => {
     await withMesh({ nodes: 2 }, async lab => {
       await turnOn(lab)
       const [one, other] = [nodeOf(lab, 1), nodeOf(lab, 2)]
@@ -71,9 +73,26 @@ describeLab('two versions of the agent', meshNeeds, () => {
       })
       expectNoLoss(report)
       expect(await settledState(one)).toEqual(before)
+
+      await expectLoss(
+        lab,
+        'an agent that begins with nothing',
+        async () => {
+          await one.agent.kill('SIGTERM')
+          for (const device of DEVICES) await onNode(one, removeItsPeers(device))
+        },
+        async () => {
+          await one.agent.start()
+          await one.agent.ready(limit(30_000))
+          await untilEncrypted(lab)
+        },
+      )
     })
   })
 })
+
+const removeItsPeers = (device: string): string =>
+  `for key in $(wg show ${device} peers); do wg set ${device} peer "$key" remove; done`
 
 /** Files of the state directory as a later version may write them: more of what there is, and files that nobody knows. */
 function leaveBehindAsALaterVersion(stateDirectory: string): void {
