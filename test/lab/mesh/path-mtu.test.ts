@@ -50,7 +50,7 @@ describeLab('a path that drops large packets without a word', meshNeeds, () => {
               limit(100_000),
               `${from.name} to find the path to ${to.name} in IPv${family}`,
             )
-        expect(await metric(one, 'node-2', 4)).toBe(FITS[4])
+        await waitFor(async () => (await metric(one, 'node-2', 4)) === FITS[4], limit(20_000), 'the metric to say it')
         expect(one.agent.logs()).toMatch(
           /"event":"path-mtu-smaller","peer":"node-2","family":4,"mtu":1232,"tunnel":1440/,
         )
