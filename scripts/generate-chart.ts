@@ -333,6 +333,7 @@ export function chartFiles(): Map<string, string> {
     // Helm installs these where they are not there yet, and never changes or deletes them: Calico's own stays Calico's.
     ['crds/felixconfigurations.yaml', definition('calico/felixconfigurations.yaml')],
     ['crds/podveilconfigurations.yaml', definition('podveil/podveilconfigurations.yaml')],
+    ['crds/meshnodes.yaml', definition('podveil/meshnodes.yaml')],
     ['templates/agent.yaml', HEADER + agentOrCleanup(agent)],
     [
       'templates/rights.yaml',

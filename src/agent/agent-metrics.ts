@@ -1,9 +1,11 @@
 import { stat } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
+import type { ReflectorState } from '#src/cluster/reflector.ts'
 import type { EchoFigures } from '#src/hello/echo-meter.ts'
 import type { NodeName } from '#src/mesh/node-record.ts'
 import type { Phase } from '#src/mesh/peer-machine.ts'
+import { PEER_SOURCES } from '#src/mesh/peer-source.ts'
 import { VERSION } from '#src/version.ts'
 import { FAMILIES, formatEndpoint } from '#wg/ip.ts'
 import { NetlinkError } from '#wg/netlink/errors.ts'
@@ -247,9 +249,21 @@ function felixMetrics(feed: ClusterFeed, dataplane: () => Dataplane | undefined)
 }
 
 function reflectorMetrics(feed: ClusterFeed): Metric[] {
-  const each = (value: (state: ClusterFeed['reflectors']['nodes']) => number) => () =>
+  const each = (value: (state: ReflectorState) => number) => () =>
     Object.entries(feed.reflectors).map(([resource, state]) => ({ labels: { resource }, value: value(state) }))
   return [
+    collected(
+      'gauge',
+      'podveil_peer_source',
+      'Constant 1 for what the other nodes are read from, 0 for the other.',
+      () => PEER_SOURCES.map(source => ({ labels: { source }, value: Number(feed.peers.source === source) })),
+    ),
+    collected(
+      'gauge',
+      'podveil_nodes_without_mesh_node',
+      'Nodes whose MeshNodes are waited for before MeshNodes are read, or that have none while they are.',
+      () => [{ labels: {}, value: feed.peers.withoutMeshNode }],
+    ),
     collected(
       'counter',
       'podveil_api_lists_total',

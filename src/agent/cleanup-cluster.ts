@@ -11,6 +11,7 @@ import {
   type SettingsLayer,
 } from '#src/cluster/felix-configuration.ts'
 import { member, objectOf, textOf } from '#src/cluster/hostile.ts'
+import { MESH_NODES, meshNodeSilence } from '#src/cluster/mesh-node.ts'
 import { CONDITION_TYPE } from '#src/cluster/node-condition.ts'
 import type { NodeName } from '#src/mesh/node-record.ts'
 import type { FelixSettings } from '#src/mesh/settings.ts'
@@ -34,11 +35,22 @@ export async function withdraw(
     const node = await client.mergePatch(path, { metadata: { annotations } })
     const conditions = [{ type: CONDITION_TYPE, $patch: 'delete' }]
     await client.strategicMergePatch(`${path}/status`, { status: { conditions } })
+    await withdrawMeshNode(client, nodeName)
     say(`withdrew the annotations and the condition of Node ${nodeName}`)
     const layers = layersOf(nodeName, await configurations(client), environmentLayer(process.env), labelsOf(node))
     return resolveSettings(layers).settings
   } finally {
     client.close()
+  }
+}
+
+/** It stays, as the Node does, and says of no device any more. */
+async function withdrawMeshNode(client: ApiClient, nodeName: NodeName): Promise<void> {
+  try {
+    await client.mergePatch(`${MESH_NODES}/${encodeURIComponent(nodeName)}`, { spec: meshNodeSilence })
+  } catch (error) {
+    // Many clusters have no such definition.
+    if (!(error instanceof ApiError && error.status === 404)) throw error
   }
 }
 

@@ -3,16 +3,13 @@ import type { ApiClient } from '#src/cluster/api-client.ts'
 import {
   describeFault,
   environmentLayer,
-  labelsOf,
   layersOf,
   projectFelixConfiguration,
   type ResolvedSettings,
   resolveSettings,
   type SettingsLayer,
 } from '#src/cluster/felix-configuration.ts'
-import { member, objectOf, textOf } from '#src/cluster/hostile.ts'
 import type { Logger } from '#src/cluster/logger.ts'
-import { projectNode } from '#src/cluster/node-record.ts'
 import {
   type PodveilLayer,
   projectPodveilConfiguration,
@@ -21,38 +18,29 @@ import {
 } from '#src/cluster/podveil-configuration.ts'
 import type { ObservedNode } from '#src/cluster/publisher.ts'
 import { Reflector, type ReflectorState } from '#src/cluster/reflector.ts'
-import { withoutStartupTaint } from '#src/cluster/startup-taint.ts'
 import type { PodveilSettings } from '#src/mesh/guard.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import type { FelixSettings } from '#src/mesh/settings.ts'
+import { PeerFeed } from './peer-feed.ts'
 import { type FelixPort, RouteFeed } from './route-feed.ts'
-
-/** What is kept of one Node; as it is written, only of our own. */
-interface SeenNode {
-  readonly record: NodeRecord
-  readonly written: ObservedNode | undefined
-  /** status.conditions, only of our own. */
-  readonly conditions: unknown
-  /** metadata.labels, only of our own. */
-  readonly labels: Readonly<Record<string, string>>
-  /** Whether it is our own and has the start-up taint. */
-  readonly tainted: boolean
-}
+import type { SeenNode } from './seen-node.ts'
 
 /** Keeps what the agent needs of the cluster: all Nodes, and the settings that apply to this one. */
 export class ClusterFeed {
   /** Where pod addresses come from, and the Nodes as the mesh takes them. */
   readonly routes: RouteFeed
+  /** Where the Nodes are read from. */
+  readonly peers: PeerFeed
   readonly #self: NodeName
   readonly #log: Logger
   readonly #changed: () => void
   readonly #environment: SettingsLayer
-  readonly #nodeReflector: Reflector<SeenNode>
   readonly #felixReflector: Reflector<SettingsLayer>
   readonly #podveilReflector: Reflector<PodveilLayer>
   readonly #configurations = new Map<string, SettingsLayer>()
   readonly #podveilConfigurations = new Map<string, PodveilLayer>()
   #ownWritten: ObservedNode | undefined
+  #ownRecord: NodeRecord | undefined
   #ownConditions: unknown
   #ownLabels: SeenNode['labels'] = {}
   #ownTainted = false
@@ -74,29 +62,12 @@ export class ClusterFeed {
     this.#environment = environmentLayer(environment)
     this.#resolved = resolveSettings([this.#environment])
     this.routes = new RouteFeed(client, self, log, this.#felixPorts(), changed)
-    this.#nodeReflector = new Reflector({
-      client,
-      path: '/api/v1/nodes',
-      project: raw => this.#projectNode(raw),
-      logger: log,
-      handler: {
-        replaced: items => {
-          this.#ownWritten = undefined
-          for (const node of items.values()) this.#takeOwn(node)
-          this.routes.replaceNodes(items.values().map(({ record }) => record))
-          changed()
-        },
-        upserted: node => {
-          this.#takeOwn(node)
-          this.routes.putNode(node.record)
-          changed()
-        },
-        deleted: name => {
-          this.routes.deleteNode(name as NodeName)
-          if (name === self) this.#ownWritten = undefined
-          changed()
-        },
-      },
+    this.peers = new PeerFeed(client, self, log, {
+      own: node => this.#takeOwn(node),
+      replaced: nodes => this.routes.replaceNodes(nodes),
+      put: node => this.routes.putNode(node),
+      deleted: name => this.routes.deleteNode(name),
+      changed,
     })
     this.#felixReflector = this.#follow(
       client,
@@ -114,6 +85,7 @@ export class ClusterFeed {
 
   start(): void {
     this.routes.start()
+    this.peers.start()
     for (const reflector of this.#reflectors) {
       reflector.start()
       // Stopping before the first list is complete is no failure.
@@ -122,12 +94,12 @@ export class ClusterFeed {
   }
 
   async stop(): Promise<void> {
-    await Promise.all([...this.#reflectors.map(reflector => reflector.stop()), this.routes.stop()])
+    await Promise.all([...this.#reflectors.map(reflector => reflector.stop()), this.peers.stop(), this.routes.stop()])
   }
 
   /** Every source has been read whole at least once: what is not there does not exist. */
   get synced(): boolean {
-    return this.#reflectors.every(({ state }) => state.synced) && this.routes.established
+    return this.peers.synced && this.#reflectors.every(({ state }) => state.synced) && this.routes.established
   }
 
   /** All Nodes. */
@@ -154,6 +126,11 @@ export class ClusterFeed {
     return this.#ownWritten
   }
 
+  /** Our own Node as it says of itself, whatever the route source. */
+  get ownRecord(): NodeRecord | undefined {
+    return this.#ownRecord
+  }
+
   /** Our own Node's conditions as the API server has them. */
   get ownConditions(): unknown {
     return this.#ownConditions
@@ -166,12 +143,17 @@ export class ClusterFeed {
 
   /** What of the configuration was refused, a sentence each. */
   get faults(): readonly string[] {
+    const { refusal } = this.peers
+    return refusal === undefined ? this.#refusedValues : [...this.#refusedValues, refusal]
+  }
+
+  get #refusedValues(): readonly string[] {
     return [...this.#resolved.faults.map(describeFault), ...this.#resolvedPodveil.faults]
   }
 
   get reflectors(): Readonly<Record<string, ReflectorState>> {
     return {
-      nodes: this.#nodeReflector.state,
+      ...this.peers.reflectors,
       felixconfigurations: this.#felixReflector.state,
       podveilconfigurations: this.#podveilReflector.state,
       ...this.routes.reflectors,
@@ -179,7 +161,7 @@ export class ClusterFeed {
   }
 
   get #reflectors(): readonly Pick<Reflector<unknown>, 'start' | 'stop' | 'synced' | 'state'>[] {
-    return [this.#nodeReflector, this.#felixReflector, this.#podveilReflector]
+    return [this.#felixReflector, this.#podveilReflector]
   }
 
   /** A configuration's resource, whose every change makes the settings anew; one that is not installed is empty. */
@@ -213,23 +195,14 @@ export class ClusterFeed {
     })
   }
 
-  #projectNode(raw: unknown): SeenNode | undefined {
-    const record = projectNode(raw)
-    if (!record) return undefined
-    const isOwn = record.name === this.#self
-    const conditions = isOwn ? member(objectOf(member(objectOf(raw), 'status')), 'conditions') : undefined
-    const tainted = isOwn && withoutStartupTaint(raw) !== undefined
-    const labels = isOwn ? labelsOf(raw) : {}
-    return { record, written: isOwn ? written(raw) : undefined, conditions, labels, tainted }
-  }
-
-  #takeOwn({ record, written, conditions, labels, tainted }: SeenNode): void {
-    if (record.name !== this.#self) return
-    this.#ownWritten = written
-    this.#ownConditions = conditions
-    this.#ownTainted = tainted
-    if (isDeepStrictEqual(labels, this.#ownLabels)) return
-    this.#ownLabels = labels
+  #takeOwn(node: SeenNode | undefined): void {
+    this.#ownWritten = node?.written
+    this.#ownRecord = node?.record
+    if (!node) return
+    this.#ownConditions = node.conditions
+    this.#ownTainted = node.tainted
+    if (isDeepStrictEqual(node.labels, this.#ownLabels)) return
+    this.#ownLabels = node.labels
     this.#resolve()
   }
 
@@ -255,7 +228,8 @@ export class ClusterFeed {
     )
     const source = this.#resolvedPodveil.settings.routeSource ?? this.#resolved.settings.routeSource
     this.routes.ask(source, this.#felixPorts())
-    const { faults } = this
+    this.peers.ask(this.#resolvedPodveil.settings.peerSource)
+    const faults = this.#refusedValues
     if (faults.join('\n') !== this.#told)
       for (const fault of faults) this.#log.warn({ event: 'configuration-refused' }, fault)
     this.#told = faults.join('\n')
@@ -264,11 +238,3 @@ export class ClusterFeed {
 }
 
 const NO_ENVIRONMENT = environmentLayer({})
-
-function written(raw: unknown): ObservedNode {
-  const metadata = objectOf(member(objectOf(raw), 'metadata'))
-  return {
-    annotations: objectOf(member(metadata, 'annotations')),
-    resourceVersion: textOf(member(metadata, 'resourceVersion'), 256) ?? '',
-  }
-}

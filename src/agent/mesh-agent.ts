@@ -1,6 +1,7 @@
 import { KeyFileError } from '#keys/errors.ts'
 import type { ApiClient } from '#src/cluster/api-client.ts'
 import type { Logger } from '#src/cluster/logger.ts'
+import { MeshNodePublisher } from '#src/cluster/mesh-node-publisher.ts'
 import { Publisher } from '#src/cluster/publisher.ts'
 import { familyConfig } from '#src/mesh/family-config.ts'
 import type { FamilyConfig } from '#src/mesh/family-view.ts'
@@ -50,6 +51,7 @@ export class MeshAgent {
   readonly #log: Logger
   readonly #feed: ClusterFeed
   readonly #publisher: Publisher
+  readonly #meshNode: MeshNodePublisher
   readonly #loop: Loop
   readonly #retries: Readonly<Record<'agent' | Family, Retry>>
   #dataplane: Dataplane | undefined
@@ -75,6 +77,7 @@ export class MeshAgent {
     const renewal = (family: Family) => new Renewal(family, nodeName, devices, log)
     this.#renewals = { 4: renewal(4), 6: renewal(6) }
     this.#publisher = new Publisher({ client, nodeName, logger: log })
+    this.#meshNode = new MeshNodePublisher({ client, logger: log })
     this.health = new Health(() => this.#loop.idleFor)
     this.#report = new Report({ client, nodeName, namespace, stateDir: options.stateDir, log })
     this.metrics = new AgentMetrics({
@@ -101,6 +104,7 @@ export class MeshAgent {
   async stop(): Promise<void> {
     await this.#feed.stop()
     await this.#publisher.stop()
+    await this.#meshNode.stop()
     await this.#loop.stop()
     await this.#report.stop()
     this.#dataplane?.[Symbol.dispose]()
@@ -109,6 +113,9 @@ export class MeshAgent {
   #changed(): void {
     this.#options.setLogLevel(this.#feed.settings.logSeverity)
     this.#publisher.observed(this.#feed.ownWritten)
+    const { ownRecord, peers } = this.#feed
+    this.#meshNode.setDesired(ownRecord)
+    if (peers.readsMeshNodes) this.#meshNode.observed(peers.ownMeshNode)
     this.#loop.wake()
   }
 

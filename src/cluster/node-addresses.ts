@@ -58,7 +58,8 @@ function toldAddresses(node: JsonObject, notes: Notes, fault: Fault): IpAddress[
   return told.slice(0, MOST_ADDRESSES).flatMap(text => hostAddress(text, fault) ?? [])
 }
 
-function hostAddress(value: unknown, fault: Fault): IpAddress | undefined {
+/** @returns undefined, after a sentence about it, for what is no address that a host can have */
+export function hostAddress(value: unknown, fault: Fault): IpAddress | undefined {
   const text = textOf(value, 64) ?? ''
   try {
     const address = parseAddress(text)

@@ -9,7 +9,7 @@ import { birthDate } from './timestamp.ts'
 
 /** The API's own bounds: a DNS-1123 subdomain, and a UUID with room to spare. */
 const NAME = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/
-const LONGEST_UID = 128
+export const LONGEST_UID = 128
 
 /** The API allows one of each family; more are of no node that exists. */
 const MOST_POD_CIDRS = 16
@@ -28,17 +28,15 @@ const MOST_FAULTS = 16
 export function projectNode(raw: unknown): NodeRecord | undefined {
   const node = objectOf(raw)
   const metadata = objectOf(member(node, 'metadata'))
-  const name = textOf(member(metadata, 'name'), 253)
-  if (name === undefined || !NAME.test(name)) return undefined
+  const name = nodeName(metadata)
+  if (name === undefined) return undefined
 
   const faults: string[] = []
-  const fault: Fault = sentence => {
-    if (faults.length < MOST_FAULTS) faults.push(sentence)
-  }
+  const fault = faultsInto(faults)
   const notes = new Notes(member(metadata, 'annotations'), fault)
   const hello = notes.number(annotations.hello, 65_535)
   return {
-    name: name as NodeName,
+    name,
     uid: textOf(member(metadata, 'uid'), LONGEST_UID) ?? '',
     createdAt: createdAt(member(metadata, 'creationTimestamp'), fault),
     addresses: nodeAddresses(node, notes, fault),
@@ -50,6 +48,19 @@ export function projectNode(raw: unknown): NodeRecord | undefined {
     },
     spare: { 4: spareAnnouncement(4, notes), 6: spareAnnouncement(6, notes) },
     faults,
+  }
+}
+
+/** metadata.name, where it is one that a Node can have. */
+export function nodeName(metadata: JsonObject): NodeName | undefined {
+  const name = textOf(member(metadata, 'name'), 253)
+  return name !== undefined && NAME.test(name) ? (name as NodeName) : undefined
+}
+
+/** Takes the first sentences of many. */
+export function faultsInto(faults: string[]): Fault {
+  return sentence => {
+    if (faults.length < MOST_FAULTS) faults.push(sentence)
   }
 }
 
@@ -70,18 +81,20 @@ function spareAnnouncement(family: Family, notes: Notes): SpareAnnouncement | un
   return move === MALFORMED ? undefined : { publicKey, port, move }
 }
 
-function parseMove(text: string): Move {
+/** @throws RangeError */
+export function parseMove(text: string): Move {
   if (text === 'away' || text === 'back') return text
   throw new RangeError(`${quote(text)} is neither away nor back`)
 }
 
 function tunnelAddresses(notes: Notes): readonly IpAddress[] {
-  return FAMILIES.flatMap(family =>
+  const found = FAMILIES.flatMap(family =>
     annotations.tunnelAddress[family].flatMap(key => {
       const address = notes.read(key, text => parseHostAddress(text, family))
       return address === undefined || address === MALFORMED ? [] : [address]
     }),
   )
+  return [...new Set(found)]
 }
 
 /** spec.podCIDRs, else spec.podCIDR, else (of metadata alone) what the node says they are. */
@@ -91,6 +104,11 @@ function podCidrsOf(node: JsonObject, notes: Notes, fault: Fault): readonly Cidr
   const single = member(spec, 'podCIDR')
   const told = isObject(member(node, 'spec')) ? [] : (notes.list(annotations.podCidrs) ?? [])
   const given = listed.length > 0 ? listed : single ? [single] : told
+  return parsePodCidrs(given, fault)
+}
+
+/** Those that one node can have, host bits cleared, each once. */
+export function parsePodCidrs(given: readonly unknown[], fault: Fault): readonly Cidr[] {
   if (given.length > MOST_POD_CIDRS) fault(`has ${given.length} pod CIDRs, of which ${MOST_POD_CIDRS} are looked at`)
   const cidrs = new Set<Cidr>()
   for (const value of given.slice(0, MOST_POD_CIDRS)) {

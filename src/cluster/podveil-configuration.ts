@@ -1,5 +1,6 @@
 import { type GuardMode, PODVEIL_DEFAULTS, type PodveilSettings } from '#src/mesh/guard.ts'
 import type { NodeName } from '#src/mesh/node-record.ts'
+import { PEER_SOURCES, type PeerSource } from '#src/mesh/peer-source.ts'
 import { ROUTE_SOURCES, type RouteSource } from '#src/mesh/route-source.ts'
 import { type Cidr, parseCidr } from '#wg/ip.ts'
 import { durationSeconds } from './felix-values.ts'
@@ -51,8 +52,8 @@ export function resolvePodveilSettings(
     const known = times.filter(time => time !== undefined)
     return known.length > 0 ? Math.max(...known) : undefined
   }
-  const { guard, clearTextNodes, podSupernets, natExceptions, routeSource, rotation, pathMtuProbing, ...ports } =
-    PODVEIL_DEFAULTS
+  const { guard, clearTextNodes, podSupernets, natExceptions, rotation, ...others } = PODVEIL_DEFAULTS
+  const { routeSource, peerSource, pathMtuProbing, spareListeningPort, spareListeningPortV6 } = others
   const last = lastGood.rotation
   return {
     settings: {
@@ -62,17 +63,18 @@ export function resolvePodveilSettings(
       natExceptions: read('natExceptions', parseCidrs, natExceptions, lastGood.natExceptions),
       routeSource: read('routeSource', parseRouteSource, routeSource, lastGood.routeSource),
       pathMtuProbing: read('pathMtuProbing', parseSwitch, pathMtuProbing, lastGood.pathMtuProbing),
+      peerSource: read('peerSource', parsePeerSource, peerSource, lastGood.peerSource),
       rotation: {
         interval: read('rotation.interval', parseDuration, rotation.interval, last.interval),
         notBefore: latest('rotation.notBefore', last.notBefore),
         compromised: latest('rotation.compromised', last.compromised),
         patience: read('rotation.patience', parseDuration, rotation.patience, last.patience),
       },
-      spareListeningPort: read('spareListeningPort', parsePort, ports.spareListeningPort, lastGood.spareListeningPort),
+      spareListeningPort: read('spareListeningPort', parsePort, spareListeningPort, lastGood.spareListeningPort),
       spareListeningPortV6: read(
         'spareListeningPortV6',
         parsePort,
-        ports.spareListeningPortV6,
+        spareListeningPortV6,
         lastGood.spareListeningPortV6,
       ),
     },
@@ -94,6 +96,12 @@ function parseRouteSource(value: unknown): RouteSource {
 function parseSwitch(value: unknown): boolean {
   if (typeof value === 'boolean') return value
   throw new RangeError('is neither true nor false')
+}
+
+function parsePeerSource(value: unknown): PeerSource {
+  const source = PEER_SOURCES.find(one => one === value)
+  if (source === undefined) throw new RangeError(`is not one of ${PEER_SOURCES.join(', ')}`)
+  return source
 }
 
 /** @returns milliseconds */

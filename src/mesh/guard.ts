@@ -1,6 +1,7 @@
 import { type Cidr, FAMILIES, type Family, familyOf, hostCidr } from '#wg/ip.ts'
 import type { GuardRules, Prefixes } from '#wg/nftables/ruleset.ts'
 import type { NodeName, NodeRecord } from './node-record.ts'
+import type { PeerSource } from './peer-source.ts'
 import { ROTATION_DEFAULTS, type RotationSettings } from './rotation.ts'
 import type { RouteSource } from './route-source.ts'
 import { territories } from './territories.ts'
@@ -21,6 +22,8 @@ export interface PodveilSettings {
   readonly routeSource: RouteSource | undefined
   /** Whether it is found out how large a packet each path carries. */
   readonly pathMtuProbing: boolean
+  /** What the other nodes are read from. */
+  readonly peerSource: PeerSource
   readonly rotation: RotationSettings
   /** UDP ports of the spare devices, IPv4 and IPv6. */
   readonly spareListeningPort: number
@@ -34,6 +37,7 @@ export const PODVEIL_DEFAULTS: PodveilSettings = {
   natExceptions: [],
   routeSource: undefined,
   pathMtuProbing: true,
+  peerSource: 'Nodes',
   rotation: ROTATION_DEFAULTS,
   spareListeningPort: 51822,
   spareListeningPortV6: 51823,

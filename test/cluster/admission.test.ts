@@ -1,5 +1,7 @@
+import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { annotations, OWN_ANNOTATIONS } from '#src/cluster/annotations.ts'
+import { MESH_NODES } from '#src/cluster/mesh-node.ts'
 import { STARTUP_TAINT } from '#src/cluster/startup-taint.ts'
 import type { JsonObject, LabApi } from '#src/lab/api.ts'
 import { AGENT_MANIFESTS, AGENT_NAMESPACE, issueAgentToken, issueToken } from '#src/lab/kube-apiserver/agents.ts'
@@ -17,6 +19,7 @@ import {
 } from './harness/agents.ts'
 import { noRealApi, RealApi } from './harness/real-api.ts'
 
+const MESH_NODE_DEFINITION = fileURLToPath(new URL('../../manifests/crds/podveil/meshnodes.yaml', import.meta.url))
 const KEY = 'x'.repeat(42).concat('A=')
 const STARTUP = { key: STARTUP_TAINT, effect: 'NoSchedule' }
 const OWN = 'node-1'
@@ -174,6 +177,54 @@ describe.skipIf(noRealApi)(`what an agent may change of Nodes${noRealApi ? ` (${
       // Policies come into force a moment after they are stored, each by itself.
       await waitUntil(async () => (await renew(OTHER)).status !== 201, 30_000, 'the policy to be in force')
       expectRefused(await renew(OTHER), /not bound to a Pod on Node node-2: an agent renews only the Lease/)
+    })
+  })
+
+  describe('of MeshNodes', () => {
+    const spec = { ipv4: { publicKey: KEY, port: 51820 } }
+    const meshNode = (node: string, metadata: JsonObject = {}): JsonObject => ({
+      apiVersion: 'podveil.io/v1alpha1',
+      kind: 'MeshNode',
+      metadata: {
+        name: node,
+        ownerReferences: [{ apiVersion: 'v1', kind: 'Node', name: node, uid: 'u' }],
+        ...metadata,
+      },
+      spec,
+    })
+    const write = (as: LabApi, object: JsonObject) => as.request('POST', `${MESH_NODES}?dryRun=All`, object)
+
+    beforeAll(async () => {
+      await applyObjects(admin, readManifests(MESH_NODE_DEFINITION))
+      await waitUntil(async () => (await admin.request('GET', MESH_NODES)).status === 200, 30_000, 'MeshNodes')
+      // Policies come into force a moment after they are stored, each by itself; and after the definition.
+      const refused = async () => (await write(agent, meshNode(OTHER))).status === 403
+      await waitUntil(refused, 30_000, 'the policy to be in force')
+      for (const node of [OWN, OTHER]) await admin.create(MESH_NODES, meshNode(node))
+    })
+
+    it('makes its own, and none of another node', async () => {
+      await admin.request('DELETE', `${MESH_NODES}/${OWN}`)
+      expect((await write(agent, meshNode(OWN))).status).toBe(201)
+      await admin.create(MESH_NODES, meshNode(OWN))
+      expectRefused(
+        await write(agent, meshNode('node-3')),
+        /an agent writes only the MeshNode of the Node that it runs/,
+      )
+      expectRefused(await write(unbound, meshNode('node-3')), /not bound to a Pod/)
+    })
+
+    it('changes its own, and none of another node', async () => {
+      const patch = (as: LabApi, node: string, change: JsonObject) =>
+        as.request('PATCH', `${MESH_NODES}/${node}`, change, 'application/merge-patch+json')
+      expectAllowed(await patch(agent, OWN, { spec: { ipv4: { port: 51828 } } }))
+      expectRefused(await patch(agent, OTHER, { spec: { ipv4: { port: 51828 } } }), /not bound to a Pod on Node node-2/)
+      expectRefused(await patch(agent, OWN, { metadata: { finalizers: ['example.com/stay'] } }), /holds it back/)
+      expectRefused(await patch(agent, OWN, { metadata: { ownerReferences: null } }), /owned by the Node/)
+    })
+
+    it('removes none: RBAC sees to that', async () => {
+      expect((await agent.request('DELETE', `${MESH_NODES}/${OWN}`)).status).toBe(403)
     })
   })
 

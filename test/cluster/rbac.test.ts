@@ -1,9 +1,11 @@
 import { existsSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { MESH_NODES } from '#src/cluster/mesh-node.ts'
 import type { JsonObject } from '#src/lab/api.ts'
 import { AGENT_MANIFESTS } from '#src/lab/kube-apiserver/agents.ts'
 import { applyObjects, type KubernetesObject, readManifests } from '#src/lab/kube-apiserver/apply.ts'
 import { Lab } from '#src/lab/lab.ts'
+import { patchPodveil } from '../lab/guard/support/cluster.ts'
 import { waitFor } from '../lab/harness/wait-for.ts'
 import { labName } from '../lab/harness/with-lab.ts'
 import { noRealApi } from './harness/real-api.ts'
@@ -82,6 +84,8 @@ async function runningAgent(lab: Lab): Promise<RunningAgent> {
 /** Makes an agent do all that it does with the API; the second round is what repeats. */
 async function stimulate(lab: Lab): Promise<void> {
   await lab.patchFelix({ routeSource: 'WorkloadIPs' })
+  await patchPodveil(lab, { peerSource: 'MeshNodes' })
+  await lab.client.request('DELETE', `${MESH_NODES}/node-1`)
   for (const enabled of [true, false, true, false]) {
     await lab.setEncryption(enabled)
     // An agent that lacks a right may never do it.

@@ -35,7 +35,11 @@ function exported(): Promise<string> {
   const state = { lists: 0, watches: 0, restarts: 0, bytes: 0, lastEventAt: 0 }
   const sources = {
     self: 'node-1',
-    feed: { settings: resolveSettings([environmentLayer({})]).settings, reflectors: { nodes: state } },
+    feed: {
+      settings: resolveSettings([environmentLayer({})]).settings,
+      reflectors: { nodes: state },
+      peers: { source: 'Nodes', withoutMeshNode: 0 },
+    },
     dataplane: () => undefined,
     report: {
       tally: { peers: 1, encrypted: 0, others: [{ node: 'node-2', state: 'clear', reason: '' }] },

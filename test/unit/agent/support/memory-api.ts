@@ -12,16 +12,20 @@ interface Collection {
   readonly objects: Map<string, Record<string, unknown>>
   readonly watchers: Set<(event: Event) => void>
   readonly selectors: Set<string>
+  /** Ends the watches. */
+  readonly ends: Set<() => void>
 }
 
 /** Collections that a reflector can follow, in memory: list and watch of what a test puts there. */
 export class MemoryApi implements Client {
+  /** Paths of single objects that were asked for. */
+  readonly gets: string[] = []
   readonly #collections = new Map<string, Collection>()
   #version = 1
 
   /** Serves a collection, empty or not. What is not served is 404. */
   serve(path: string): void {
-    this.#collections.set(path, { objects: new Map(), watchers: new Set(), selectors: new Set() })
+    this.#collections.set(path, { objects: new Map(), watchers: new Set(), selectors: new Set(), ends: new Set() })
   }
 
   put(path: string, name: string, fields: Record<string, unknown>): void {
@@ -56,6 +60,23 @@ export class MemoryApi implements Client {
     return this.#at(path).selectors
   }
 
+  /** One object of a collection; 404 where there is none. */
+  async get(path: string): Promise<unknown> {
+    const at = path.lastIndexOf('/')
+    this.gets.push(path)
+    const object = this.#collections.get(path.slice(0, at))?.objects.get(path.slice(at + 1))
+    if (!object) throw new ApiError(`GET ${path}`, 404, 'NotFound', 'not found')
+    return object
+  }
+
+  /** No longer serves a collection: whoever follows it is told that all is gone, and then that there is nothing. */
+  withdraw(path: string): void {
+    const collection = this.#at(path)
+    for (const name of [...collection.objects.keys()]) this.delete(path, name)
+    this.#collections.delete(path)
+    for (const end of collection.ends) end()
+  }
+
   /** Every server that this stands for streams its lists. */
   list(path: string): AsyncGenerator<never> {
     throw new Error(`${path} was asked for in pages`)
@@ -79,11 +100,18 @@ export class MemoryApi implements Client {
     }
     queue.push({ type: 'BOOKMARK', object: { metadata: end } })
     collection.watchers.add(tell)
+    let ended = false
+    const finish = () => {
+      ended = true
+      wake.resolve()
+    }
+    collection.ends.add(finish)
     options?.signal?.addEventListener('abort', () => wake.resolve())
     try {
       while (!options?.signal?.aborted) {
         const event = queue.shift()
         if (event) yield event
+        else if (ended) return
         else {
           await wake.promise
           wake = Promise.withResolvers()
@@ -91,6 +119,7 @@ export class MemoryApi implements Client {
       }
     } finally {
       collection.watchers.delete(tell)
+      collection.ends.delete(finish)
     }
   }
 
