@@ -7,6 +7,7 @@ import { Lab } from '#src/lab/lab.ts'
 import { hasUserspaceWireGuard, missingRequirement } from '#src/lab/requirements.ts'
 import { knownLabs } from '#src/lab/state.ts'
 import { oneChange } from './agent/change.ts'
+import { peerSource } from './agent/peer-source.ts'
 import { agentStart } from './agent/start.ts'
 import { steadyState } from './agent/steady.ts'
 import { convergence } from './convergence.ts'
@@ -24,6 +25,7 @@ const BENCHMARKS: Readonly<Record<string, (profile: Profile) => Promise<Table>>>
   'agent-start': agentStart,
   'one-change': oneChange,
   'steady-state': steadyState,
+  'peer-source': peerSource,
   convergence,
 }
 

@@ -1,12 +1,15 @@
 import { closeSync, openSync, readFileSync, readSync, rmSync, statSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { ApiClient } from '#src/cluster/api-client.ts'
+import { MESH_NODES, meshNodeSpec } from '#src/cluster/mesh-node.ts'
+import { projectNode } from '#src/cluster/node-record.ts'
 import { adminAccess, serviceEnvironment } from '#src/lab/access.ts'
 import { LabAgent } from '#src/lab/agent.ts'
 import { Lab, type LabNode } from '#src/lab/lab.ts'
 import { nodeProgram } from '#src/lab/node-program.ts'
 import { LabFiles } from '#src/lab/state.ts'
 import { waitUntil } from '#src/lab/wait.ts'
+import type { PeerSource } from '#src/mesh/peer-source.ts'
 import { bundledProgram } from './bundle.ts'
 import { largeNode, newKey, placeOf } from './node-object.ts'
 import type { ProbeReading } from './probe.ts'
@@ -201,6 +204,32 @@ export class LargeMesh implements AsyncDisposable {
 
   patchNode(index: number, patch: unknown, subresource = ''): Promise<unknown> {
     return this.client.mergePatch(`${NODES}/${placeOf(index).name}${subresource}`, patch)
+  }
+
+  /** One for each of the other nodes, as its agent would write it. */
+  async writeMeshNodes(): Promise<void> {
+    const [apiVersion, kind] = ['podveil.io/v1alpha1', 'MeshNode']
+    await this.inParallel(this.nodes - 1, async index => {
+      const { name } = placeOf(index)
+      const node = projectNode(await this.client.get(`${NODES}/${name}`))
+      if (!node) throw new Error(`there is no Node ${name}`)
+      await this.client.create(MESH_NODES, { apiVersion, kind, metadata: { name }, spec: meshNodeSpec(node) })
+    })
+  }
+
+  patchMeshNode(index: number, patch: unknown): Promise<unknown> {
+    return this.client.mergePatch(`${MESH_NODES}/${placeOf(index).name}`, patch)
+  }
+
+  async setPeerSource(peerSource: PeerSource): Promise<void> {
+    const path = '/apis/podveil.io/v1alpha1/podveilconfigurations'
+    const { status } = await this.#lab.client.request('GET', `${path}/default`)
+    const spec = { peerSource }
+    if (status !== 404) await this.client.mergePatch(`${path}/default`, { spec })
+    else {
+      const [apiVersion, kind] = ['podveil.io/v1alpha1', 'PodveilConfiguration']
+      await this.client.create(path, { apiVersion, kind, metadata: { name: 'default' }, spec })
+    }
   }
 
   /** As when a machine goes and another one takes its place. */

@@ -6,7 +6,7 @@ import { statusOf } from './node-object.ts'
 import { usageOf } from './process.ts'
 
 /** Seconds between two status updates of a kubelet that has nothing to tell (nodeStatusReportFrequency). */
-const HEARTBEAT = 300
+export const HEARTBEAT = 300
 /** Share of the nodes that are replaced in a minute. */
 const CHURN = 0.1
 
@@ -62,13 +62,13 @@ export async function steadyState({ sizes, steadySeconds, profiles }: Profile): 
   }
 }
 
-const heartbeat = (mesh: LargeMesh, beat: number): Promise<unknown> => {
+export const heartbeat = (mesh: LargeMesh, beat: number): Promise<unknown> => {
   const index = beat % (mesh.nodes - 1)
   return mesh.patchNode(index, { status: statusOf(index, beat + 1) }, '/status')
 }
 
 /** Calls at even times; one that is late is made up for. @param rate a second */
-async function atRate(rate: number, seconds: number, call: (turn: number) => Promise<unknown>): Promise<void> {
+export async function atRate(rate: number, seconds: number, call: (turn: number) => Promise<unknown>): Promise<void> {
   const began = performance.now()
   for (let turn = 0; turn < rate * seconds; turn++) {
     await pause(Math.max(0, began + (turn * 1_000) / rate - performance.now()))

@@ -1,0 +1,82 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import { annotations } from '#src/cluster/annotations.ts'
+import { waitUntil } from '#src/lab/wait.ts'
+import { PEER_SOURCES } from '#src/mesh/peer-source.ts'
+import type { Profile } from '../profile.ts'
+import { type Row, type Table, told } from '../table.ts'
+import { LargeMesh, metric } from './large-mesh.ts'
+import { newKey } from './node-object.ts'
+import { usageOf } from './process.ts'
+import { atRate, HEARTBEAT, heartbeat } from './steady.ts'
+
+const LIMIT_MS = 120_000
+
+/** What an agent is sent by the API server, and what that costs it, from Nodes and from MeshNodes. */
+export async function peerSource({ sizes, steadySeconds }: Profile): Promise<Table> {
+  const rows: Row[] = []
+  for (const nodes of sizes) {
+    await using mesh = await LargeMesh.make(nodes)
+    await mesh.writeMeshNodes()
+    await mesh.startAgent()
+    await mesh.stopAgent()
+    await mesh.steerAll()
+    await mesh.startAgent()
+    // A status that is written again as it was is no event: each beat is another one.
+    let beat = 0
+    const beats = (seconds: number) => atRate(nodes / HEARTBEAT, seconds, () => heartbeat(mesh, beat++))
+    const load = {
+      nothing: (seconds: number) => pause(seconds * 1_000),
+      heartbeats: beats,
+      'heartbeats, and a new key every second': (seconds: number) =>
+        Promise.all([beats(seconds), atRate(1, seconds, turn => newKeyOf(mesh, turn % (nodes - 1)))]),
+    } satisfies Record<string, (seconds: number) => Promise<unknown>>
+    // Keys last: nobody answers with a new one here, so that its pair goes on changing, which costs the agent more than any source.
+    const rounds = [['nothing', 'heartbeats'], ['heartbeats, and a new key every second']] as const
+    for (const loads of rounds)
+      for (const source of PEER_SOURCES) {
+        await mesh.setPeerSource(source)
+        const reads = async () => (await mesh.metrics()).includes(`podveil_peer_source{source="${source}"} 1`)
+        await waitUntil(reads, LIMIT_MS, `the agent to read ${source}`)
+        // What the change itself costs is over.
+        await pause(3_000)
+        for (const writes of loads) {
+          const before = await measured(mesh)
+          await load[writes](steadySeconds)
+          const after = await measured(mesh)
+          const seconds = (after.at - before.at) / 1_000
+          rows.push(
+            told({
+              nodes,
+              writes,
+              source,
+              'kB a minute from the API': ((after.bytes - before.bytes) / 1_000 / seconds) * 60,
+              'agent CPU %': ((after.cpu - before.cpu) * 100) / seconds,
+              'RSS MB': after.rss / 1e6,
+            }),
+          )
+        }
+      }
+    await mesh.stopAgent()
+  }
+  return {
+    name: 'peer-source',
+    title: 'Nodes and MeshNodes',
+    notes: [
+      `${steadySeconds} s each, with all pairs encrypted, in one agent that was changed over live. Heartbeats: each Node’s status every ${HEARTBEAT} s, as kubelets write it. Bytes are those of the watches; nothing else was asked for. The same agent throughout, in the order of the rows. The machine was busy with other work.`,
+    ],
+    rows,
+  }
+}
+
+const measured = async (mesh: LargeMesh) => ({
+  ...usageOf(mesh.pid),
+  bytes: metric(await mesh.metrics(), 'podveil_api_received_bytes_total'),
+  at: performance.now(),
+})
+
+/** As an agent does that takes a new key: on its Node as before, and on its MeshNode. */
+async function newKeyOf(mesh: LargeMesh, index: number): Promise<void> {
+  const key = newKey()
+  await mesh.patchNode(index, { metadata: { annotations: { [annotations.publicKey[4]]: key } } })
+  await mesh.patchMeshNode(index, { spec: { ipv4: { publicKey: key } } })
+}
