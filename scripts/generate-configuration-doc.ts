@@ -23,7 +23,8 @@ const EFFECTS: Readonly<Record<ParameterKey, string | { readonly parsed: string 
   listeningPort6: 'UDP port of the IPv6 device; as above',
   mtu4: 'MTU of the IPv4 device in bytes; 0: the smallest of the matching host interfaces less 60',
   mtu6: 'MTU of the IPv6 device in bytes; 0: the smallest of the matching host interfaces less 80, at least 1280',
-  hostEncryptionEnabled: { parsed: 'traffic between the nodes themselves' },
+  hostEncryptionEnabled:
+    'what a node itself sends to other nodes that have it on goes by the tunnel too, except what the agent says to the API server; it needs a fifth table of `routeTableRanges`',
   routingRulePriority:
     'priority of the rule that Felix has as well; two of our own go at one less and one more, so leave both free',
   persistentKeepalive: 'keepalive of every peer, rounded up to whole seconds; 0 is off',

@@ -18,6 +18,7 @@ export function announcementAnnotations(
     desired.set(annotations.publicKey[family], own?.publicKey ?? null)
     desired.set(annotations.interfaceAddress[family], own?.interfaceAddress ?? null)
     desired.set(annotations.port[family], own?.port === undefined ? null : String(own.port))
+    desired.set(annotations.encryptsHosts[family], own?.encryptsHosts ? 'true' : null)
     desired.set(annotations.spareKey[family], spare?.publicKey ?? null)
     desired.set(annotations.sparePort[family], spare === undefined ? null : String(spare.port))
     desired.set(annotations.move[family], spare?.move ?? null)

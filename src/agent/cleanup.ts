@@ -75,9 +75,10 @@ async function cleanKernel(
   const devices = await openDevices('auto', { links: net, generic, names: interfaces })
   const notes = { wrote: say, degraded: (error: Error) => say(error.message), foreign: say }
   for (const family of FAMILIES) {
-    const { tables, routeProtocol } = familyConfig(family, settings, [])
+    const { tables, hostTable, routeProtocol } = familyConfig(family, settings, [])
     const kernel = new FamilyKernel(devices, net, notes)
-    await kernel.observe({ family, deviceNames: new Set(interfaces), tables: new Set(Object.values(tables)) })
+    const names = { deviceNames: new Set(interfaces), tables: new Set(Object.values(tables)), hostTable }
+    await kernel.observe({ family, ...names })
     await kernel.reconcile({ family, devices: [], routes: [], rules: [], routeProtocol })
   }
 }

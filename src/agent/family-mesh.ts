@@ -13,8 +13,9 @@ import { obstacle, rivals } from '#src/mesh/obstacles.ts'
 import type { PeerState, PeerStates } from '#src/mesh/peer-machine.ts'
 import { type FamilyPlan, hellosOf, planFamily } from '#src/mesh/plan.ts'
 import { PlanMemory } from '#src/mesh/plan-memory.ts'
+import { TunnelPulse } from '#src/mesh/tunnel-pulse.ts'
 import type { DeviceStatus, PeerStatus } from '#wg/device/device.ts'
-import type { Cidr, Family } from '#wg/ip.ts'
+import type { Cidr, Family, IpAddress } from '#wg/ip.ts'
 import type { Ownership } from '#wg/reconcile/desired.ts'
 import type { FamilyKernel } from '#wg/reconcile/family-kernel.ts'
 import type { RouteEvent } from '#wg/rtnetlink/monitor.ts'
@@ -24,6 +25,8 @@ import { PathMtus } from './path-mtus.ts'
 /** Milliseconds between looks at the handshakes: while a pair is changing, and while none is. */
 const FAST_POLL = 500
 const SLOW_POLL = 10_000
+/** Instead of the latter where a tunnel that does not answer keeps hosts apart. */
+const HOST_POLL = 5_000
 
 /** A plan that follows from its own effects settles in two rounds; more would be an argument with the kernel. */
 const MAX_ROUNDS = 4
@@ -39,6 +42,8 @@ export interface MeshInput {
   /** Whether paths are asked how large a packet may be. */
   readonly pathMtuProbing: boolean
   readonly config: FamilyConfig
+  /** Where what this node sends to other nodes comes from; undefined without host encryption. */
+  readonly hostSource: IpAddress | undefined
   readonly identities: DeviceIdentities
   /** The main device is to get another key, port or name as soon as nothing goes by it. */
   readonly mainChanges: boolean
@@ -66,6 +71,7 @@ export class FamilyMesh {
   #readAt: number | undefined
   #ownership: Ownership | undefined
   #rivals: readonly string[] = []
+  readonly #pulse = new TunnelPulse()
 
   /** @param wake asks for another pass soon */
   constructor(
@@ -216,8 +222,10 @@ export class FamilyMesh {
     if (!stale && now < this.#pollAt) return
     if (stale) await this.#kernel.observe(ownership)
     else await this.#kernel.observeDevices()
-    this.#pollAt = now + SLOW_POLL
+    const { hostSource } = input
+    this.#pollAt = now + (hostSource === undefined ? SLOW_POLL : HOST_POLL)
     this.#readAt = now
+    this.#pulse.note(hostSource === undefined ? [] : this.devices.flatMap(({ peers }) => [...peers.values()]), now)
   }
 
   /** A peer is sent to where its Node was: set right in this pass, it may go back there with its next packet. */
@@ -268,14 +276,21 @@ export class FamilyMesh {
     return name === undefined || !tables ? new Set() : this.#kernel.steered([tables.mesh, tables.nodes], name)
   }
 
+  #steeredHosts(lane: Lane): ReadonlySet<Cidr> {
+    const name = this.#names[lane]
+    const table = this.#input?.config.tables.hosts
+    return name === undefined || table === undefined ? new Set() : this.#kernel.steered([table], name)
+  }
+
   #view(input: MeshInput, now: number): FamilyView {
-    const { identities, links: _, pathMtuProbing: __, ...facts } = input
+    const { identities, links: _, pathMtuProbing: __, hostSource, ...facts } = input
     const laneView = (lane: Lane): LaneView => {
       const identity = identities[lane]
       const device = identity && this.#kernel.device(identity.name)
       // One that listens elsewhere than it is said to cannot be reached.
       const up = identity !== undefined && this.#kernel.up(identity.name) && device?.listenPort === identity.listenPort
-      const kernel = { up, peers: device?.peers ?? new Map(), steered: this.#steered(lane) }
+      const [steered, steeredHosts] = [this.#steered(lane), this.#steeredHosts(lane)]
+      const kernel = { up, peers: device?.peers ?? new Map(), steered, steeredHosts }
       return { identity, kernel, hellos: this.#hellos[lane].heard() }
     }
     return {
@@ -286,6 +301,7 @@ export class FamilyMesh {
       left: this.#left.all,
       pathMtus: this.#paths.found,
       self: this.#self,
+      hosts: hostSource && { source: hostSource, mute: this.#pulse.mute(now) },
       lanes: { main: laneView('main'), spare: laneView('spare') },
     }
   }
@@ -375,12 +391,14 @@ const ownershipOf = (family: Family, { config, identities }: MeshInput): Ownersh
     SPARE_DEVICES[family],
   ]),
   tables: new Set(Object.values(config.tables)),
+  hostTable: config.hostTable,
 })
 
 const union = (a: Ownership, b: Ownership): Ownership => ({
   family: b.family,
   deviceNames: a.deviceNames.union(b.deviceNames),
   tables: a.tables.union(b.tables),
+  hostTable: b.hostTable,
 })
 
 const same = (a: Ownership, b: Ownership): boolean => equal(a.deviceNames, b.deviceNames) && equal(a.tables, b.tables)

@@ -4,7 +4,7 @@ import { type FirewallPlan, planFirewall } from '#src/mesh/firewall.ts'
 import { type Armed, armedAfter, decideGuard, type GuardDecision, supernetsKnown } from '#src/mesh/guard.ts'
 import { SPARE_DEVICES, wireguardMark } from '#src/mesh/marks.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
-import { FAMILIES, type Family } from '#wg/ip.ts'
+import { type Endpoint, FAMILIES, type Family } from '#wg/ip.ts'
 import { contents, type DesiredFirewall, replacement, structure } from '#wg/nftables/ruleset.ts'
 import type { ClusterFeed } from './cluster-feed.ts'
 import type { Dataplane } from './dataplane.ts'
@@ -90,11 +90,17 @@ export class GuardKeeper {
   /**
    * Brings the packet filter to what the decision and the plans ask for. Before every family has a plan only `enforce`
    * knows enough: what an earlier agent left must not be taken down because this one has just begun.
+   * @param apiServers undefined without host encryption
    */
-  async filter(dataplane: Dataplane, { mode }: GuardDecision, identities: readonly DeviceIdentities[]): Promise<void> {
+  async filter(
+    dataplane: Dataplane,
+    { mode }: GuardDecision,
+    identities: readonly DeviceIdentities[],
+    apiServers: readonly Endpoint[] | undefined,
+  ): Promise<void> {
     const planned = FAMILIES.every(family => dataplane.meshes[family].plan !== undefined)
     if (!planned && mode !== 'enforce') return
-    const desired = this.#desired(dataplane, mode, identities)
+    const desired = this.#desired(dataplane, mode, identities, apiServers)
     await dataplane.filter(desired)
     const atBoot = mode === 'enforce' ? desired : undefined
     if (atBoot === this.#atBoot) return
@@ -106,6 +112,7 @@ export class GuardKeeper {
     dataplane: Dataplane,
     mode: GuardDecision['mode'],
     identities: readonly DeviceIdentities[],
+    apiServers: readonly Endpoint[] | undefined,
   ): DesiredFirewall | undefined {
     const { wireguard, markMask } = this.#feed.settings
     const { nodes, podveil } = this.#feed
@@ -126,6 +133,7 @@ export class GuardKeeper {
       deviceAddresses: devices.flatMap(device => [...device.addresses]),
       mark: wireguardMark(markMask),
       helloPort: HELLO_PORT,
+      apiServers,
       guard: mode === 'off' ? undefined : { mode, settings: podveil, armed, wireguardPorts: [...ports] },
     })
     return this.#plan.desired

@@ -1,3 +1,4 @@
+import { networkInterfaces } from 'node:os'
 import { KeyFileError } from '#keys/errors.ts'
 import type { ApiClient } from '#src/cluster/api-client.ts'
 import type { Logger } from '#src/cluster/logger.ts'
@@ -12,9 +13,10 @@ import type { LogSeverity } from '#src/mesh/settings.ts'
 import type { PairState } from '#src/status/tally.ts'
 import { DeviceError } from '#wg/device/device.ts'
 import type { DevicePreference } from '#wg/device/probe.ts'
-import { FAMILIES, type Family } from '#wg/ip.ts'
+import { FAMILIES, type Family, familyOf, type IpAddress } from '#wg/ip.ts'
 import { AgentMetrics } from './agent-metrics.ts'
 import { announcementAnnotations, type FamilyAnnouncement } from './announce.ts'
+import { ApiPlaces } from './api-places.ts'
 import { ClusterFeed } from './cluster-feed.ts'
 import { Dataplane } from './dataplane.ts'
 import { DeviceFile } from './device-file.ts'
@@ -63,6 +65,8 @@ export class MeshAgent {
   readonly #threading: Threading
   readonly #renewals: Readonly<Record<Family, Renewal>>
   #guard: GuardDecision | undefined
+  readonly #apiPlaces: ApiPlaces
+  readonly #hostFaults: Record<Family, string | undefined> = { 4: undefined, 6: undefined }
   #auditAt = Number.POSITIVE_INFINITY
 
   constructor(options: MeshAgentOptions) {
@@ -70,6 +74,7 @@ export class MeshAgent {
     this.#options = options
     this.#log = log
     this.#loop = new Loop(() => this.#pass())
+    this.#apiPlaces = new ApiPlaces(client.server, () => this.#loop.wake())
     this.#feed = new ClusterFeed(client, nodeName, environment, log, () => this.#changed())
     this.#guardKeeper = new GuardKeeper(nodeName, this.#feed, options.stateDir, log)
     this.#threading = new Threading(log)
@@ -161,6 +166,7 @@ export class MeshAgent {
     const { refusal } = this.#threading
     return [
       ...(refusal === undefined ? [] : [refusal]),
+      ...new Set(FAMILIES.flatMap(family => this.#hostFaults[family] ?? [])),
       ...(mode === 'enforce' && this.#feed.settings.routeSyncDisabled ? [NO_ROUTES_REFUSED] : []),
     ]
   }
@@ -180,7 +186,8 @@ export class MeshAgent {
     const announced: Record<Family, FamilyAnnouncement> = { 4: SILENCE, 6: SILENCE }
     const renewed = { 4: await this.#renew(4, keyring, dataplane), 6: await this.#renew(6, keyring, dataplane) }
     const identities = FAMILIES.map(family => renewed[family].identities)
-    await this.#guardKeeper.filter(dataplane, guard, identities)
+    const apiServers = this.#feed.settings.hostEncryptionEnabled ? this.#apiPlaces.current(now) : undefined
+    await this.#guardKeeper.filter(dataplane, guard, identities, apiServers)
     for (const family of FAMILIES) {
       due.push(await this.#passFamily(dataplane, family, renewed[family], enabled[family], keyring, now))
       const { plan } = dataplane.meshes[family]
@@ -191,7 +198,7 @@ export class MeshAgent {
       this.#judge(family, enabled[family], own, announced[family])
     }
     await this.#guardKeeper.arm(dataplane, guard, enabled)
-    await this.#guardKeeper.filter(dataplane, guard, identities)
+    await this.#guardKeeper.filter(dataplane, guard, identities, apiServers)
     this.#announce(announced)
     return Math.min(...due)
   }
@@ -283,7 +290,8 @@ export class MeshAgent {
       const { natExceptions, pathMtuProbing } = this.#feed.podveil
       const mesh = dataplane.meshes[family]
       const view = { nodes, cidrSource, enabled, routeSync, natExceptions, pinsEndpoints, pathMtuProbing, config }
-      const input = { ...view, links, ...renewed }
+      const hostSource = enabled ? this.#hostSource(family, config) : undefined
+      const input = { ...view, hostSource, links, ...renewed }
       const due = await mesh.pass(input, now)
       await this.#keepThreading(dataplane, family)
       retry.succeeded()
@@ -300,6 +308,21 @@ export class MeshAgent {
       this.health.set(`IPv${family}`, messageOf(error))
       return now + retry.failed(describe(error))
     }
+  }
+
+  /** Where what this host sends to other nodes comes from by itself, which it must go on to. */
+  #hostSource(family: Family, { tables }: FamilyConfig): IpAddress | undefined {
+    this.#hostFaults[family] = undefined
+    if (!this.#feed.settings.hostEncryptionEnabled) return undefined
+    if (tables.hosts === undefined) {
+      this.#hostFaults[family] = NO_HOST_TABLE
+      return undefined
+    }
+    const local = new Set(Object.values(networkInterfaces()).flatMap(all => all?.map(({ address }) => address) ?? []))
+    const own = this.#feed.own?.addresses.filter(address => familyOf(address) === family) ?? []
+    const source = own.find(address => local.has(address))
+    if (source === undefined && own.length > 0) this.#hostFaults[family] = noHostAddress(family)
+    return source
   }
 
   /** A device in user space has no NAPI of its own. */
@@ -325,6 +348,12 @@ export class MeshAgent {
 }
 
 const SILENCE: FamilyAnnouncement = { main: undefined, spare: undefined }
+
+const NO_HOST_TABLE =
+  'wireguardHostEncryptionEnabled is refused: it needs a fifth table. Widen routeTableRanges in FelixConfiguration; 1-250 is the default'
+
+const noHostAddress = (family: Family): string =>
+  `wireguardHostEncryptionEnabled is refused for IPv${family}: no interface of this host has the address that its Node publishes. Correct status.addresses (the kubelet's --node-ip)`
 
 const NO_ROUTES_REFUSED =
   'routeSyncDisabled is refused: the guard is on enforce, and without routes nothing would be encrypted. Set guard to audit or off in PodveilConfiguration first'

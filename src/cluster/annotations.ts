@@ -22,6 +22,8 @@ export const annotations = {
   spareKey: { 4: 'podveil.io/spare-public-key', 6: 'podveil.io/spare-public-key-v6' },
   sparePort: { 4: 'podveil.io/spare-port', 6: 'podveil.io/spare-port-v6' },
   move: { 4: 'podveil.io/move', 6: 'podveil.io/move-v6' },
+  /** `true`: what this node sends to nodes that say the same goes by the tunnel. */
+  encryptsHosts: { 4: 'podveil.io/host-encryption', 6: 'podveil.io/host-encryption-v6' },
   /** Version of the hello protocol, one for both families; its presence says that the node runs Podveil. */
   hello: 'podveil.io/hello',
   /** status.addresses and spec.podCIDRs over again, comma-separated, for readers that watch metadata alone. */
@@ -43,6 +45,8 @@ export const OWN_ANNOTATIONS: readonly string[] = [
   annotations.sparePort[6],
   annotations.move[4],
   annotations.move[6],
+  annotations.encryptsHosts[4],
+  annotations.encryptsHosts[6],
   annotations.hello,
   annotations.addresses,
   annotations.podCidrs,

@@ -70,7 +70,13 @@ function announcement(family: Family, notes: Notes, hello: Noted<number>): Annou
   const port = notes.number(annotations.port[family], 65_535)
   const address = notes.read(annotations.interfaceAddress[family], text => parseHostAddress(text, family))
   if (publicKey === MALFORMED || port === MALFORMED || address === MALFORMED || hello === MALFORMED) return undefined
-  return { publicKey, port, hello, interfaceAddress: address }
+  const encryptsHosts = notes.read(annotations.encryptsHosts[family], parseTrue)
+  return { publicKey, port, hello, interfaceAddress: address, ...(encryptsHosts === true && { encryptsHosts }) }
+}
+
+function parseTrue(text: string): true {
+  if (text === 'true') return true
+  throw new RangeError(`${quote(text)} is not true`)
 }
 
 function spareAnnouncement(family: Family, notes: Notes): SpareAnnouncement | undefined {

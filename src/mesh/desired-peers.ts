@@ -29,7 +29,9 @@ export function desiredPeers(
     const node = view.nodes.get(name)
     const held = view.lanes[lane].kernel.peers.get(state.key)
     const allowedIps = node ? addressesOf(node, view.family, cidrs, view.cidrSource) : NOTHING
-    const inputs = [node, held, allowedIps, persistentKeepalive, listenPort, view.natExceptions, view.pinsEndpoints]
+    const isMute = view.hosts?.mute.has(state.key) === true
+    const { natExceptions, pinsEndpoints } = view
+    const inputs = [node, held, allowedIps, persistentKeepalive, listenPort, natExceptions, pinsEndpoints, isMute]
     const known = planned.get(state)
     if (known && sameInputs(known.inputs, inputs)) {
       peers.set(state.key, known.peer)
@@ -40,11 +42,13 @@ export function desiredPeers(
     const { translated, lasts, ...to } = whereaboutsOf(view, node, port, held)
     // Without a hello, only a keepalive makes the device start the handshake that proves.
     const provoke = persistentKeepalive || PROVOKING_KEEPALIVE
+    // A tunnel that was silent is asked again, as nothing of the host's is sent into it any more.
+    const callsOut = translated || isMute
     const silent = state.phase === 'accepting' && state.helloAddress === undefined
     const peer = {
       ...to,
       allowedIps,
-      persistentKeepalive: silent ? provoke : persistentKeepalive || (translated ? NAT_KEEPALIVE : 0),
+      persistentKeepalive: silent ? provoke : persistentKeepalive || (callsOut ? NAT_KEEPALIVE : 0),
     }
     peers.set(state.key, peer)
     const hasCandidate = state.phase !== 'lingering' && state.candidate !== undefined

@@ -2,6 +2,7 @@ import { type Cidr, type Family, familyOf, hostCidr, parseCidr } from '#wg/ip.ts
 import type { DesiredRoute, DesiredRule } from '#wg/reconcile/desired.ts'
 import { addressesOf, type CidrClaims, deviceAddresses, nodeAddresses } from './claims.ts'
 import type { FamilyView, MeshTables } from './family-view.ts'
+import type { SteeredHosts } from './host-steering.ts'
 import { type LaneStates, laneOf } from './lanes.ts'
 import { LANES, type Lane, type NodeName } from './node-record.ts'
 
@@ -17,6 +18,7 @@ export function* desiredRoutes(
   states: LaneStates,
   cidrs: CidrClaims,
   names: DeviceNames,
+  hosts: SteeredHosts | undefined,
 ): Generator<DesiredRoute> {
   const { tables } = view.config
   const deviceTo = (node: NodeName): string | undefined => {
@@ -44,6 +46,11 @@ export function* desiredRoutes(
     for (const destination of nodeAddresses(node, view.family).map(hostCidr))
       if (held.has(destination))
         yield { table: tables.nodes, destination, type: 'unicast', device, ...limit(node.name) }
+    if (hosts === undefined || tables.hosts === undefined || !hosts.nodes.has(node.name)) continue
+    const { source } = hosts
+    for (const destination of nodeAddresses(node, view.family).map(hostCidr))
+      if (held.has(destination))
+        yield { table: tables.hosts, destination, type: 'unicast', device, source, ...limit(node.name) }
   }
   for (const lane of LANES) {
     const device = names[lane]
@@ -63,7 +70,7 @@ const ANYWHERE: Readonly<Record<Family, Cidr>> = { 4: parseCidr('0.0.0.0/0'), 6:
 
 const laneTable = (tables: MeshTables, lane: Lane): number => (lane === 'main' ? tables.device : tables.spare)
 
-export function desiredRules({ config, nodes, self, family }: FamilyView, names: DeviceNames): DesiredRule[] {
+export function desiredRules({ config, nodes, self, family, hosts }: FamilyView, names: DeviceNames): DesiredRule[] {
   const { mark, rulePriority, tables } = config
   const plain = { invert: false, fwmark: 0, fwmask: 0, source: undefined, outputInterface: undefined }
   const podCidrs = nodes.get(self)?.podCidrs.filter(cidr => familyOf(cidr) === family) ?? []
@@ -75,6 +82,10 @@ export function desiredRules({ config, nodes, self, family }: FamilyView, names:
     ...bound.map(rule => ({ ...plain, priority: rulePriority - 1, ...rule })),
     { ...plain, priority: rulePriority, table: tables.mesh, invert: true, fwmark: mark, fwmask: mark },
     // Not inverted: `not from X fwmark M` negates the whole selector. What the mark lets pass takes the main table here too.
+    // What is forwarded keeps its way: its source would not be accepted.
+    ...(hosts === undefined || tables.hosts === undefined
+      ? []
+      : [{ ...plain, priority: rulePriority + 1, table: tables.hosts, fwmask: mark, inputInterface: 'lo' }]),
     ...podCidrs.map(source => ({ ...plain, priority: rulePriority + 1, table: tables.nodes, source, fwmask: mark })),
   ]
 }

@@ -1,6 +1,6 @@
 import type { Family } from '#wg/ip.ts'
 import type { FamilyConfig } from './family-view.ts'
-import { IPV6_MINIMUM_MTU, meshTables, OVERHEAD, SPARE_DEVICES, wireguardMark } from './marks.ts'
+import { hostTable, IPV6_MINIMUM_MTU, meshTables, OVERHEAD, SPARE_DEVICES, wireguardMark } from './marks.ts'
 import type { FelixSettings } from './settings.ts'
 
 /** What Felix assumes where no interface of the host matches mtuIfacePattern. */
@@ -23,6 +23,8 @@ export function familyConfig(family: Family, settings: FelixSettings, links: Ite
   const { interfaceName, listeningPort, mtu } = settings.wireguard[family]
   if (Object.values(SPARE_DEVICES).includes(interfaceName))
     throw new RangeError(`${interfaceName} is the name of Podveil's own spare device: choose another interface name`)
+  const hosts = hostTable(settings.routeTableRanges)
+  const encryptsHosts = settings.hostEncryptionEnabled && hosts !== undefined
   return {
     interfaceName,
     listenPort: listeningPort,
@@ -30,7 +32,8 @@ export function familyConfig(family: Family, settings: FelixSettings, links: Ite
     persistentKeepalive: settings.persistentKeepalive,
     rulePriority: settings.routingRulePriority,
     mark: wireguardMark(settings.markMask),
-    tables: meshTables(settings.routeTableRanges),
+    tables: { ...meshTables(settings.routeTableRanges), ...(encryptsHosts && { hosts }) },
+    hostTable: hosts,
     routeProtocol: settings.deviceRouteProtocol,
   }
 }

@@ -17,6 +17,8 @@ export interface FamilyConfig {
   readonly rulePriority: number
   readonly mark: number
   readonly tables: MeshTables
+  /** What `tables.hosts` is while host encryption is on; undefined where the ranges have no fifth table. */
+  readonly hostTable?: number | undefined
   readonly routeProtocol: number
 }
 
@@ -29,6 +31,8 @@ export interface MeshTables {
   readonly device: number
   /** The same for the spare device. */
   readonly spare: number
+  /** Remote nodes' own addresses, for what this host sends; only with host encryption. */
+  readonly hosts?: number
 }
 
 /** What others must know of a device to speak with it. */
@@ -53,6 +57,16 @@ export interface ObservedKernel {
   readonly peers: ReadonlyMap<PublicKey, PeerStatus>
   /** Destinations with a unicast route through the device in the mesh table or the node table. */
   readonly steered: ReadonlySet<Cidr>
+  /** Destinations with a unicast route through the device in the host table. */
+  readonly steeredHosts?: ReadonlySet<Cidr>
+}
+
+/** What host encryption goes by; it is on where this is there. */
+export interface HostFacts {
+  /** The address of this node that what it sends to other nodes comes from. */
+  readonly source: IpAddress
+  /** Keys of peers whose tunnel has not answered what was sent into it. */
+  readonly mute: ReadonlySet<PublicKey>
 }
 
 /** All that the planner may look at. */
@@ -78,6 +92,8 @@ export interface FamilyView {
   /** Of peers whose path carries less than the tunnel's MTU: what it carries, bytes. */
   readonly pathMtus: ReadonlyMap<NodeName, number>
   readonly config: FamilyConfig
+  /** wireguardHostEncryptionEnabled, where this node can do it. */
+  readonly hosts?: HostFacts | undefined
   readonly lanes: Readonly<Record<Lane, LaneView>>
   /** The main device is to get another key, port or name as soon as nothing goes by it. */
   readonly mainChanges: boolean

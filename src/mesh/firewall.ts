@@ -1,4 +1,4 @@
-import { type Cidr, FAMILIES, type Family, familyOf, hostCidr, type IpAddress } from '#wg/ip.ts'
+import { type Cidr, type Endpoint, FAMILIES, type Family, familyOf, hostCidr, type IpAddress } from '#wg/ip.ts'
 import type { DesiredFirewall } from '#wg/nftables/ruleset.ts'
 import { type Armed, guardRules, type PodveilSettings } from './guard.ts'
 import type { NodeName, NodeRecord } from './node-record.ts'
@@ -15,6 +15,8 @@ export interface FirewallFacts {
   readonly mark: number
   readonly helloPort: number
   readonly guard: GuardFacts | undefined
+  /** Where this node speaks with the API server, never changed in place; undefined without host encryption. */
+  readonly apiServers?: readonly Endpoint[] | undefined
 }
 
 export interface GuardFacts {
@@ -45,18 +47,21 @@ export function planFirewall(before: FirewallPlan | undefined, { nodes, ...facts
 
 /** What the packet filter must do while the mesh is there, or is being left. */
 export function desiredFirewall(facts: FirewallFacts): DesiredFirewall {
-  const { self, nodes, devices, deviceAddresses, mark, helloPort, guard } = facts
+  const { self, nodes, devices, deviceAddresses, mark, helloPort, guard, apiServers } = facts
+  const hosts = noPrefixes()
   const localPods = noPrefixes()
   const remotes = noPrefixes()
   const own = noPrefixes()
   for (const [name, cidrs] of territories(nodes))
     for (const cidr of cidrs) (name === self ? localPods : remotes)[familyOf(cidr)].add(cidr)
   for (const { name, addresses } of nodes.values())
-    if (name !== self) for (const address of addresses) remotes[familyOf(address)].add(hostCidr(address))
+    if (name !== self) for (const address of addresses) hosts[familyOf(address)].add(hostCidr(address))
+  for (const family of FAMILIES) for (const cidr of hosts[family]) remotes[family].add(cidr)
   for (const address of deviceAddresses) own[familyOf(address)].add(hostCidr(address))
   return {
     ...{ mark, devices, helloPort, localPods, remotes, deviceAddresses: own },
     guard: guard && guardRules(guard.mode, self, nodes, guard.settings, guard.armed, guard.wireguardPorts),
+    hosts: apiServers && { addresses: hosts, apiServers },
   }
 }
 
@@ -78,6 +83,7 @@ const sameFacts = (a: FirewallPlan['facts'], b: FirewallPlan['facts']): boolean 
   a.helloPort === b.helloPort &&
   sameList(a.devices, b.devices) &&
   sameList(a.deviceAddresses, b.deviceAddresses) &&
+  a.apiServers === b.apiServers &&
   (a.guard === undefined || b.guard === undefined ? a.guard === b.guard : sameGuard(a.guard, b.guard))
 
 const sameGuard = (a: GuardFacts, b: GuardFacts): boolean =>

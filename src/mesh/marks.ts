@@ -22,14 +22,21 @@ const RESERVED_TABLES = new Set([253, 254, 255])
  * @throws RangeError where the ranges have fewer
  */
 export function meshTables(ranges: FelixSettings['routeTableRanges']): MeshTables {
-  const free: number[] = []
-  for (const { min, max } of ranges)
-    for (let table = min; table <= max && free.length < 4; table++)
-      if (!RESERVED_TABLES.has(table) && !free.includes(table)) free.push(table)
-  const [mesh, nodes, device, spare] = free
+  const [mesh, nodes, device, spare] = freeTables(ranges)
   if (mesh === undefined || nodes === undefined || device === undefined || spare === undefined)
     throw new RangeError('routeTableRanges has fewer than four usable tables: widen it, 1-250 is the default')
   return { mesh, nodes, device, spare }
+}
+
+/** The fifth, which is there for host encryption alone; undefined where the ranges have fewer. */
+export const hostTable = (ranges: FelixSettings['routeTableRanges']): number | undefined => freeTables(ranges)[4]
+
+function freeTables(ranges: FelixSettings['routeTableRanges']): readonly number[] {
+  const free: number[] = []
+  for (const { min, max } of ranges)
+    for (let table = min; table <= max && free.length < 5; table++)
+      if (!RESERVED_TABLES.has(table) && !free.includes(table)) free.push(table)
+  return free
 }
 
 /** Names of the spare devices. */

@@ -15,6 +15,8 @@ export interface Announcement {
   readonly port: number | undefined
   /** Version of the hello protocol that it speaks; undefined for a Felix node. */
   readonly hello: number | undefined
+  /** It steers what it sends to nodes that say the same. */
+  readonly encryptsHosts?: true
 }
 
 /**

@@ -25,6 +25,7 @@ export class PlanMemory {
   readonly steps = new WeakMap<PeerState, readonly unknown[]>()
   readonly records = sameItems<NodeRecord>()
   readonly ownKeys = sameItems<PublicKey>()
+  readonly hosts = sameItems<NodeName>()
   readonly keys = lastOf<KeyClaims>()
   readonly incumbents = lastOf<ReadonlyMap<PublicKey, NodeName>>()
   readonly pairs = lastOf<PeerStates>()
@@ -57,7 +58,7 @@ export function sameStates(before: PeerStates, after: PeerStates): PeerStates {
 
 function sameRoute(a: DesiredRoute, b: DesiredRoute): boolean {
   if (a.type === 'throw' || b.type === 'throw') return a.type === b.type
-  return a.device === b.device && a.mtu === b.mtu
+  return a.device === b.device && a.mtu === b.mtu && a.source === b.source
 }
 
 /** Gives the result again that was made last, while all inputs are the same. */

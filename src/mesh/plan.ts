@@ -7,6 +7,7 @@ import { type DeviceNames, desiredRoutes, desiredRules } from './desired-routes.
 import { digestOfSet } from './digest.ts'
 import type { FamilyView } from './family-view.ts'
 import { HELLO_VERSION, type HelloContent } from './hello-content.ts'
+import { hostsToSteer } from './host-steering.ts'
 import { type LaneStates, pairStates, stepPairs } from './lanes.ts'
 import { type MovePlan, planMove } from './move.ts'
 import { type Announcement, LANES, type Lane, type Move, type NodeName, type SpareAnnouncement } from './node-record.ts'
@@ -99,7 +100,9 @@ function desiredFamily(
   }
   const names: DeviceNames = { main: devices.get('main')?.name, spare: devices.get('spare')?.name }
   // All that desiredRoutes() looks at.
-  const { mesh, nodes, device, spare } = config.tables
+  const { mesh, nodes, device, spare, hosts } = config.tables
+  const byTunnel = memory.hosts(hostsToSteer(view, states))
+  const source = view.hosts?.source
   const inputs = [
     cidrs.found,
     memory.records(view.nodes.values()),
@@ -108,9 +111,12 @@ function desiredFamily(
     names.main,
     names.spare,
     view.pathMtus,
+    byTunnel,
+    source,
+    hosts,
   ]
   const routes = memory.routes([...inputs, view.routeSync, mesh, nodes, device, spare], () =>
-    memory.share(desiredRoutes(view, states, cidrs, names)),
+    memory.share(desiredRoutes(view, states, cidrs, names, source && { source, nodes: new Set(byTunnel) })),
   )
   return {
     family,
@@ -146,7 +152,9 @@ function announcement(view: FamilyView, states: PeerStates): Announcement | unde
   const standing = own?.announced[view.family]?.publicKey === publicKey
   const programmed = states.values().every(state => state.phase === 'absent' || kernel.peers.has(state.key))
   if (!own || !(standing || (kernel.up && programmed))) return undefined
-  return { publicKey, interfaceAddress: deviceAddress(view)[0], port: identity.listenPort, hello: HELLO_VERSION }
+  const { listenPort: port } = identity
+  const encryptsHosts = view.hosts !== undefined && { encryptsHosts: true as const }
+  return { publicKey, interfaceAddress: deviceAddress(view)[0], port, hello: HELLO_VERSION, ...encryptsHosts }
 }
 
 function spareAnnouncement(view: FamilyView, move: Move | undefined): SpareAnnouncement | undefined {

@@ -127,11 +127,17 @@ function parseRoute(raw: JsonObject): DesiredRoute {
   const mtu = member(raw, 'mtu')
   const to = { table: number(raw, 'table'), destination: parseCidr(text(raw, 'destination')) }
   if (text(raw, 'type') === 'throw') return { ...to, type: 'throw' }
-  return { ...to, type: 'unicast', device: text(raw, 'device'), ...(typeof mtu === 'number' && { mtu }) }
+  const source = textOf(member(raw, 'source'), 64)
+  return {
+    ...{ ...to, type: 'unicast', device: text(raw, 'device') },
+    ...(typeof mtu === 'number' && { mtu }),
+    ...(source !== undefined && { source: parseAddress(source) }),
+  }
 }
 
 function parseRule(raw: JsonObject): DesiredRule {
   const source = textOf(member(raw, 'source'), 64)
+  const inputInterface = textOf(member(raw, 'inputInterface'), 64)
   return {
     priority: number(raw, 'priority'),
     table: number(raw, 'table'),
@@ -140,6 +146,7 @@ function parseRule(raw: JsonObject): DesiredRule {
     fwmask: number(raw, 'fwmask'),
     source: source === undefined ? undefined : parseCidr(source),
     outputInterface: textOf(member(raw, 'outputInterface'), 64),
+    ...(inputInterface !== undefined && { inputInterface }),
   }
 }
 

@@ -58,6 +58,7 @@ export interface FamilySnapshot {
     readonly device: number
     /** Agents before this one had no spare device. */
     readonly spare?: number
+    readonly hosts?: number
   }
   /** Every other node of the cluster. */
   readonly peers: readonly PeerSnapshot[]
@@ -183,6 +184,7 @@ function parseFamily(raw: JsonObject): FamilySnapshot {
       nodes: number(tables, 'nodes'),
       device: number(tables, 'device'),
       ...(typeof member(tables, 'spare') === 'number' && { spare: number(tables, 'spare') }),
+      ...(typeof member(tables, 'hosts') === 'number' && { hosts: number(tables, 'hosts') }),
     },
     peers: objects(raw, 'peers').map(parsePeer),
     refused: objects(raw, 'refused').map(one => ({ node: text(one, 'node'), claim: text(one, 'claim') })),

@@ -1,4 +1,13 @@
-import { addressBits, type Cidr, cidrAddress, FAMILIES, type Family, familyOf, prefixLength } from '../ip.ts'
+import {
+  addressBits,
+  type Cidr,
+  cidrAddress,
+  type Endpoint,
+  FAMILIES,
+  type Family,
+  familyOf,
+  prefixLength,
+} from '../ip.ts'
 import { PrefixMap } from '../prefix-map.ts'
 
 /** Name of our table, of family inet. */
@@ -22,6 +31,16 @@ export interface DesiredFirewall {
   /** Addresses of our own WireGuard devices. */
   readonly deviceAddresses: Prefixes
   readonly guard: GuardRules | undefined
+  /** Where what nodes send each other is steered as well. */
+  readonly hosts?: HostRules | undefined
+}
+
+/** What keeps a node that steers what it sends to other nodes within reach of one that cannot take it. */
+export interface HostRules {
+  /** Other nodes' addresses. */
+  readonly addresses: Prefixes
+  /** Where this node speaks with the API server: never by the tunnel. */
+  readonly apiServers: readonly Endpoint[]
 }
 
 /** What keeps pod packets off the underlay, or counts those that are on it. */
@@ -48,7 +67,9 @@ const setsOf = ({
   remotes,
   deviceAddresses,
   guard,
+  hosts,
 }: DesiredFirewall): Readonly<Record<string, Prefixes>> => ({
+  ...(hosts && { host: hosts.addresses }),
   local: localPods,
   remote: remotes,
   device: deviceAddresses,
@@ -132,7 +153,7 @@ function outermost(prefixes: ReadonlySet<Cidr>): ReadonlySet<string> {
   return new Set([...prefixes].filter(cidr => !all.parent(cidr)).map(textOf))
 }
 
-function chains({ mark, devices, helloPort, guard }: DesiredFirewall): string {
+function chains({ mark, devices, helloPort, guard, hosts }: DesiredFirewall): string {
   const bit = `0x${mark.toString(16)}`
   const others = `0x${(~mark >>> 0).toString(16)}`
   const tunnels = `{ ${devices.map(name => JSON.stringify(name)).join(', ')} }`
@@ -159,7 +180,40 @@ ${each(family => `${IP[family]} daddr @local${family} return`)}    meta mark set
     udp dport ${helloPort} counter drop
 ${each(family => `${IP[family]} saddr @device${family} counter drop`)}    tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu
   }
-${guard ? guardChains(guard, tunnels) : ''}`
+${hosts ? hostChains(hosts, tunnels, bit, others) : ''}${guard ? guardChains(guard, tunnels) : ''}`
+}
+
+/**
+ * A connection that another node begins in clear is answered in clear, as that node may have no tunnel (any more): which
+ * way it came last is kept in the mark of the connection. Judged by the one who begins alone, so that two that could both
+ * use the tunnel do not keep each other out of it. An agent's own way to the API server is always clear, so that it
+ * learns of a key that a peer has lost.
+ */
+function hostChains({ apiServers }: HostRules, tunnels: string, bit: string, others: string): string {
+  const pass = `meta mark set meta mark | ${bit}`
+  const each = (rule: (ip: string, family: Family) => string): string =>
+    FAMILIES.map(family => `    ${rule(IP[family], family)}\n`).join('')
+  const api = apiServers.flatMap(({ address, port }) => {
+    const ip = IP[familyOf(address)]
+    return [
+      `    ${ip} daddr ${address} tcp dport ${port} ${pass}\n`,
+      `    meta l4proto tcp ct original ${ip} daddr ${address} ct original proto-dst ${port} ${pass}\n`,
+    ]
+  })
+  return `
+  chain host_in {
+    type filter hook input priority mangle; policy accept;
+    ct direction != original return
+    iifname lo return
+    iifname ${tunnels} ct mark & ${bit} != 0 ct mark set ct mark & ${others}
+    iifname ${tunnels} return
+${each((ip, f) => `${ip} saddr @host${f} ct mark & ${bit} == 0 ct mark set ct mark | ${bit}`)}  }
+  # Where the mark changes, the way is looked for anew.
+  chain host_out {
+    type route hook output priority mangle; policy accept;
+    meta mark & ${bit} != 0 return
+${api.join('')}${each((ip, f) => `${ip} daddr @host${f} ct direction reply ct mark & ${bit} != 0 ${pass}`)}  }
+`
 }
 
 /**

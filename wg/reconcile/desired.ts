@@ -36,6 +36,8 @@ export type DesiredRoute = { readonly table: number; readonly destination: Cidr 
       readonly device: string
       /** Path MTU in bytes where it is smaller than the device's. */
       readonly mtu?: number
+      /** What this host takes as the source of what it sends; must be an address of its own. */
+      readonly source?: IpAddress
     }
   | { readonly type: 'throw' }
 )
@@ -51,6 +53,8 @@ export interface DesiredRule {
   readonly source: Cidr | undefined
   /** Name of the outgoing interface that a socket is bound to. */
   readonly outputInterface: string | undefined
+  /** Name of the interface that a packet came in by; `lo` is what this host sends itself. */
+  readonly inputInterface?: string
 }
 
 /** All that the kernel must hold for one family. */
@@ -87,4 +91,6 @@ export interface Ownership {
   readonly family: Family
   readonly deviceNames: ReadonlySet<string>
   readonly tables: ReadonlySet<number>
+  /** A table that is ours as well where a rule of ours for what this host sends (`iif lo`) looks it up. */
+  readonly hostTable?: number | undefined
 }

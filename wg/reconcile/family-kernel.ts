@@ -1,11 +1,12 @@
 import { DeviceError, type DeviceStatus, type WireGuardDevices } from '../device/device.ts'
 import type { Cidr, IpAddress } from '../ip.ts'
 import { isNetlinkError } from '../netlink/errors.ts'
+import { RTPROT_KERNEL } from '../rtnetlink/constants.ts'
 import type { Link } from '../rtnetlink/link.ts'
 import type { RouteEvent } from '../rtnetlink/monitor.ts'
 import { describeRoute, type Route } from '../rtnetlink/route.ts'
 import type { RouteNetlink, RouteOperation } from '../rtnetlink/route-netlink.ts'
-import { describeRule, type Rule } from '../rtnetlink/rule.ts'
+import { describeRule, makeRule, type Rule } from '../rtnetlink/rule.ts'
 import type { DesiredFamily, Others, Ownership } from './desired.ts'
 import { DeviceWriter, type KernelNotes } from './device-writer.ts'
 import { Mirror } from './mirror.ts'
@@ -32,7 +33,7 @@ export class FamilyKernel {
   readonly #doubted = new Map<string, Link>()
   /** The desired routes that were found to be in the kernel, and what else that followed from. */
   #settledRoutes: readonly unknown[] = []
-  /** By device. */
+  /** By device and tables. */
   readonly #steered = new Map<
     string,
     { readonly basis: readonly unknown[]; readonly destinations: ReadonlySet<Cidr> }
@@ -68,14 +69,15 @@ export class FamilyKernel {
   /** Destinations that these tables send into the device. The same object for as long as it says the same. */
   steered(tables: readonly number[], device: string): ReadonlySet<Cidr> {
     const index = this.index(device)
-    const basis = [this.#mirror, this.#mirror?.routesVersion, index, ...tables]
-    const known = this.#steered.get(device)
+    const basis = [this.#mirror, this.#mirror?.routesVersion, index]
+    const asked = [device, ...tables].join(' ')
+    const known = this.#steered.get(asked)
     if (known && sameInputs(known.basis, basis)) return known.destinations
     const destinations = new Set<Cidr>()
     for (const route of this.#mirror?.routes.values() ?? [])
       if (route.type === 'unicast' && route.device === index && tables.includes(route.table))
         destinations.add(route.destination)
-    this.#steered.set(device, { basis, destinations })
+    this.#steered.set(asked, { basis, destinations })
     return destinations
   }
 
@@ -113,8 +115,11 @@ export class FamilyKernel {
 
   /** Reads all that is owned. @throws NetlinkError, DeviceError */
   async observe(ownership: Ownership): Promise<void> {
-    const mirror = new Mirror(ownership)
-    const { family, tables } = ownership
+    const { family, hostTable } = ownership
+    const rules = await this.#net.rules(family)
+    const left = hostTable !== undefined && rules.some(rule => rule.table === hostTable && isHostRule(rule))
+    const tables = left ? new Set([...ownership.tables, hostTable]) : ownership.tables
+    const mirror = new Mirror({ ...ownership, tables })
     for (const device of mirror.devices.values()) {
       device.link = await this.#net.link(device.name)
       if (!device.link) continue
@@ -123,7 +128,6 @@ export class FamilyKernel {
         if (!isLinkLocal(address)) device.addresses.add(address)
     }
     for (const table of tables) for (const route of await this.#net.routes({ family, table })) mirror.putRoute(route)
-    const rules = await this.#net.rules(family)
     mirror.rules = rules.filter(rule => tables.has(rule.table))
     mirror.otherRules = rules.filter(rule => !tables.has(rule.table))
     this.#mirror = mirror
@@ -200,6 +204,7 @@ export class FamilyKernel {
       await this.#net.addRule(rule)
       changes++
     }
+    if (family === 6 && routes.missing.some(({ source }) => source !== undefined)) await this.#renewWays()
     changes += await this.#removeRules(mirror, rules.surplus)
     changes += await this.#applyRoutes(mirror, 'delete', routes.surplus)
     for (const depart of departures) changes += await depart()
@@ -257,6 +262,21 @@ export class FamilyKernel {
     return routes.length
   }
 
+  /**
+   * A socket of this host keeps the way that it has found, in IPv6 also where a route in another table would be better. A
+   * rule that is added has them all look again; this one says nothing, and nobody else's table is in it.
+   */
+  async #renewWays(): Promise<void> {
+    const nothing = makeRule({ family: 6, priority: NOWHERE_NEAR, table: 0, action: 'nop', iif: 'lo' })
+    try {
+      await this.#net.addRule(nothing)
+    } catch (error) {
+      // Left there by an agent that ended in between.
+      if (!isNetlinkError(error, 'EEXIST')) throw error
+    }
+    await this.#net.deleteRule(nothing)
+  }
+
   async #removeRules(mirror: Mirror, surplus: readonly Rule[]): Promise<number> {
     const rules = [...surplus]
     mirror.rules = mirror.rules.filter(rule => !rules.includes(rule))
@@ -270,6 +290,13 @@ export class FamilyKernel {
     return rules.length
   }
 }
+
+/** A priority that comes after all that decide. */
+const NOWHERE_NEAR = 32_768
+
+/** As an agent makes it that steers what this host sends: who started when that was over finds it, and takes it away. */
+const isHostRule = ({ iif, protocol, fwmark = 0, fwmask = 0 }: Rule): boolean =>
+  iif === 'lo' && protocol === RTPROT_KERNEL && fwmark === 0 && fwmask !== 0
 
 const sameInputs = (a: readonly unknown[], b: readonly unknown[]): boolean =>
   a.length === b.length && a.every((input, place) => input === b[place])

@@ -15,8 +15,12 @@ export interface Difference<Thing> {
 export function routeOf(desired: DesiredRoute, indexOf: (device: string) => number, protocol: number): Route {
   const { table, destination, type } = desired
   if (type === 'throw') return makeRoute({ table, destination, type, protocol })
-  const { device, mtu } = desired
-  return makeRoute({ table, destination, type, protocol, device: indexOf(device), ...(mtu !== undefined && { mtu }) })
+  const { device, mtu, source } = desired
+  return makeRoute({
+    ...{ table, destination, type, protocol, device: indexOf(device) },
+    ...(mtu !== undefined && { mtu }),
+    ...(source !== undefined && { source }),
+  })
 }
 
 export const ruleOf = (family: Family, desired: DesiredRule): Rule =>
@@ -28,6 +32,7 @@ export const ruleOf = (family: Family, desired: DesiredRule): Rule =>
     ...(desired.fwmask !== 0 && { fwmark: desired.fwmark, fwmask: desired.fwmask }),
     ...(desired.source !== undefined && { source: desired.source }),
     ...(desired.outputInterface !== undefined && { oif: desired.outputInterface }),
+    ...(desired.inputInterface !== undefined && { iif: desired.inputInterface }),
   })
 
 /**

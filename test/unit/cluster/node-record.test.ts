@@ -58,6 +58,13 @@ describe('a Node as the mesh needs it', () => {
     })
   })
 
+  it('says whether it encrypts what it sends itself', () => {
+    const said = (text: string) => projectNode(node({ 'podveil.io/host-encryption': text }))
+    expect(said('true')?.announced[4]).toMatchObject({ encryptsHosts: true })
+    expect(said('yes')?.announced[4]).toEqual({ publicKey: KEY, interfaceAddress: '10.244.1.1', port: 51820, hello: 1 })
+    expect(said('yes')?.faults).toHaveLength(1)
+  })
+
   it('knows the spare device of a node, and where its traffic is to go', () => {
     const record = projectNode(
       node({ 'podveil.io/spare-public-key': KEY6, 'podveil.io/spare-port': '51822', 'podveil.io/move': 'away' }),

@@ -4,7 +4,7 @@ import { desiredFirewall, type FirewallFacts, type FirewallPlan, planFirewall } 
 import { armedAfter, PODVEIL_DEFAULTS } from '#src/mesh/guard.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import { parseAddress } from '#wg/ip.ts'
-import { announcement, name, nodeRecord, podCidr } from './records.ts'
+import { announcement, endpointOf, name, nodeRecord, podCidr } from './records.ts'
 
 const GUARD = {
   mode: 'audit' as const,
@@ -23,6 +23,9 @@ const factsOf = (nodes: ReadonlyMap<NodeName, NodeRecord>, fields: Partial<Firew
   guard: GUARD,
   ...fields,
 })
+
+/** Where the API server may be. */
+const PLACES = [443, 6443].map(port => [{ address: parseAddress('10.96.0.1'), port }])
 
 const meshOf = (...records: NodeRecord[]) => new Map(records.map(record => [record.name, record]))
 
@@ -59,25 +62,27 @@ describe('the plan of the packet filter', () => {
       armed: fc.option(fc.subarray([2, 3, 4])),
       clear: fc.option(fc.subarray([2, 3, 4])),
       mark: fc.constantFrom(0x200000, 0x400000),
+      apiServers: fc.constantFrom(undefined, ...PLACES),
     })
     fc.assert(
       fc.property(fc.array(change, { maxLength: 12 }), changes => {
         const nodes = meshOf(nodeRecord(1))
         let plan: FirewallPlan | undefined
         let guard: NonNullable<FirewallFacts['guard']> = GUARD
-        for (const { put, drop, armed, clear, mark } of changes) {
+        for (const { put, drop, armed, clear, mark, apiServers } of changes) {
           if (put)
             nodes.set(
               name(put.index),
               nodeRecord(put.index, {
                 podCidrs: [podCidr(put.cidr)],
+                addresses: [endpointOf(put.cidr + 1).address],
                 announced: { 4: announcement(put.key), 6: undefined },
               }),
             )
           if (drop) nodes.delete(name(drop))
           if (armed) guard = { ...guard, armed: { ...guard.armed, 4: new Set(armed.map(name)) } }
           if (clear) guard = { ...guard, settings: { ...guard.settings, clearTextNodes: new Set(clear.map(name)) } }
-          const facts = factsOf(nodes, { mark, guard })
+          const facts = factsOf(nodes, { mark, guard, apiServers })
           plan = planFirewall(plan, facts)
           expect(plan.desired).toEqual(desiredFirewall(facts))
         }

@@ -3,13 +3,14 @@ import { describe, expect, test } from 'vitest'
 import { CidrOwners } from '#src/mesh/cidr-owners.ts'
 import { type CidrSource, podCidrClaimant } from '#src/mesh/claims.ts'
 import { digestOf } from '#src/mesh/digest.ts'
-import type { FamilyView } from '#src/mesh/family-view.ts'
+import type { FamilyView, HostFacts } from '#src/mesh/family-view.ts'
 import type { HeardHello } from '#src/mesh/hello-content.ts'
 import { type LaneStates, NO_STATES } from '#src/mesh/lanes.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import { planFamily } from '#src/mesh/plan.ts'
 import { PlanMemory } from '#src/mesh/plan-memory.ts'
-import { type Cidr, nthAddress, parseCidr } from '#wg/ip.ts'
+import { type Cidr, nthAddress, parseAddress, parseCidr } from '#wg/ip.ts'
+import type { DesiredRoute } from '#wg/reconcile/desired.ts'
 import { DeviceMirror } from '#wg/reconcile/device-mirror.ts'
 import { diffPeers } from '#wg/reconcile/peers.ts'
 import {
@@ -62,6 +63,7 @@ class Agent {
   readonly hellos = new Map<NodeName, HeardHello>()
   states: LaneStates = NO_STATES
   steered: ReadonlySet<Cidr> = new Set()
+  steeredHosts: ReadonlySet<Cidr> = new Set()
   fields: Partial<FamilyView> = {}
   now = 1_000
 
@@ -70,11 +72,19 @@ class Agent {
   }
 
   view(): FamilyView {
-    const { cluster, mirror, hellos, steered, now } = this
+    const { cluster, mirror, hellos, steered, steeredHosts, now } = this
     const identity = { name: CONFIG.interfaceName, listenPort: CONFIG.listenPort, privateKey: privateKey(1) }
-    const main = { identity, kernel: { up: true, peers: mirror.peers, steered }, hellos }
+    const main = { identity, kernel: { up: true, peers: mirror.peers, steered, steeredHosts }, hellos }
     const wallTime = now
-    const known = { nodes: cluster.nodes, cidrSource: cluster, natExceptions: NO_GATEWAYS, now, wallTime }
+    // What an agent gives anew for each plan is remembered by nobody.
+    const known = {
+      nodes: cluster.nodes,
+      cidrSource: cluster,
+      natExceptions: NO_GATEWAYS,
+      pathMtus: ALL_WHOLE,
+      now,
+      wallTime,
+    }
     return { ...viewOf([], { main }), ...known, ...this.fields }
   }
 
@@ -86,10 +96,26 @@ class Agent {
     const operations = diffPeers(mainPeers(plan), peers, writtenEndpoints, settled)
     expect(operations).toEqual(diffPeers(mainPeers(plan), peers, writtenEndpoints))
     this.states = plan.lanes
-    this.steered = new Set(plan.desired.routes.filter(({ type }) => type === 'unicast').map(route => route.destination))
+    const inHostTable = (route: DesiredRoute) => route.table === HOST_TABLE || route.table === OTHER_HOST_TABLE
+    const unicast = plan.desired.routes.filter(({ type }) => type === 'unicast')
+    this.steered = destinations(unicast.filter(route => !inHostTable(route)))
+    this.steeredHosts = destinations(unicast.filter(inHostTable))
     for (const change of [...operations.additions, ...operations.removals]) this.mirror.notePeer(change)
   }
 }
+
+const destinations = (routes: readonly DesiredRoute[]): Set<Cidr> => new Set(routes.map(route => route.destination))
+
+const HOST_TABLE = 5
+const OTHER_HOST_TABLE = 6
+
+const withHosts = (hosts: number) => ({ ...CONFIG, tables: { ...CONFIG.tables, hosts }, hostTable: hosts })
+const CONFIGS = [withHosts(HOST_TABLE), withHosts(OTHER_HOST_TABLE), { ...CONFIG, persistentKeepalive: 30 }] as const
+
+const hostFacts = (source: string, ...mute: number[]): HostFacts => ({
+  source: parseAddress(source),
+  mute: new Set(mute.map(publicKey)),
+})
 
 const DEVICE = { name: CONFIG.interfaceName, publicKey: undefined, privateKey: undefined }
 
@@ -110,10 +136,12 @@ const written = fc.integer({ min: 2, max: 3 }).chain(index =>
       port: mostly(51820, 51999),
       hello: fc.constantFrom(undefined, 1),
       silent: mostly(false, true),
+      hosts: mostly(true, false),
       spare: fc.constantFrom(undefined, undefined, { publicKey: publicKey(7), port: 51822, move: undefined }, AWAY),
     })
-    .map(({ cidrs, key, address, port, hello, silent, spare }) => ({ cluster }: Agent) => {
-      const said = announcement(key, { interfaceAddress: nthAddress(podCidr(address), 1), port, hello })
+    .map(({ cidrs, key, address, port, hello, silent, hosts, spare }) => ({ cluster }: Agent) => {
+      const interfaceAddress = nthAddress(podCidr(address), 1)
+      const said = announcement(key, { interfaceAddress, port, hello, ...(hosts && { encryptsHosts: true }) })
       cluster.put(
         nodeRecord(index, {
           podCidrs: cidrs.map(podCidr),
@@ -193,7 +221,22 @@ const happening = fc.oneof(
         routeSync: mostly(true, false),
         pinsEndpoints: fc.boolean(),
         pathMtus: mostly(ALL_WHOLE, new Map([[name(2), 1232]]), new Map([[name(2), 1280]])),
-        config: mostly(CONFIG, { ...CONFIG, persistentKeepalive: 30 }),
+        config: mostly(CONFIG, ...CONFIGS),
+      })
+      .map(fields => (agent: Agent) => {
+        agent.fields = fields
+      }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc
+      .record({
+        hosts: mostly(
+          hostFacts('10.200.0.1'),
+          ...[undefined, hostFacts('10.200.0.1', 2), hostFacts('10.200.0.1', 3), hostFacts('10.200.0.9')],
+        ),
+        config: mostly<FamilyView['config']>(CONFIGS[0], ...CONFIGS, CONFIG),
+        pinsEndpoints: fc.boolean(),
       })
       .map(fields => (agent: Agent) => {
         agent.fields = fields

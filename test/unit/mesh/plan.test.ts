@@ -555,6 +555,85 @@ describe('a node without an address of the family', () => {
   })
 })
 
+describe('with host encryption', () => {
+  const TABLE = 5
+  const config = { ...CONFIG, tables: { ...CONFIG.tables, hosts: TABLE }, hostTable: TABLE }
+  const hosts = { source: parseAddress('10.200.0.1'), mute: new Set<PublicKey>() }
+  const both = (index: number) =>
+    nodeRecord(index, { announced: { 4: announcement(index, { encryptsHosts: true }), 6: undefined } })
+
+  /** What node 1 steers of what it sends itself, to a settled peer of which this is known now. */
+  function steeredTo(
+    peer: NodeRecord,
+    { begun = false, hello = { steers: true }, ...fields }: Partial<FamilyView> & Known = {},
+  ) {
+    const { plan, view } = settle([both(1), peer])
+    const heard = view.lanes.main.hellos.get(name(2))
+    const hellos = new Map(heard && hello ? [[name(2), { ...heard, ...hello }]] : [])
+    const kernel = { ...view.lanes.main.kernel, steeredHosts: new Set(begun ? [parseCidr('10.200.0.2/32')] : []) }
+    const next = planFamily(plan.lanes, withMain({ ...view, config, hosts, ...fields }, { kernel, hellos }))
+    return next.desired.routes.filter(({ table }) => table === TABLE)
+  }
+  interface Known {
+    readonly begun?: boolean
+    readonly hello?: { readonly steers: boolean } | null
+  }
+  const route = { table: TABLE, type: 'unicast', device: CONFIG.interfaceName, source: '10.200.0.1' }
+  const STEERED = [{ ...route, destination: '10.200.0.2/32' }]
+  const mute = { hosts: { ...hosts, mute: new Set([publicKey(2)]) } }
+
+  test('a node’s own addresses are steered to, from our own, once it has said that it steers to us', () => {
+    expect(steeredTo(both(2))).toEqual(STEERED)
+  })
+
+  test('nothing is before, nor while it has said nothing', () => {
+    expect(steeredTo(both(2), { hello: { steers: false } })).toEqual([])
+    expect(steeredTo(both(2), { hello: null })).toEqual([])
+  })
+
+  test('nothing is where only one of the two has it on', () => {
+    expect(steeredTo(nodeRecord(2))).toEqual([])
+    expect(steeredTo(both(2), { hosts: undefined, config: CONFIG })).toEqual([])
+  })
+
+  test('what has begun goes on while nothing is heard, as when agents restart', () => {
+    expect(steeredTo(both(2), { begun: true, hello: null })).toEqual(STEERED)
+  })
+
+  test('what has begun ends when it says that it steers no more, or its tunnel is mute', () => {
+    expect(steeredTo(both(2), { begun: true, hello: { steers: false } })).toEqual([])
+    expect(steeredTo(both(2), { begun: true, ...mute })).toEqual([])
+  })
+
+  test('under enforce what has begun goes on', () => {
+    const pinned = { begun: true, pinsEndpoints: true }
+    expect(steeredTo(both(2), { ...pinned, hello: { steers: false } })).toEqual(STEERED)
+    expect(steeredTo(both(2), { ...pinned, ...mute })).toEqual(STEERED)
+  })
+
+  test('a mute tunnel is asked again and again', () => {
+    const { plan, view } = settle([both(1), both(2)])
+    const next = planFamily(plan.lanes, { ...view, config, ...mute })
+    expect(mainPeers(next).get(publicKey(2))?.persistentKeepalive).toBe(25)
+  })
+
+  test('only what this host sends itself looks at those routes, and not what carries the mark', () => {
+    const { plan, view } = settle([both(1), both(2)])
+    const { rules } = planFamily(plan.lanes, { ...view, config, hosts }).desired
+    const selector = { inputInterface: 'lo', fwmark: 0, fwmask: CONFIG.mark, invert: false, source: undefined }
+    expect(rules.filter(({ table }) => table === TABLE)).toMatchObject([
+      { ...selector, priority: CONFIG.rulePriority + 1 },
+    ])
+    expect(plan.desired.rules.filter(({ inputInterface }) => inputInterface !== undefined)).toEqual([])
+  })
+
+  test('is what the node announces of itself', () => {
+    const { plan, view } = settle([both(1), both(2)])
+    expect(plan.announce).not.toHaveProperty('encryptsHosts')
+    expect(planFamily(plan.lanes, { ...view, config, hosts }).announce).toHaveProperty('encryptsHosts', true)
+  })
+})
+
 describe('without routes (routeSyncDisabled)', () => {
   test('peers are accepted and nothing is steered, until there are routes again', () => {
     const before = settle([nodeRecord(1), nodeRecord(2)])
