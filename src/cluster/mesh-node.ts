@@ -44,13 +44,14 @@ function familySpec({ announced, spare }: NodeRecord, family: Family): JsonObjec
     publicKey: main?.publicKey,
     port: main?.port,
     interfaceAddress: main?.interfaceAddress,
+    hostEncryption: main?.encryptsHosts,
     spare: second && present({ publicKey: second.publicKey, port: second.port, move: second.move }),
   })
 }
 
 /** Members that a spec, or a part of it, may have: what a merge patch does not name stays. */
 const SPARE_MEMBERS = ['publicKey', 'port', 'move']
-const FAMILY_MEMBERS = ['publicKey', 'port', 'interfaceAddress', 'spare']
+const FAMILY_MEMBERS = ['publicKey', 'port', 'interfaceAddress', 'hostEncryption', 'spare']
 const SPEC_MEMBERS = ['nodeUID', 'nodeCreatedAt', 'addresses', 'podCIDRs', 'tunnelAddresses', 'hello', 'ipv4', 'ipv6']
 
 /** A JSON merge patch that makes any spec this one. */
@@ -112,7 +113,8 @@ function announcement(family: Family, said: JsonObject, hello: Noted<number>, fa
   const port = read(said, 'port', wholeNumber(65_535), fault)
   const address = read(said, 'interfaceAddress', value => parseHostAddress(shortText(value), family), fault)
   if (publicKey === MALFORMED || port === MALFORMED || address === MALFORMED || hello === MALFORMED) return undefined
-  return { publicKey, port, hello, interfaceAddress: address }
+  const encryptsHosts = member(said, 'hostEncryption') === true && { encryptsHosts: true as const }
+  return { publicKey, port, hello, interfaceAddress: address, ...encryptsHosts }
 }
 
 function spareAnnouncement(family: JsonObject, fault: Fault): SpareAnnouncement | undefined {

@@ -45,6 +45,8 @@ const ANNOTATIONS = fc.record(
     'podveil.io/spare-public-key-v6': orNonsense(KEY),
     'podveil.io/spare-port-v6': orNonsense(PORT),
     'podveil.io/move': orNonsense(fc.constantFrom('away', 'back')),
+    'podveil.io/host-encryption': orNonsense(fc.constant('true')),
+    'podveil.io/host-encryption-v6': orNonsense(fc.constant('true')),
     'podveil.io/hello': orNonsense(fc.constantFrom('1', '2')),
     'podveil.io/addresses': orNonsense(ADDRESS),
     'podveil.io/pod-cidrs': orNonsense(CIDR),
