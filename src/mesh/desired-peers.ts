@@ -1,11 +1,12 @@
 import type { PublicKey } from '#keys/public-key.ts'
 import type { Cidr } from '#wg/ip.ts'
 import type { DesiredPeer } from '#wg/reconcile/desired.ts'
+import { sameInputs } from '#wg/same-inputs.ts'
 import { addressesOf, type CidrClaims } from './claims.ts'
 import type { FamilyView, ObservedKernel } from './family-view.ts'
 import type { Lane } from './node-record.ts'
 import type { PeerState, PeerStates } from './peer-machine.ts'
-import { type PlannedPeer, sameInputs } from './plan-memory.ts'
+import type { PlannedPeer } from './plan-memory.ts'
 import { NAT_KEEPALIVE, whereaboutsOf } from './whereabouts.ts'
 
 /** Keepalive, in seconds, that makes a device start a handshake where no hello does. */

@@ -1,5 +1,6 @@
 import { type Cidr, type Endpoint, FAMILIES, type Family, familyOf, hostCidr, type IpAddress } from '#wg/ip.ts'
 import type { DesiredFirewall } from '#wg/nftables/ruleset.ts'
+import { sameInputs } from '#wg/same-inputs.ts'
 import { type Armed, guardRules, type PodveilSettings } from './guard.ts'
 import type { NodeName, NodeRecord } from './node-record.ts'
 import { territories } from './territories.ts'
@@ -71,7 +72,7 @@ function samePlaces(before: readonly Place[], nodes: ReadonlyMap<NodeName, NodeR
   let at = 0
   for (const { name, podCidrs, addresses } of nodes.values()) {
     const place = before[at++]
-    if (place?.name !== name || !sameList(place.podCidrs, podCidrs) || !sameList(place.addresses, addresses))
+    if (place?.name !== name || !sameInputs(place.podCidrs, podCidrs) || !sameInputs(place.addresses, addresses))
       return false
   }
   return true
@@ -81,21 +82,18 @@ const sameFacts = (a: FirewallPlan['facts'], b: FirewallPlan['facts']): boolean 
   a.self === b.self &&
   a.mark === b.mark &&
   a.helloPort === b.helloPort &&
-  sameList(a.devices, b.devices) &&
-  sameList(a.deviceAddresses, b.deviceAddresses) &&
+  sameInputs(a.devices, b.devices) &&
+  sameInputs(a.deviceAddresses, b.deviceAddresses) &&
   a.apiServers === b.apiServers &&
   (a.guard === undefined || b.guard === undefined ? a.guard === b.guard : sameGuard(a.guard, b.guard))
 
 const sameGuard = (a: GuardFacts, b: GuardFacts): boolean =>
   a.mode === b.mode &&
   FAMILIES.every(family => a.armed[family] === b.armed[family]) &&
-  sameList(a.wireguardPorts, b.wireguardPorts) &&
-  sameList(a.settings.podSupernets, b.settings.podSupernets) &&
-  sameList(a.settings.natExceptions, b.settings.natExceptions) &&
-  sameList([...a.settings.clearTextNodes], [...b.settings.clearTextNodes])
-
-const sameList = <Item>(a: readonly Item[], b: readonly Item[]): boolean =>
-  a === b || (a.length === b.length && a.every((item, index) => item === b[index]))
+  sameInputs(a.wireguardPorts, b.wireguardPorts) &&
+  sameInputs(a.settings.podSupernets, b.settings.podSupernets) &&
+  sameInputs(a.settings.natExceptions, b.settings.natExceptions) &&
+  sameInputs([...a.settings.clearTextNodes], [...b.settings.clearTextNodes])
 
 const noPrefixes = (): Record<Family, Set<Cidr>> =>
   Object.fromEntries(FAMILIES.map(family => [family, new Set<Cidr>()])) as Record<Family, Set<Cidr>>

@@ -1,5 +1,6 @@
 import type { PublicKey } from '#keys/public-key.ts'
 import { cidrContains, type IpAddress } from '#wg/ip.ts'
+import { sameInputs } from '#wg/same-inputs.ts'
 import { addressesOf, announcedKey, type CidrClaims, type KeyClaims, nodeAddresses } from './claims.ts'
 import { digestOfSet } from './digest.ts'
 import type { FamilyView, ObservedKernel } from './family-view.ts'
@@ -14,7 +15,7 @@ import {
   type Standing,
   stepPeer,
 } from './peer-machine.ts'
-import { type PlanMemory, sameInputs, sameStates } from './plan-memory.ts'
+import { type PlanMemory, sameStates } from './plan-memory.ts'
 
 /** The states of all pairs, on each of this node's two devices. */
 export type LaneStates = Readonly<Record<Lane, PeerStates>>

@@ -1,6 +1,7 @@
 import type { PublicKey } from '#keys/public-key.ts'
 import type { Cidr } from '#wg/ip.ts'
 import type { DesiredPeer, DesiredRoute } from '#wg/reconcile/desired.ts'
+import { sameInputs } from '#wg/same-inputs.ts'
 import type { CidrClaims, KeyClaims } from './claims.ts'
 import type { Lane, NodeName, NodeRecord } from './node-record.ts'
 import type { PeerState, PeerStates } from './peer-machine.ts'
@@ -78,11 +79,4 @@ function sameItems<Item>(): (items: Iterable<Item>) => readonly Item[] {
     if (!sameInputs(last, now)) last = now
     return last
   }
-}
-
-/** A loop, as it is run for each peer in each plan. */
-export function sameInputs(a: readonly unknown[], b: readonly unknown[]): boolean {
-  if (a.length !== b.length) return false
-  for (let index = 0; index < a.length; index++) if (a[index] !== b[index]) return false
-  return true
 }

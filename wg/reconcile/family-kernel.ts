@@ -7,6 +7,7 @@ import type { RouteEvent } from '../rtnetlink/monitor.ts'
 import { describeRoute, type Route } from '../rtnetlink/route.ts'
 import type { RouteNetlink, RouteOperation } from '../rtnetlink/route-netlink.ts'
 import { describeRule, makeRule, type Rule } from '../rtnetlink/rule.ts'
+import { sameInputs } from '../same-inputs.ts'
 import type { DesiredFamily, Others, Ownership } from './desired.ts'
 import { DeviceWriter, type KernelNotes } from './device-writer.ts'
 import { Mirror } from './mirror.ts'
@@ -297,9 +298,6 @@ const NOWHERE_NEAR = 32_768
 /** As an agent makes it that steers what this host sends: who started when that was over finds it, and takes it away. */
 const isHostRule = ({ iif, protocol, fwmark = 0, fwmask = 0 }: Rule): boolean =>
   iif === 'lo' && protocol === RTPROT_KERNEL && fwmark === 0 && fwmask !== 0
-
-const sameInputs = (a: readonly unknown[], b: readonly unknown[]): boolean =>
-  a.length === b.length && a.every((input, place) => input === b[place])
 
 const NO_DIFFERENCE: Difference<Route> = { missing: [], surplus: [] }
 
