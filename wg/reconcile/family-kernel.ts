@@ -205,7 +205,7 @@ export class FamilyKernel {
       await this.#net.addRule(rule)
       changes++
     }
-    if (family === 6 && routes.missing.some(({ source }) => source !== undefined)) await this.#renewWays()
+    if (family === 6 && routes.missing.length > 0 && rules.missing.length === 0) await this.#renewWays()
     changes += await this.#removeRules(mirror, rules.surplus)
     changes += await this.#applyRoutes(mirror, 'delete', routes.surplus)
     for (const depart of departures) changes += await depart()

@@ -12,19 +12,18 @@ import { expectNoLoss, measureLoss } from './support/loss.ts'
 import { meshAnnotations } from './support/node-annotations.ts'
 import { limit, meshNeeds, profile } from './support/profile.ts'
 import { expectTunnelled, watchUnderlay } from './support/underlay.ts'
-import { allReady, nodeOf, onNode, turnOn, untilEncrypted, withEncryptedMesh } from './support/with-mesh.ts'
+import {
+  allReady,
+  nodeOf,
+  onNode,
+  turnOn,
+  untilEncrypted,
+  untilPairEncrypted,
+  withEncryptedMesh,
+} from './support/with-mesh.ts'
 
 /** Enough to see a loss, and little enough for what is about something else. */
 const RATE = Math.min(100, profile.rate)
-
-/** These nodes encrypt to each other, whatever the others do. */
-async function untilPairEncrypted(lab: Lab, pods: readonly string[]): Promise<void> {
-  const holds = async () => {
-    const pairs = (await lab.steering()).filter(one => pods.includes(one.source) && pods.includes(one.destination))
-    return pairs.length > 0 && pairs.every(one => one.encrypted)
-  }
-  await waitFor(holds, limit(30_000), `${pods.join(' and ')} to be encrypted`)
-}
 
 /** No node has it: it is for documentation. */
 const ELSEWHERE = '192.0.2.1'

@@ -3,6 +3,7 @@ import type { Lab } from '#src/lab/lab.ts'
 import { clearPodFrames, underlayDelta, wireguardFrames } from '#src/lab/underlay-watch.ts'
 import { type Family, familyOf, parseAddress } from '#wg/ip.ts'
 import { describeLab } from '../harness/requirements.ts'
+import { OpenSockets } from './support/open-sockets.ts'
 import { caseLimit, meshNeeds } from './support/profile.ts'
 import {
   ask,
@@ -13,7 +14,8 @@ import {
   serveEverywhere,
   TRANSLATED_PORT,
 } from './support/services.ts'
-import { nodeOf, turnOn, withMesh } from './support/with-mesh.ts'
+import { expectTunnelled, watchUnderlay } from './support/underlay.ts'
+import { nodeOf, turnOn, untilEncrypted, untilPairEncrypted, withMesh } from './support/with-mesh.ts'
 
 interface Path {
   readonly name: string
@@ -116,4 +118,20 @@ describeLab('where one end is a host, or a host translates addresses', meshNeeds
     },
     caseLimit(120),
   )
+
+  test('what sockets of a host that were open before send to pods is encrypted too, peer after peer', async () => {
+    await withMesh({ nodes: 3 }, async lab => {
+      const [one, , three] = [nodeOf(lab, 1), nodeOf(lab, 2), nodeOf(lab, 3)]
+      // It comes last, when rules and the way to the other are there already.
+      await three.agent.kill()
+      await using _ = await OpenSockets.open(lab, one)
+      const clear = await watchUnderlay(lab)
+      for (const family of lab.plan.families) expect(clear[`podClear${family}`].packets).toBeGreaterThan(0)
+      await lab.setEncryption(true)
+      await untilPairEncrypted(lab, ['pod-1', 'pod-2'])
+      await three.agent.start()
+      await untilEncrypted(lab)
+      await expectTunnelled(lab)
+    })
+  })
 })

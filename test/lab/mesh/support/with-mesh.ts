@@ -41,6 +41,15 @@ export const untilEncrypted = (lab: Lab, limitMs = limit(30_000)): Promise<unkno
 export const untilClear = (lab: Lab, limitMs = limit(30_000)): Promise<unknown> =>
   untilEvery(lab, one => !one.encrypted && one.device !== undefined, limitMs, 'every pair to be in clear')
 
+/** These nodes encrypt to each other, whatever the others do. */
+export async function untilPairEncrypted(lab: Lab, pods: readonly string[]): Promise<void> {
+  const holds = async () => {
+    const pairs = (await lab.steering()).filter(one => pods.includes(one.source) && pods.includes(one.destination))
+    return pairs.length > 0 && pairs.every(one => one.encrypted)
+  }
+  await waitFor(holds, limit(30_000), `${pods.join(' and ')} to be encrypted`)
+}
+
 async function untilEvery(
   lab: Lab,
   holds: (one: Steering) => boolean,
