@@ -7,7 +7,6 @@ import type { CidrSource } from '#src/mesh/claims.ts'
 import type { DeviceIdentity, FamilyConfig, FamilyView, LaneView } from '#src/mesh/family-view.ts'
 import { type LaneStates, laneOf, pairStates } from '#src/mesh/lanes.ts'
 import { LeftAddresses } from '#src/mesh/left-addresses.ts'
-import { SPARE_DEVICES } from '#src/mesh/marks.ts'
 import { LANES, type Lane, type NodeName, type NodeRecord } from '#src/mesh/node-record.ts'
 import { obstacle, rivals } from '#src/mesh/obstacles.ts'
 import type { PeerState, PeerStates } from '#src/mesh/peer-machine.ts'
@@ -20,6 +19,7 @@ import type { Ownership } from '#wg/reconcile/desired.ts'
 import type { FamilyKernel } from '#wg/reconcile/family-kernel.ts'
 import type { RouteEvent } from '#wg/rtnetlink/monitor.ts'
 import { HelloExchange } from './hello-exchange.ts'
+import { bothOwned, ownershipOf, sameOwnership } from './ownership.ts'
 import { PathMtus } from './path-mtus.ts'
 
 /** Milliseconds between looks at the handshakes: while a pair is changing, and while none is. */
@@ -215,8 +215,8 @@ export class FamilyMesh {
   async #observe(input: MeshInput, now: number): Promise<void> {
     const wanted = ownershipOf(this.family, input)
     // What was ours under another name or in another table is so until it has been taken away.
-    const ownership = this.#ownership ? union(this.#ownership, wanted) : wanted
-    if (!this.#ownership || !same(this.#ownership, ownership)) this.#kernel.invalidate()
+    const ownership = this.#ownership ? bothOwned(this.#ownership, wanted) : wanted
+    if (!this.#ownership || !sameOwnership(this.#ownership, ownership)) this.#kernel.invalidate()
     this.#ownership = ownership
     const { stale } = this.#kernel
     if (!stale && now < this.#pollAt) return
@@ -260,7 +260,7 @@ export class FamilyMesh {
 
   /** The kernel is as it should be: names and tables that nothing needs any more are anybody's. */
   #disown(needed: Ownership): void {
-    if (!this.#ownership || same(this.#ownership, needed)) return
+    if (!this.#ownership || sameOwnership(this.#ownership, needed)) return
     this.#ownership = needed
     this.#kernel.invalidate()
   }
@@ -382,28 +382,6 @@ export class FamilyMesh {
     }
   }
 }
-
-const ownershipOf = (family: Family, { config, identities }: MeshInput): Ownership => ({
-  family,
-  deviceNames: new Set([
-    ...LANES.map(lane => identities[lane]?.name).filter(name => name !== undefined),
-    config.interfaceName,
-    SPARE_DEVICES[family],
-  ]),
-  tables: new Set(Object.values(config.tables)),
-  hostTable: config.hostTable,
-})
-
-const union = (a: Ownership, b: Ownership): Ownership => ({
-  family: b.family,
-  deviceNames: a.deviceNames.union(b.deviceNames),
-  tables: a.tables.union(b.tables),
-  hostTable: b.hostTable,
-})
-
-const same = (a: Ownership, b: Ownership): boolean => equal(a.deviceNames, b.deviceNames) && equal(a.tables, b.tables)
-
-const equal = (a: ReadonlySet<unknown>, b: ReadonlySet<unknown>): boolean => a.size === b.size && a.isSubsetOf(b)
 
 const keyOf = (state: PeerState | undefined): PublicKey | undefined =>
   state === undefined || state.phase === 'absent' ? undefined : state.key
