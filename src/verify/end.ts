@@ -12,15 +12,43 @@ import type { EndReply, EndRequest, Listening } from './protocol.ts'
 import { sendMarked } from './send.ts'
 import { FrameTally } from './tally.ts'
 
-/** The end of `podveil verify` on one node: captures and sends what it is asked to, until its input ends. */
-export async function runEnd(input: Readable, output: Writable): Promise<void> {
+/** Milliseconds without a request after which nobody is there any more: longer than the other end may take to start. */
+const NOBODY_THERE = 180_000
+
+/**
+ * The end of `podveil verify` on one node: captures and sends what it is asked to, until it is told to end, its input ends or
+ * nobody asks any more. The input of a container that kubectl has added stays open when kubectl has gone: its end is not enough.
+ */
+export async function runEnd(input: Readable, output: Writable, patience = NOBODY_THERE): Promise<void> {
   using end = new End()
-  for await (const line of createInterface({ input })) output.write(`${JSON.stringify(await answer(end, line))}\n`)
+  const lines = createInterface({ input })
+  const late = setTimeout(() => lines.close(), patience)
+  try {
+    for await (const line of lines) {
+      const request = read(line)
+      if (request?.op === 'end') break
+      output.write(`${JSON.stringify(await answer(end, request))}\n`)
+      late.refresh()
+    }
+  } finally {
+    clearTimeout(late)
+    lines.close()
+    input.destroy()
+  }
 }
 
-async function answer(end: End, line: string): Promise<EndReply> {
+function read(line: string): EndRequest | undefined {
   try {
-    return { value: await end.answer(JSON.parse(line) as EndRequest) }
+    return JSON.parse(line) as EndRequest
+  } catch {
+    return undefined
+  }
+}
+
+async function answer(end: End, request: Exclude<EndRequest, { op: 'end' }> | undefined): Promise<EndReply> {
+  if (!request) return { error: 'not JSON: this is for podveil verify, which starts it' }
+  try {
+    return { value: await end.answer(request) }
   } catch (error) {
     return { error: isForbidden(error) ? `may not capture or send: ${NEEDS}` : messageOf(error) }
   }
@@ -34,7 +62,7 @@ class End implements Disposable {
   #captures: DeviceCapture[] = []
   #tally = new FrameTally([], [])
 
-  async answer(request: EndRequest): Promise<unknown> {
+  async answer(request: Exclude<EndRequest, { op: 'end' }>): Promise<unknown> {
     switch (request.op) {
       case 'listen':
         return this.#listen(request)

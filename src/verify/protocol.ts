@@ -25,6 +25,8 @@ export type EndRequest =
       readonly count: number
     }
   | { readonly op: 'tally' }
+  /** The last one, and the only one without an answer. */
+  | { readonly op: 'end' }
 
 export interface Listening {
   /** Names of the devices that are looked at. */

@@ -48,7 +48,8 @@ export class RemoteEnd implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#child.stdin.end()
+    // It may outlive the end of its input, see runEnd.
+    this.#child.stdin.end(`${JSON.stringify({ op: 'end' } satisfies EndRequest)}\n`)
     if (this.#child.exitCode !== null || this.#child.signalCode !== null || this.#child.pid === undefined) return
     const late = setTimeout(() => this.#child.kill('SIGTERM'), 5_000)
     await once(this.#child, 'close')

@@ -22,14 +22,16 @@ export const byTemplate = (template: string, node: string): string[] => [
 export async function byKubectl(client: ApiClient, kubeconfig: string | undefined, node: string): Promise<string[]> {
   const query = `labelSelector=${encodeURIComponent(AGENTS)}&fieldSelector=${encodeURIComponent(`spec.nodeName=${node}`)}`
   const list = objectOf(await client.get(`/api/v1/pods?${query}`))
-  const [pod] = listOf(member(list, 'items')).map(objectOf)
+  const pods = listOf(member(list, 'items')).map(objectOf)
+  // One that was evicted or is being replaced stays listed for a while.
+  const pod = pods.find(isThere)
   const metadata = objectOf(member(pod ?? {}, 'metadata'))
   const name = textOf(member(metadata, 'name'), 253)
   const namespace = textOf(member(metadata, 'namespace'), 253)
   const container = objectOf(listOf(member(objectOf(member(pod ?? {}, 'spec')), 'containers'))[0])
   const image = textOf(member(container, 'image'), 1024)
   if (name === undefined || namespace === undefined || image === undefined)
-    throw new Error(`no agent's pod on ${node}: where agents run without pods, --via says how podveil is run on a node`)
+    throw new Error(`no agent's pod runs on ${node}: where agents run without pods, --via says how podveil is run on a node`)
   return [
     // By its environment, where it may be several files.
     ...(kubeconfig === undefined ? [] : ['env', `KUBECONFIG=${kubeconfig}`]),
@@ -38,3 +40,7 @@ export async function byKubectl(client: ApiClient, kubeconfig: string | undefine
     ...['--quiet', '--stdin', '--profile', 'netadmin', '--image', image, '--', 'podveil', END],
   ]
 }
+
+const isThere = (pod: object): boolean =>
+  member(objectOf(member(pod, 'metadata')), 'deletionTimestamp') === undefined &&
+  !['Succeeded', 'Failed'].includes(String(member(objectOf(member(pod, 'status')), 'phase')))

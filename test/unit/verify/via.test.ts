@@ -38,8 +38,17 @@ describe('how podveil is run on a node', () => {
     expect(help).toContain('netadmin')
   })
 
+  test('by kubectl: not beside one that was evicted, nor one that is being replaced', async () => {
+    const named = (name: string) => ({ ...AGENT, metadata: { ...AGENT.metadata, name } })
+    const evicted = { ...named('evicted'), status: { phase: 'Failed' } }
+    const leaving = named('leaving')
+    const going = { ...leaving, metadata: { ...leaving.metadata, deletionTimestamp: '2026-01-01T00:00:00Z' } }
+    expect(await byKubectl(api(evicted, going, AGENT).client, undefined, 'node-1')).toContain('podveil-agent-x7k')
+    await expect(byKubectl(api(evicted, going).client, undefined, 'node-1')).rejects.toThrow("no agent's pod runs on")
+  })
+
   test('a node without an agent’s pod is told', async () => {
-    await expect(byKubectl(api().client, undefined, 'node-1')).rejects.toThrow("no agent's pod on node-1")
+    await expect(byKubectl(api().client, undefined, 'node-1')).rejects.toThrow("no agent's pod runs on node-1")
   })
 
   test('by a template, in which the node’s name stands wherever it is wanted', () => {
