@@ -31,7 +31,9 @@ export async function byKubectl(client: ApiClient, kubeconfig: string | undefine
   const container = objectOf(listOf(member(objectOf(member(pod ?? {}, 'spec')), 'containers'))[0])
   const image = textOf(member(container, 'image'), 1024)
   if (name === undefined || namespace === undefined || image === undefined)
-    throw new Error(`no agent's pod runs on ${node}: where agents run without pods, --via says how podveil is run on a node`)
+    throw new Error(
+      `no agent's pod runs on ${node}: where agents run without pods, --via says how podveil is run on a node`,
+    )
   return [
     // By its environment, where it may be several files.
     ...(kubeconfig === undefined ? [] : ['env', `KUBECONFIG=${kubeconfig}`]),
@@ -41,6 +43,6 @@ export async function byKubectl(client: ApiClient, kubeconfig: string | undefine
   ]
 }
 
-const isThere = (pod: object): boolean =>
+const isThere = (pod: ReturnType<typeof objectOf>): boolean =>
   member(objectOf(member(pod, 'metadata')), 'deletionTimestamp') === undefined &&
   !['Succeeded', 'Failed'].includes(String(member(objectOf(member(pod, 'status')), 'phase')))

@@ -15,8 +15,8 @@ export function walkDocument(taken: readonly (readonly Took[])[]): string {
     '',
     'What somebody sees who has read the [README](../README.md) and tries it: every command and what it printed, in one run of the test suite',
     '(`test/cluster/walk.test.ts`, which makes this page with `PODVEIL_WRITE_WALK=1`). The API server is a real one, the nodes are network namespaces, and',
-    '`$LAB` is the name of the lab and `$PODVEIL` the path of `podveil`; the firewall is in the network between the nodes. `kubectl exec` is a kubelet’s, and here is none: it',
-    `enters the agent's container in another way. What took more than ${SLOW_SECONDS} seconds says how long.`,
+    '`$LAB` is the name of the lab; the firewall is in the network between the nodes. The kubelets, scheduler and controllers are stand-ins of the test: they run what the',
+    `DaemonSet says, and what \`kubectl exec\` and \`podveil verify\` ask for. What took more than ${SLOW_SECONDS} seconds says how long.`,
     '',
   ]
   return `${lines.join('\n')}\n${chapters.join('\n')}`

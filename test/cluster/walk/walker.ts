@@ -26,18 +26,7 @@ export class Walker implements Disposable {
   constructor(lab: Lab) {
     this.#lab = lab
     mkdirSync(join(this.#directory, 'bin'))
-    // A kubelet does `kubectl exec`, and here is none: it goes into the agent's container by another way.
-    this.#program(
-      'kubectl',
-      [
-        'case " $* " in *" exec "*)',
-        '  while [ "$1" != exec ]; do shift; done',
-        '  pod=$2; shift 3',
-        '  exec "exec-$pod" "$@" ;;',
-        'esac',
-        `PATH=\${PATH#*:} exec kubectl --cache-dir '${this.#directory}/cache' "$@"`,
-      ].join('\n'),
-    )
+    this.#program('kubectl', `PATH=\${PATH#*:} exec kubectl --cache-dir '${this.#directory}/cache' "$@"`)
   }
 
   /** Runs the step, again and again until it prints what it must. */
@@ -53,11 +42,6 @@ export class Walker implements Disposable {
 
   /** Runs it once. */
   async once(step: Step): Promise<Took> {
-    for (const { name, agent } of this.#lab.nodes)
-      if (agent.pid !== undefined) {
-        const enter = agent.enter([]).map(quote).join(' ')
-        this.#program(`exec-podveil-agent-${name}`, `exec ${enter} "$@"`)
-      }
     const started = performance.now()
     const { status, stdout, stderr } = await run(this.#shell(step.run), { timeoutMs: 2 * LIMIT_MS })
     const output = `${stdout}${stderr}`.replaceAll(this.#lab.name, 'walk')
@@ -70,12 +54,7 @@ export class Walker implements Disposable {
 
   #shell(script: string): string[] {
     const path = [join(this.#directory, 'bin'), join(ROOT, 'bin'), process.env.PATH ?? ''].join(delimiter)
-    const environment = [
-      `PATH=${path}`,
-      `KUBECONFIG=${this.#lab.kubeconfig}`,
-      `LAB=${this.#lab.name}`,
-      `PODVEIL=${ROOT}bin/podveil`,
-    ]
+    const environment = [`PATH=${path}`, `KUBECONFIG=${this.#lab.kubeconfig}`, `LAB=${this.#lab.name}`]
     return ['env', '--chdir', ROOT, ...environment, 'bash', '-c', script]
   }
 
@@ -88,5 +67,3 @@ export class Walker implements Disposable {
 
 export const isDone = ({ step, status, output }: Took): boolean =>
   status === (step.status ?? 0) && (step.shows === undefined || step.shows.test(output))
-
-const quote = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
