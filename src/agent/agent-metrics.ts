@@ -186,6 +186,12 @@ function echoMetrics(dataplane: () => Dataplane | undefined): Metric[] {
       'Part of these echoes that had no answer, 0 to 1.',
       perPair(({ loss }) => loss),
     ),
+    collected('gauge', 'podveil_tunnel_mtu_bytes', 'MTU of the devices of this family.', () =>
+      FAMILIES.flatMap(family => {
+        const mtu = dataplane()?.meshes[family].plan?.desired.devices.at(0)?.mtu
+        return mtu === undefined ? [] : [{ labels: { family: String(family) }, value: mtu }]
+      }),
+    ),
     collected(
       'gauge',
       'podveil_path_mtu_bytes',

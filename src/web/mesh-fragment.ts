@@ -71,12 +71,12 @@ function matrix({ nodes, pairs }: MeshGraph, own: NodeStatus, now: number): stri
   ].join('')
 }
 
-/** Handshake, bytes each way, round trip and loss, of all families. */
+/** Handshake, bytes each way, round trip and loss, of all families; the path's MTU where it is smaller than the tunnel's. */
 function trafficOf(pairs: readonly PairStatus[], now: number): string {
   return pairs
     .map(
-      ({ family, latestHandshake, rxBytes, txBytes, echo }) =>
-        `IPv${family} ${latestHandshake === null ? 'no handshake yet' : `handshake ${since(latestHandshake, now)} ago`}, ${bytes(rxBytes)} received, ${bytes(txBytes)} sent, ${echoText(echo)}`,
+      ({ family, latestHandshake, rxBytes, txBytes, echo, pathMtu }) =>
+        `IPv${family} ${latestHandshake === null ? 'no handshake yet' : `handshake ${since(latestHandshake, now)} ago`}, ${bytes(rxBytes)} received, ${bytes(txBytes)} sent, ${echoText(echo)}${pathMtu === null ? '' : `, path MTU ${pathMtu}`}`,
     )
     .join('; ')
 }
@@ -120,6 +120,7 @@ function pairList({ node, pairs, troubles }: NodeStatus, now: number): string {
       bytes(pair.txBytes),
       pair.echo ? roundTrip(pair.echo.roundTripSeconds) : UNKNOWN,
       pair.echo ? percent(pair.echo.loss) : UNKNOWN,
+      pair.pathMtu === null ? UNKNOWN : String(pair.pathMtu),
       pair.state === 'encrypted' ? pair.disagreements.join('; ') : [...pair.disagreements, pair.why].join('; '),
     ])
   const head = [
@@ -133,6 +134,7 @@ function pairList({ node, pairs, troubles }: NodeStatus, now: number): string {
     'Sent',
     'Round trip',
     'Loss',
+    'Path MTU',
     'Why',
   ]
   const trouble = troubles.map(text => `<p class="trouble">${escapeXml(text)}</p>`).join('')

@@ -27,6 +27,18 @@ test('a cell of this node’s pairs has their round trip and loss, where they ar
   expect(html).toMatch(/title="node-1 to node-3: [^"]*, round trip and loss not known"/)
 })
 
+test('a path that carries less than the tunnel is told, in its cell and in the list; of any other nothing is said', () => {
+  const pairs = snapshot({ families: [family4({ peers: [peer(2, { pathMtu: 1360 }), peer(3)] })] })
+  const html = meshFragment(
+    meshStatus([encryptingNode(1, 2), encryptingNode(2, 2), encryptingNode(3, 2)]),
+    nodeStatus(pairs, kernel(), NOW),
+    NOW,
+  )
+  expect(html).toMatch(/title="node-1 to node-2: [^"]*, path MTU 1360"/)
+  expect(html).not.toMatch(/title="node-1 to node-3: [^"]*path MTU/)
+  expect(html).toContain('<td>1360</td>')
+})
+
 test('a mesh of many nodes is lists, not a matrix', () => {
   const many = Array.from({ length: 60 }, (_, i) => offNode(i + 1))
   const html = meshFragment(meshStatus(many), own, NOW)
