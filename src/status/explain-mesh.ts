@@ -41,10 +41,20 @@ export function explainFromMesh(from: Place, to: Place, { nodes }: MeshStatus): 
   if (reason !== undefined) return answer('in-clear', reason, steps)
   if (here.state === 'encrypted')
     return answer('encrypted', `${here.name} says that it encrypts to all of its peers`, steps)
+  if (mentionOf(here.why, to.node)?.state === 'not answering')
+    return answer(
+      'encrypted',
+      `${here.name} sends it through the tunnel, and ${there.name} does not answer: it is lost, not readable`,
+      steps,
+    )
   if (here.encryptedPeers === null) return answer('unknown', here.why, steps)
   if (/ and \d+ more/.test(here.why))
     return answer('unknown', `${here.name} names only some of those that it does not encrypt to`, steps)
-  return answer('encrypted', `${here.name} does not name ${there.name} among those that it does not encrypt to`, steps)
+  return answer(
+    'encrypted',
+    `${here.name} names all that it does not encrypt to, and ${there.name} is not one of them`,
+    steps,
+  )
 }
 
 /** Silence is not clear text. */

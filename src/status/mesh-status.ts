@@ -1,6 +1,6 @@
 import { fingerprint } from '#keys/public-key.ts'
 import type { Heartbeat } from '#src/cluster/heartbeat.ts'
-import { listOf, member, objectOf, textOf } from '#src/cluster/hostile.ts'
+import { type JsonObject, listOf, member, objectOf, textOf } from '#src/cluster/hostile.ts'
 import { CONDITION_TYPE } from '#src/cluster/node-condition.ts'
 import { projectNode } from '#src/cluster/node-record.ts'
 import { type ConditionText, readConditionText } from './condition-text.ts'
@@ -19,7 +19,7 @@ export interface MeshNode {
   /** Fingerprint of its first public key. */
   readonly key: string | null
   readonly state: MeshState
-  /** RFC 3339. */
+  /** RFC 3339; null where what is published does not tell. */
   readonly since: string | null
   readonly encryptedPeers: number | null
   readonly peers: number | null
@@ -99,7 +99,7 @@ function meshNode(raw: unknown, liveness: Liveness | undefined): MeshNode | unde
     address: record.addresses[0] ?? null,
     key: announced ? fingerprint(announced.publicKey) : null,
     state,
-    since: said ? (textOf(member(condition ?? {}, 'lastTransitionTime'), 64) ?? null) : null,
+    since: sinceOf(state, heartbeat, said && condition),
     encryptedPeers: said && state !== 'off' ? said.encrypted : null,
     peers: said && state !== 'off' ? said.peers : null,
     latestHandshake: heartbeat?.latestHandshake ?? null,
@@ -107,6 +107,13 @@ function meshNode(raw: unknown, liveness: Liveness | undefined): MeshNode | unde
     version: said?.version ?? null,
     why: [why, notReady, ...record.faults].filter(text => text !== '').join('; '),
   }
+}
+
+/** The condition's own time is that of its status, which stays True when a peer stops answering. */
+function sinceOf(state: MeshState, heartbeat: Heartbeat | undefined, condition: JsonObject | undefined): string | null {
+  if (state === 'not answering') return null
+  if (state === 'unknown') return heartbeat?.renewed ?? null
+  return textOf(member(condition ?? {}, 'lastTransitionTime'), 64) ?? null
 }
 
 /** Why an agent's last words may be old; empty while they are not. */

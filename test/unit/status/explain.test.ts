@@ -150,6 +150,14 @@ describe('from anywhere, by what the nodes publish', () => {
     })
   })
 
+  test('encrypted, and lost, where the other does not answer', () => {
+    const silent = { node: 'node-2', state: 'silent', reason: 'IPv4: answers nothing' } as const
+    expect(ask([encryptingNode(1, 1, [silent]), encryptingNode(2, 1)])).toMatchObject({
+      verdict: 'encrypted',
+      because: 'node-1 sends it through the tunnel, and node-2 does not answer: it is lost, not readable',
+    })
+  })
+
   test('a node whose name begins alike is another node', () => {
     const objects = [encryptingNode(1, 2, [clear('node-21')]), encryptingNode(2, 2), encryptingNode(21, 2)]
     expect(ask(objects).verdict).toBe('encrypted')

@@ -42,6 +42,11 @@ test('a peer that does not answer is no clear text, and not as it should be', ()
     encryptingNode(2, 1),
   ])
   expect(status.verdict).toBe('not-answering')
+  // Its condition has been True for an hour, and does not say since when the peer is silent.
+  expect(status.nodes.map(({ state, since }) => [state, since])).toEqual([
+    ['not answering', null],
+    ['encrypted', ago(3600)],
+  ])
   expect(isAsItShould(status)).toBe(false)
 })
 
@@ -68,6 +73,7 @@ test('a node whose agent has not been heard of is not taken for encrypted', () =
     'node-1 encrypted',
   ])
   expect(status.nodes[0]?.why).toMatch(/^its agent has not been heard of for 12m/)
+  expect(status.nodes.map(({ since }) => since)).toEqual([ago(720), null, ago(3600)])
   expect(status.nodes[1]?.why).toMatch(/^its agent renews no Lease/)
   expect(status.nodes[2]?.latestHandshake).toBe(ago(70))
 })
