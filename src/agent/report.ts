@@ -129,8 +129,9 @@ export class Report {
     const watches = this.#watches
     const self = this.#nodeName
     const routeSource = feed.routes.source ?? 'PodCIDR'
+    const peerSource = feed.peers.source
     const input = { self, nodes, settings, routeSource, enabled, guard, refusedSettings, troubles, dataplane, watches }
-    this.#file.offer(() => takeSnapshot(input))
+    this.#file.offer(() => takeSnapshot({ ...input, peerSource }))
     void this.#table.keep(dataplane?.table)
   }
 

@@ -2,6 +2,7 @@ import type { EchoFigures } from '#src/hello/echo-meter.ts'
 import { familyConfig } from '#src/mesh/family-config.ts'
 import type { GuardDecision } from '#src/mesh/guard.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
+import type { PeerSource } from '#src/mesh/peer-source.ts'
 import type { RouteSource } from '#src/mesh/route-source.ts'
 import type { FelixSettings } from '#src/mesh/settings.ts'
 import { desiredSnapshot } from '#src/status/desired-snapshot.ts'
@@ -24,6 +25,8 @@ export interface SnapshotInput {
   readonly settings: FelixSettings
   /** The one that counts, whoever chose it. */
   readonly routeSource: RouteSource
+  /** As it is, whatever is asked for. */
+  readonly peerSource: PeerSource
   readonly enabled: Readonly<Record<Family, boolean>>
   readonly guard: GuardDecision
   readonly refusedSettings: Iterable<string>
@@ -49,6 +52,7 @@ export function takeSnapshot(input: SnapshotInput): NodeSnapshot {
       wireguardEnabledV6: settings.wireguard[6].enabled,
       wireguardRoutingRulePriority: settings.routingRulePriority,
       routeSource,
+      peerSource: input.peerSource,
     },
     guard: { mode: guard.mode, refusals: guard.refusals },
     troubles,

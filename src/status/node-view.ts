@@ -67,11 +67,12 @@ function verdict({ verdict, node, pairs }: NodeStatus, paint: Paint): string {
 
 function footer({ snapshot, agentWrote }: NodeStatus, now: number): string[] | undefined {
   if (!snapshot) return undefined
-  const { podveil, dataplane, guard, repairs } = snapshot
+  const { podveil, dataplane, guard, repairs, settings } = snapshot
   const parts = [
     `podveil ${podveil}`,
     `WireGuard ${dataplane ?? 'not open'}`,
     `guard ${guard.mode}`,
+    ...((settings.peerSource ?? 'Nodes') === 'Nodes' ? [] : [`other nodes read from ${settings.peerSource}`]),
     ...(repairs.total > 0
       ? [
           `${count(repairs.total, 'foreign change')} repaired, the last ${since(repairs.recent.at(-1)?.time ?? null, now)} ago`,

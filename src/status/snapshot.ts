@@ -36,6 +36,8 @@ export interface SnapshotSettings {
   readonly wireguardEnabledV6: boolean
   readonly wireguardRoutingRulePriority: number
   readonly routeSource: string
+  /** What the other nodes are read from now; agents before MeshNodes did not say. */
+  readonly peerSource?: string
 }
 
 export interface Repair {
@@ -153,6 +155,7 @@ export function parseSnapshot(json: string): NodeSnapshot {
       wireguardEnabledV6: member(settings, 'wireguardEnabledV6') === true,
       wireguardRoutingRulePriority: number(settings, 'wireguardRoutingRulePriority'),
       routeSource: text(settings, 'routeSource'),
+      ...(typeof member(settings, 'peerSource') === 'string' && { peerSource: text(settings, 'peerSource') }),
     },
     guard: { mode: text(guard, 'mode'), refusals: texts(guard, 'refusals') },
     troubles: texts(snapshot, 'troubles'),

@@ -31,6 +31,15 @@ test('pairs that agent and kernel agree on', () => {
   )
 })
 
+test('what the other nodes are read from is told where it is not their Nodes', () => {
+  const reading = (peerSource: string) => {
+    const { settings } = snapshot()
+    return nodeView(nodeStatus(snapshot({ settings: { ...settings, peerSource } }), kernel(), NOW), NOW, plain)
+  }
+  expect(reading('MeshNodes')).toMatch(/guard audit, other nodes read from MeshNodes, agent wrote/)
+  expect(reading('Nodes')).not.toContain('read from')
+})
+
 test('a pair whose agents exchange echoes has round trip and loss; of another nothing is said', () => {
   const measured = peer(2, { echo: { roundTripSeconds: 0.000_42, loss: 0.125 } })
   const unanswered = peer(3, { echo: { roundTripSeconds: null, loss: 1 } })
