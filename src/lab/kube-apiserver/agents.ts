@@ -58,6 +58,7 @@ const agentPod = (name: string, node: string): JsonObject => ({
     name,
     namespace: AGENT_NAMESPACE,
     labels: { 'app.kubernetes.io/name': 'podveil', 'app.kubernetes.io/component': 'agent' },
+    annotations: { 'kubectl.kubernetes.io/default-container': 'agent' },
   },
   spec: {
     nodeName: node,
