@@ -41,15 +41,23 @@ test('docs/metrics.md names every metric, and no other', () => {
 
 test('docs/metrics.md names every Event and every reason of the condition, and no other', () => {
   const metrics = read('docs/metrics.md')
-  const rows = metrics.split('\n').filter(line => /^\| (Normal|Warning|True|False|Unknown) \|/.test(line))
+  const rows = metrics
+    .split('\n')
+    .filter(line => /^\| (Normal|Warning|Warning, Normal|True|False|Unknown) \|/.test(line))
   const documented = rows.flatMap(line => inCode(line.split('|')[2] ?? ''))
-  const given = ['report-events', 'report-guard', 'report-condition'].flatMap(file => [
+  const given = ['report-events', 'report-guard', 'report-paths', 'report-condition'].flatMap(file => [
     ...read(`src/agent/${file}.ts`).matchAll(/'([A-Z][A-Za-z]{5,})'/g),
   ])
   const others = new Set(['Normal', 'Warning', 'Unknown'])
   const reasons = new Set(given.map(([, reason = '']) => reason).filter(reason => !others.has(reason)))
   expect(documented.toSorted()).toEqual([...reasons].toSorted())
   expect(metrics).toContain(CONDITION_TYPE)
+})
+
+test('docs/troubleshooting.md says of every alert what to do, and of no other', () => {
+  const alerts = [...read('manifests/monitoring/alerts.yaml').matchAll(/^ +- alert: (\w+)$/gm)].map(([, name]) => name)
+  expect(alerts.length).toBeGreaterThan(5)
+  expect(firstCells(read('docs/troubleshooting.md'), 'alert').flatMap(inCode)).toEqual(alerts)
 })
 
 test('docs/kernel-shape.md names every chain of the table', () => {
