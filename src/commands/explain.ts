@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander'
 import type { Explanation } from '#src/status/explain.ts'
-import type { NodeLook } from '#src/status/sources/node.ts'
+import type { MeshEnds } from '#src/status/sources/mesh-ends.ts'
 import type { Family } from '#wg/ip.ts'
 import { jsonOption, kubeconfigOption, print, printJson, stateDirOption } from './common.ts'
 
@@ -38,14 +38,19 @@ async function explain(from: string, to: string, { kubeconfig, stateDir, family 
   const { lookAtNode } = await import('#src/status/sources/node.ts')
   const { nodeEnd } = await import('#src/status/sources/ends.ts')
   const { commonFamily, explainHere, placeOf } = await import('#src/status/explain.ts')
-  const look = await lookAtNode(stateDir)
-  const { snapshot, kernel, notes } = look
+  const { snapshot, kernel, notes } = await lookAtNode(stateDir)
   // What this node knows by itself needs no API server.
-  const known = snapshot && ([nodeEnd(from, snapshot), nodeEnd(to, snapshot)] as const)
-  const api = known?.[0] && known[1] ? undefined : await readMesh([from, to], look, kubeconfig)
-  const ends = [known?.[0] ?? api?.ends[0] ?? [], known?.[1] ?? api?.ends[1] ?? []] as const
+  const known = [from, to].map(name => snapshot && nodeEnd(name, snapshot))
+  using stack = new DisposableStack()
+  let opened: MeshEnds | undefined
+  const mesh = async (): Promise<MeshEnds> => {
+    const { MeshEnds } = await import('#src/status/sources/mesh-ends.ts')
+    opened ??= stack.use(await MeshEnds.open(kubeconfig))
+    return opened
+  }
+  const ends = [known[0] ?? (await (await mesh()).addresses(from)), known[1] ?? (await (await mesh()).addresses(to))]
   const wanted = family === undefined ? undefined : (Number(family) as Family)
-  const common = commonFamily(...ends, wanted)
+  const common = commonFamily(ends[0] ?? [], ends[1] ?? [], wanted)
   if (!common) throw new Error(`${from} and ${to} have no ${wanted ? `IPv${wanted} addresses` : 'IP family in common'}`)
   if (snapshot) {
     const [here, there] = [placeOf(common[0], from, snapshot), placeOf(common[1], to, snapshot)]
@@ -56,27 +61,9 @@ async function explain(from: string, to: string, { kubeconfig, stateDir, family 
       return explainHere(here, there, snapshot, kernel, Date.now(), asked)
     }
   }
-  const { objects, nodes } = api ?? (await readMesh([], look, kubeconfig))
-  const { placeAmong } = await import('#src/status/sources/ends.ts')
+  const api = await mesh()
   const { meshStatus } = await import('#src/status/mesh-status.ts')
   const { explainFromMesh } = await import('#src/status/explain-mesh.ts')
-  const [here, there] = [placeAmong(common[0], from, nodes), placeAmong(common[1], to, nodes)]
-  return explainFromMesh(here, there, meshStatus(objects))
-}
-
-/** The Nodes, and the addresses of what is named. @throws CredentialsError, ApiError and its like, Error for an unknown name */
-async function readMesh(names: readonly string[], { snapshot }: NodeLook, kubeconfig: string | undefined) {
-  const { openApi, readNodes } = await import('#src/status/sources/cluster.ts')
-  const { nodeEnd, resolveEnd } = await import('#src/status/sources/ends.ts')
-  const { projectNode } = await import('#src/cluster/node-record.ts')
-  const client = await openApi(kubeconfig)
-  try {
-    const objects = await readNodes(client)
-    const nodes = objects.flatMap(raw => projectNode(raw) ?? [])
-    const resolve = async (name: string) =>
-      (snapshot && nodeEnd(name, snapshot)) ?? (await resolveEnd(name, nodes, client))
-    return { objects, nodes, ends: await Promise.all(names.map(resolve)) }
-  } finally {
-    client.close()
-  }
+  const [here, there] = [await api.place(common[0], from), await api.place(common[1], to)]
+  return explainFromMesh(here, there, meshStatus(api.objects), await api.doubts())
 }

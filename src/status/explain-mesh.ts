@@ -2,17 +2,28 @@ import type { Explanation, Place } from './explain.ts'
 import { mentionOf } from './graph.ts'
 import type { MeshStatus } from './mesh-status.ts'
 
-/** The same from anywhere, by what the nodes publish: whether, and why not; what the kernel decides is seen on the node alone. */
-export function explainFromMesh(from: Place, to: Place, { nodes }: MeshStatus): Explanation {
+/**
+ * The same from anywhere, by what the nodes publish: whether, and why not; what the kernel decides is seen on the node alone.
+ * @param doubts what it rests on that could not be read, a sentence each
+ */
+export function explainFromMesh(
+  from: Place,
+  to: Place,
+  { nodes }: MeshStatus,
+  doubts: readonly string[] = [],
+): Explanation {
   const answer = (verdict: Explanation['verdict'], because: string, steps: Explanation['steps'] = []): Explanation => ({
     from,
     to,
     verdict,
     because,
     steps,
-    caveats: from.node
-      ? [`this is what the nodes publish; on ${from.node} the same command shows the route, the rule and the peer`]
-      : [],
+    caveats: [
+      ...doubts,
+      ...(from.node
+        ? [`this is what the nodes publish; on ${from.node} the same command shows the route, the rule and the peer`]
+        : []),
+    ],
   })
   if (!from.node || !to.node)
     return answer(

@@ -1,9 +1,10 @@
 import type { ApiClient } from '#src/cluster/api-client.ts'
 import { listOf, member, objectOf, textOf } from '#src/cluster/hostile.ts'
 import type { NodeRecord } from '#src/mesh/node-record.ts'
-import { type Cidr, cidrContains, type IpAddress, parseAddress } from '#wg/ip.ts'
+import { type IpAddress, parseAddress } from '#wg/ip.ts'
 import type { Place } from '../explain.ts'
 import type { NodeSnapshot } from '../snapshot.ts'
+import { type PodOwners, readPodOwners } from './pod-owners.ts'
 
 /** What FROM or TO means, as far as this node's agent knows: an address, or a node. */
 export function nodeEnd(text: string, snapshot: NodeSnapshot): readonly IpAddress[] | undefined {
@@ -25,34 +26,52 @@ export async function resolveEnd(
   return nodes.find(({ name }) => name === text)?.addresses ?? (await readPod(text, client)).addresses
 }
 
-/** Whose address it is, by what the API has. */
-export function placeAmong(address: IpAddress, label: string, nodes: readonly NodeRecord[]): Place {
+/** Whose address it is, by what the agents go by. @throws ApiError and its like */
+export async function placeAmong(
+  address: IpAddress,
+  label: string,
+  nodes: readonly NodeRecord[],
+  owners: Pick<PodOwners, 'ownerOf'>,
+): Promise<Place> {
   const node = nodes.find(({ addresses }) => addresses.includes(address))
   if (node) return { address, label, node: node.name, kind: 'node' }
-  const pods = nodes.find(({ podCidrs }) => podCidrs.some((cidr: Cidr) => cidrContains(cidr, address)))
-  return pods ? { address, label, node: pods.name, kind: 'pod' } : { address, label, node: undefined, kind: 'outside' }
+  const pods = await owners.ownerOf(address)
+  return { address, label, node: pods, kind: pods === undefined ? 'outside' : 'pod' }
 }
 
 /**
- * What FROM or TO means and whose it is: of a pod, its Node is believed, as not every cluster has pod CIDRs on its Nodes.
+ * What FROM or TO means and whose it is: of a pod, its Node is believed, whatever the agents have heard of it.
  * @throws ApiError and its like; Error for a pod without an address
  */
 export async function placesOf(text: string, nodes: readonly NodeRecord[], client: ApiClient): Promise<Place[]> {
   const literal = addressOf(text)
   const named = nodes.find(({ name }) => name === text)
+  const owners = once(() => readPodOwners(client, nodes))
+  const placed = async (address: IpAddress) => await placeAmong(address, text, nodes, await owners())
   if (literal) {
-    const place = placeAmong(literal, text, nodes)
+    const place = await placed(literal)
     if (place.kind !== 'outside') return [place]
     const node = await nodeOfPodAddress(literal, client)
     return [node === undefined ? place : { ...place, node, kind: 'pod' }]
   }
   if (named) return named.addresses.map(address => ({ address, label: text, node: named.name, kind: 'node' }))
   const pod = await readPod(text, client)
-  return pod.addresses.map(address => {
-    const place = placeAmong(address, text, nodes)
-    // A pod on the host's network has its node's address.
-    return place.kind === 'node' || pod.node === undefined ? place : { ...place, node: pod.node, kind: 'pod' }
-  })
+  return await Promise.all(
+    pod.addresses.map(async address => {
+      const { node } = pod
+      // A pod on the host's network has its node's address.
+      const isHost = nodes.some(({ addresses }) => addresses.includes(address))
+      return isHost || node === undefined ? await placed(address) : { address, label: text, node, kind: 'pod' }
+    }),
+  )
+}
+
+function once<T>(make: () => Promise<T>): () => Promise<T> {
+  let made: Promise<T> | undefined
+  return () => {
+    made ??= make()
+    return made
+  }
 }
 
 /** A running pod of that node with an address of its own, in each family at most one. @throws ApiError and its like */

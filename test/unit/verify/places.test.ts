@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { ApiClient } from '#src/cluster/api-client.ts'
+import { ApiError } from '#src/cluster/api-errors.ts'
 import { projectNode } from '#src/cluster/node-record.ts'
 import { ringOf, spotOf } from '#src/verify/places.ts'
 import { encryptingNode } from '../status/support/nodes.ts'
@@ -18,7 +19,12 @@ const api = {
       return { items: [pod('node-2', '10.200.0.2'), pod('node-2', '192.168.7.9')] }
     if (asked.includes('fieldSelector=status.podIP=192.168.7.9')) return { items: [pod('node-2', '192.168.7.9')] }
     if (asked.endsWith('/namespaces/shop/pods/web-0')) return pod('node-2', '192.168.7.9')
+    if (asked.includes('configurations/')) throw new ApiError('GET', 404, 'NotFound', 'no')
     return { items: [] }
+  },
+  // biome-ignore lint/correctness/useYield: there is no Calico.
+  async *list() {
+    throw new ApiError('GET', 404, 'NotFound', 'no')
   },
 } as unknown as ApiClient
 
