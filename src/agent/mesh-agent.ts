@@ -68,6 +68,8 @@ export class MeshAgent {
   readonly #apiPlaces: ApiPlaces
   readonly #hostFaults: Record<Family, string | undefined> = { 4: undefined, 6: undefined }
   #auditAt = Number.POSITIVE_INFINITY
+  /** Milliseconds, that `#auditAt` follows from. */
+  #auditPeriod: number | undefined
 
   constructor(options: MeshAgentOptions) {
     const { client, nodeName, namespace, environment, log } = options
@@ -262,9 +264,10 @@ export class MeshAgent {
   /** Now and then the kernel is read anew: what no event tells, a changed peer or sysctl, is found then. */
   #audit(dataplane: Dataplane, now: number): void {
     const period = this.#feed.settings.routeRefreshInterval * 1000
-    if (period === 0) this.#auditAt = Number.POSITIVE_INFINITY
-    else if (!Number.isFinite(this.#auditAt)) this.#auditAt = now + period
-    else if (now >= this.#auditAt) {
+    if (period !== this.#auditPeriod) {
+      this.#auditPeriod = period
+      this.#auditAt = period === 0 ? Number.POSITIVE_INFINITY : now + period
+    } else if (now >= this.#auditAt) {
       this.#auditAt = now + period * (0.9 + Math.random() * 0.2)
       dataplane.distrust()
     }
