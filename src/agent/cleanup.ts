@@ -14,6 +14,7 @@ import { removal, TABLE } from '#wg/nftables/ruleset.ts'
 import { FamilyKernel } from '#wg/reconcile/family-kernel.ts'
 import { RouteNetlink } from '#wg/rtnetlink/route-netlink.ts'
 import { withdraw } from './cleanup-cluster.ts'
+import { SysctlFile, VALID_MARK } from './sysctl-file.ts'
 
 export interface CleanupOptions {
   /** Undefined: those of the configuration. */
@@ -21,15 +22,17 @@ export interface CleanupOptions {
   /** Whose annotations and condition are withdrawn; undefined leaves the API server alone. */
   readonly nodeName: string | undefined
   readonly kubeconfig: string | undefined
-  /** Removed with the keys in it; undefined keeps it. */
-  readonly stateDir: string | undefined
+  /** Of the agent: what the host's sysctls were before it is there. */
+  readonly stateDir: string
+  /** Whether that is removed with the keys in it. */
+  readonly forget: boolean
 }
 
 /**
  * Removes every trace from this node. First what is announced, so that nobody sends into a tunnel that is going; then the
  * kernel, by the names and tables of the cluster's configuration for this node. Without a Node's name they are those of the
  * defaults with FELIX_* on top, as the API server need not be there any more.
- * @throws NetlinkError, DeviceError, SocketError, NftError, ApiError, ApiUnreachableError, CredentialsError
+ * @throws NetlinkError, DeviceError, SocketError, NftError, SysctlError, ApiError, ApiUnreachableError, CredentialsError
  */
 export async function cleanup(options: CleanupOptions, say: (line: string) => void): Promise<void> {
   const { nodeName, kubeconfig } = options
@@ -43,13 +46,15 @@ export async function cleanup(options: CleanupOptions, say: (line: string) => vo
     await applyRuleset(removal)
     say(`removed the nftables table inet ${TABLE}`)
   }
-  if (options.stateDir !== undefined) {
+  const was = await new SysctlFile(options.stateDir).putBack(VALID_MARK)
+  if (was !== undefined) say(`set ${VALID_MARK.sysctl} back to ${was}`)
+  if (options.forget) {
     await forget(options.stateDir)
     say(`removed ${options.stateDir}, and the keys in it`)
   }
   const left = [
     options.nodeName === undefined ? 'the Node’s annotations and condition (--node-name)' : '',
-    options.stateDir === undefined ? 'the state directory (--forget)' : '',
+    !options.forget ? 'the state directory (--forget)' : '',
   ].filter(Boolean)
   say(`nothing of Podveil is left in the kernel${left.length > 0 ? `; not touched: ${left.join(', ')}` : ''}`)
 }

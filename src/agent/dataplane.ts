@@ -16,15 +16,17 @@ import { FamilyKernel } from '#wg/reconcile/family-kernel.ts'
 import type { Link } from '#wg/rtnetlink/link.ts'
 import { type RouteEvent, RouteMonitor } from '#wg/rtnetlink/monitor.ts'
 import { RouteNetlink } from '#wg/rtnetlink/route-netlink.ts'
-import { readSysctl, writeSysctl } from '#wg/sysctl.ts'
+import { readSysctl } from '#wg/sysctl.ts'
 import { FamilyMesh } from './family-mesh.ts'
 import { Repairs } from './report-repairs.ts'
+import { SysctlFile, VALID_MARK } from './sysctl-file.ts'
 
 export interface DataplaneOptions {
   readonly preference: DevicePreference
   /** Of the devices, so that running ones are adopted. */
   readonly names: readonly string[]
   readonly self: NodeName
+  readonly stateDir: string
   readonly log: Logger
   readonly probeTimes: ProbeTimes
 }
@@ -39,6 +41,7 @@ export class Dataplane implements Disposable {
   readonly #monitor: RouteMonitor
   readonly #log: Logger
   readonly #wake: () => void
+  readonly #sysctls: SysctlFile
   readonly #links = new Map<number, Link>()
   readonly #firewall = new Firewall()
   readonly #tableMonitor: TableMonitor
@@ -72,7 +75,7 @@ export class Dataplane implements Disposable {
     net: RouteNetlink,
     generic: Connection,
     monitor: RouteMonitor,
-    { self, log, probeTimes }: DataplaneOptions,
+    { self, stateDir, log, probeTimes }: DataplaneOptions,
     wake: () => void,
   ) {
     this.kind = devices.kind
@@ -81,6 +84,7 @@ export class Dataplane implements Disposable {
     this.#monitor = monitor
     this.#log = log
     this.#wake = wake
+    this.#sysctls = new SysctlFile(stateDir)
     const degraded = new Set<string>()
     const notes = {
       wrote: (words: string) => log.debug({ event: 'kernel-written' }, words),
@@ -178,7 +182,7 @@ export class Dataplane implements Disposable {
 
   /** Lets a strict reverse-path filter look at the mark. */
   async #validateMarks(): Promise<void> {
-    if (await this.#hasStrictFilter()) await writeSysctl('net/ipv4/conf/all/src_valid_mark', '1')
+    if (await this.#hasStrictFilter()) await this.#sysctls.set(VALID_MARK)
     this.#marksValidated = true
   }
 

@@ -241,12 +241,12 @@ export class MeshAgent {
 
   async #openDataplane(): Promise<Dataplane> {
     if (this.#dataplane) return this.#dataplane
-    const { dataplane, nodeName, environment } = this.#options
+    const { dataplane, nodeName, stateDir, environment } = this.#options
     const { wireguard } = this.#feed.settings
     const names = FAMILIES.flatMap(family => [wireguard[family].interfaceName, SPARE_DEVICES[family]])
     try {
       this.#dataplane = await Dataplane.open(
-        { preference: dataplane, names, self: nodeName, log: this.#log, probeTimes: probeTimes(environment) },
+        { preference: dataplane, names, self: nodeName, stateDir, log: this.#log, probeTimes: probeTimes(environment) },
         () => this.#loop.wake(),
       )
     } catch (error) {

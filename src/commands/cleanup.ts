@@ -25,7 +25,7 @@ export function registerCleanup(program: Command): void {
     .option('--forget', 'also remove the state directory with the private keys in it')
     .action(async ({ interface: interfaces, nodeName, kubeconfig, stateDir, forget }: CleanupFlags) => {
       const { cleanup } = await import('#src/agent/cleanup.ts')
-      const options = { interfaces, nodeName, kubeconfig, stateDir: forget ? stateDir : undefined }
+      const options = { interfaces, nodeName, kubeconfig, stateDir, forget: forget ?? false }
       await cleanup(options, line => process.stdout.write(`${line}\n`))
     })
 }

@@ -11,7 +11,7 @@ import { meshAnnotations } from '../mesh/support/node-annotations.ts'
 import { caseLimit, limit, meshNeeds } from '../mesh/support/profile.ts'
 import { expectInClear, expectTunnelled } from '../mesh/support/underlay.ts'
 import { userspaceProcesses } from '../mesh/support/userspace-process.ts'
-import { allReady, nodeOf, turnOff, turnOn, withMesh } from '../mesh/support/with-mesh.ts'
+import { allReady, nodeOf, onNode, turnOff, turnOn, withMesh } from '../mesh/support/with-mesh.ts'
 import { expectLoss } from './support/expect-loss.ts'
 
 async function runAgents(nodes: readonly LabNode[], manifest: string): Promise<void> {
@@ -48,24 +48,36 @@ async function left(lab: Lab, node: LabNode): Promise<Record<string, unknown>> {
     sockets: existsSync(run) ? readdirSync(run) : [],
     annotations: await meshAnnotations(lab, node.name),
     condition: (await conditionTypes(lab, node.name)).filter(type => type === CONDITION_TYPE),
+    marksValidated: await marksValidated(node),
   }
 }
 
-const NOTHING = { kernel: [], processes: [], stateDirectory: 'none', sockets: [], annotations: {}, condition: [] }
+/** The one sysctl of the host's own that an agent sets. */
+const marksValidated = async (node: LabNode): Promise<string> =>
+  (await onNode(node, 'cat /proc/sys/net/ipv4/conf/all/src_valid_mark')).trim()
+
+const NOTHING = {
+  ...{ kernel: [], processes: [], stateDirectory: 'none', sockets: [], annotations: {}, condition: [] },
+  marksValidated: '0',
+}
 
 describeLab('uninstalling', meshNeeds, () => {
   test(
     'in its order, under traffic, loses nothing and leaves no trace on any node',
     async () => {
-      await withMesh({ nodes: 3 }, async lab => {
+      await withMesh({ nodes: 3, rpFilter: 1 }, async lab => {
+        for (const node of lab.nodes) expect(await marksValidated(node)).toBe('0')
         const report = await measureLoss(lab, async () => {
           await runAgents(lab.nodes, 'base')
           await allReady(lab)
           await turnOn(lab)
           await expectTunnelled(lab)
           await turnOff(lab)
-          for (const node of lab.nodes)
-            expect((await left(lab, node)).stateDirectory, 'what there is to forget').toContain('keys.json')
+          for (const node of lab.nodes) {
+            const before = await left(lab, node)
+            expect(before.stateDirectory, 'what there is to forget').toContain('keys.json')
+            expect(before.marksValidated, 'what there is to put back').toBe('1')
+          }
           await cleanUp(lab.nodes)
           await removePods(lab)
           await expectInClear(lab)
