@@ -18,6 +18,7 @@ import { type RouteEvent, RouteMonitor } from '#wg/rtnetlink/monitor.ts'
 import { RouteNetlink } from '#wg/rtnetlink/route-netlink.ts'
 import { readSysctl } from '#wg/sysctl.ts'
 import { FamilyMesh } from './family-mesh.ts'
+import { RepairPace } from './repair-pace.ts'
 import { Repairs } from './report-repairs.ts'
 import { SysctlFile, VALID_MARK } from './sysctl-file.ts'
 
@@ -41,13 +42,17 @@ export class Dataplane implements Disposable {
   readonly #monitor: RouteMonitor
   readonly #log: Logger
   readonly #wake: () => void
+  readonly #pace = new RepairPace()
   readonly #sysctls: SysctlFile
+  #repairTimer: NodeJS.Timeout | undefined
   readonly #links = new Map<number, Link>()
   readonly #firewall = new Firewall()
   readonly #tableMonitor: TableMonitor
   #firewallFault: string | undefined
   #stalls: string | undefined
   #marksValidated = false
+  /** They have been, at some time: what is found otherwise then is somebody else's doing. */
+  #setMarks = false
 
   /**
    * Opens what WireGuard there is here.
@@ -128,8 +133,7 @@ export class Dataplane implements Disposable {
   async filter(desired: DesiredFirewall | undefined): Promise<void> {
     try {
       const outcome = await this.#firewall.reconcile(desired)
-      if (outcome === 'repaired')
-        this.#log.warn({ event: 'foreign-change' }, `somebody else changed the nftables table ${TABLE}: repaired it`)
+      if (outcome === 'repaired') this.#noteForeign(undefined, `changed the nftables table ${TABLE}`)
       if (desired && (outcome !== 'unchanged' || !this.#marksValidated)) await this.#validateMarks()
       this.#firewallFault = undefined
       this.#stalls = undefined
@@ -159,6 +163,7 @@ export class Dataplane implements Disposable {
 
   [Symbol.dispose](): void {
     for (const family of FAMILIES) this.meshes[family].close()
+    clearTimeout(this.#repairTimer)
     this.#tableMonitor[Symbol.dispose]()
     for (const open of [this.#monitor, this.#net, this.#generic]) open.close()
   }
@@ -182,7 +187,11 @@ export class Dataplane implements Disposable {
 
   /** Lets a strict reverse-path filter look at the mark. */
   async #validateMarks(): Promise<void> {
-    if (await this.#hasStrictFilter()) await this.#sysctls.set(VALID_MARK)
+    if (await this.#hasStrictFilter()) {
+      const found = await this.#sysctls.set(VALID_MARK)
+      if (found !== undefined && this.#setMarks) this.#noteForeign(4, `set ${VALID_MARK.sysctl} to ${found}`)
+      this.#setMarks = true
+    }
     this.#marksValidated = true
   }
 
@@ -204,12 +213,26 @@ export class Dataplane implements Disposable {
       const foreign = this.meshes[family].noteEvent(event)
       if (foreign === undefined) continue
       this.#noteForeign(family, foreign)
-      this.#wake()
+      this.#wakeToRepair()
     }
   }
 
-  #noteForeign(family: Family, what: string): void {
+  /** @param family undefined for what is of both */
+  #noteForeign(family: Family | undefined, what: string): void {
     this.repairs.note(family, what)
-    this.#log.warn({ event: 'foreign-change', family }, `somebody else ${what}: repairing it`)
+    const unsaid = this.#pace.say(performance.now())
+    if (unsaid === undefined) return
+    const more = unsaid > 0 ? ` (and ${unsaid} changes before it that were not logged)` : ''
+    this.#log.warn({ event: 'foreign-change', family }, `somebody else ${what}: repairing it${more}`)
+  }
+
+  #wakeToRepair(): void {
+    const wait = this.#pace.repair(performance.now())
+    if (wait === 0) this.#wake()
+    else if (this.#repairTimer === undefined)
+      this.#repairTimer = setTimeout(() => {
+        this.#repairTimer = undefined
+        this.#wake()
+      }, wait)
   }
 }

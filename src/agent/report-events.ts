@@ -110,7 +110,7 @@ export function circumstanceEvents(before: Circumstances, after: Circumstances):
     events.push({
       type: 'Warning',
       reason: 'ForeignChanges',
-      message: `something else is changing Podveil's device, routes or rules on this node: five repairs within a minute, the last after it ${after.quarrel.what} (IPv${after.quarrel.family}); end what does it`,
+      message: `something else is changing Podveil's device, routes, rules or nftables table on this node: five repairs within a minute, the last after it ${after.quarrel.what}${after.quarrel.family ? ` (IPv${after.quarrel.family})` : ''}; end what does it`,
     })
   return events
 }

@@ -4,7 +4,8 @@ import type { Family } from '#wg/ip.ts'
 export interface RepairNote {
   /** Unix time in milliseconds. */
   readonly at: number
-  readonly family: Family
+  /** Undefined for what is of both. */
+  readonly family: Family | undefined
   /** In words: `removed route …`. */
   readonly what: string
 }
@@ -18,7 +19,7 @@ export class Repairs {
   readonly #recent: RepairNote[] = []
   #total = 0
 
-  note(family: Family, what: string, at = Date.now()): void {
+  note(family: Family | undefined, what: string, at = Date.now()): void {
     this.#total++
     this.#recent.push({ at, family, what })
     if (this.#recent.length > KEPT) this.#recent.shift()

@@ -62,7 +62,7 @@ export function takeSnapshot(input: SnapshotInput): NodeSnapshot {
       total: dataplane?.repairs.total ?? 0,
       recent: (dataplane?.repairs.recent ?? []).map(({ at, family, what }) => ({
         time: new Date(at).toISOString(),
-        family,
+        family: family ?? null,
         what,
       })),
     },

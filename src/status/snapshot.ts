@@ -42,7 +42,8 @@ export interface SnapshotSettings {
 
 export interface Repair {
   readonly time: string
-  readonly family: Family
+  /** Null for what is of both. */
+  readonly family: Family | null
   readonly what: string
 }
 
@@ -165,7 +166,7 @@ export function parseSnapshot(json: string): NodeSnapshot {
       total: number(repairs, 'total'),
       recent: objects(repairs, 'recent').map(repair => ({
         time: time(repair, 'time'),
-        family: family(repair),
+        family: member(repair, 'family') === null ? null : family(repair),
         what: text(repair, 'what'),
       })),
     },

@@ -1,6 +1,7 @@
 import type { DeviceChange, PeerChange, WireGuardDevices } from '../device/device.ts'
 import { addressBits, type Family } from '../ip.ts'
 import { isNetlinkError } from '../netlink/errors.ts'
+import type { Link } from '../rtnetlink/link.ts'
 import type { RouteNetlink } from '../rtnetlink/route-netlink.ts'
 import { readSysctl, writeSysctl } from '../sysctl.ts'
 import type { DesiredDevice } from './desired.ts'
@@ -12,6 +13,8 @@ export interface KernelNotes {
   wrote(words: string): void
   /** Something that could not be set and that is not worth stopping for. */
   degraded(error: Error): void
+  /** What somebody else did, in words: found by looking, where the event alone could not tell. */
+  foreign(words: string): void
 }
 
 /** Brings one device, its link, addresses and sysctls to what is desired. Every write is noted in the mirror before it is sent. */
@@ -19,6 +22,8 @@ export class DeviceWriter {
   readonly #devices: WireGuardDevices
   readonly #net: RouteNetlink
   readonly #notes: KernelNotes
+  /** Links whose sysctls were as they should be, by index. */
+  readonly #tuned = new Set<number>()
 
   constructor(devices: WireGuardDevices, net: RouteNetlink, notes: KernelNotes) {
     this.#devices = devices
@@ -55,7 +60,7 @@ export class DeviceWriter {
     }
     changes += await this.#setAddresses(held, link.index, family, device)
     if (!held.tuned) {
-      await this.#tune(family, name)
+      await this.#tune(family, link)
       held.tuned = true
     }
     if (!link.up) {
@@ -108,7 +113,7 @@ export class DeviceWriter {
   }
 
   /** Loose reverse-path filter: while one side of a pair steers and the other does not yet, both ways must be let in. */
-  async #tune(family: Family, name: string): Promise<void> {
+  async #tune(family: Family, { name, index }: Link): Promise<void> {
     // No link-local addresses of its own making, and no questions to routers, in a tunnel that leads to nodes alone.
     const settings: [string, string][] = [
       [`net/ipv6/conf/${name}/addr_gen_mode`, '1'],
@@ -117,13 +122,16 @@ export class DeviceWriter {
     if (family === 4) settings.push([`net/ipv4/conf/${name}/rp_filter`, '2'])
     for (const [sysctl, value] of settings) {
       try {
+        const found = await readSysctl(sysctl)
         // A kernel without IPv6 has none of its settings.
-        if (sysctl.startsWith('net/ipv6/') && (await readSysctl(sysctl)) === undefined) continue
-        await writeSysctl(sysctl, value)
+        if (sysctl.startsWith('net/ipv6/') && found === undefined) continue
+        if ((await writeSysctl(sysctl, value)) && this.#tuned.has(index))
+          this.#notes.foreign(`set ${sysctl} to ${found}`)
       } catch (error) {
         this.#notes.degraded(error as Error)
       }
     }
+    this.#tuned.add(index)
   }
 }
 

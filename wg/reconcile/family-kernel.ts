@@ -10,15 +10,10 @@ import { describeRule, makeRule, type Rule } from '../rtnetlink/rule.ts'
 import { sameInputs } from '../same-inputs.ts'
 import type { DesiredFamily, Others, Ownership } from './desired.ts'
 import { DeviceWriter, type KernelNotes } from './device-writer.ts'
+import { foreignChanges } from './foreign.ts'
 import { Mirror } from './mirror.ts'
 import { diffPeers } from './peers.ts'
 import { type Difference, diffRoutes, diffRules, routeOf, ruleOf } from './routes.ts'
-
-/** Handlers for what a person may want to know of the kernel's side. */
-export interface FamilyNotes extends KernelNotes {
-  /** What somebody else did, in words: found by looking, where the event alone could not tell. */
-  foreign(words: string): void
-}
 
 /**
  * The kernel's state of one family: observes it, and brings it to what is desired in an order that never leaves traffic
@@ -27,7 +22,7 @@ export interface FamilyNotes extends KernelNotes {
 export class FamilyKernel {
   readonly #devices: WireGuardDevices
   readonly #net: RouteNetlink
-  readonly #notes: FamilyNotes
+  readonly #notes: KernelNotes
   readonly #writer: DeviceWriter
   #mirror: Mirror | undefined
   /** What links were believed to be when an event contradicted it. */
@@ -40,7 +35,7 @@ export class FamilyKernel {
     { readonly basis: readonly unknown[]; readonly destinations: ReadonlySet<Cidr> }
   >()
 
-  constructor(devices: WireGuardDevices, net: RouteNetlink, notes: FamilyNotes) {
+  constructor(devices: WireGuardDevices, net: RouteNetlink, notes: KernelNotes) {
     this.#devices = devices
     this.#net = net
     this.#notes = notes
@@ -141,8 +136,12 @@ export class FamilyKernel {
 
   /** Reads the devices alone: handshakes, counters, endpoints, and peers that somebody else changed. */
   async observeDevices(): Promise<void> {
-    for (const device of this.#mirror?.devices.values() ?? [])
-      if (device.status) device.noteStatus(await this.#devices.read(device.name))
+    for (const device of this.#mirror?.devices.values() ?? []) {
+      if (!device.status) continue
+      const status = await this.#devices.read(device.name)
+      for (const words of status ? foreignChanges(device, status) : []) this.#notes.foreign(words)
+      device.noteStatus(status)
+    }
   }
 
   /** Takes in an event. @returns what somebody else did, in words, where that is what it says */

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import type { LabNode } from '#src/lab/lab.ts'
+import type { Lab, LabNode } from '#src/lab/lab.ts'
 import { describeLab } from '../harness/requirements.ts'
 import { waitFor } from '../harness/wait-for.ts'
 import { AgentLog } from './support/agent-log.ts'
@@ -94,6 +94,11 @@ const UNTOLD = [
   'wg set wg-v6.cali peer "$(wg show wg-v6.cali peers)" allowed-ips fd00:9::/64',
 ]
 
+const SYSCTLS = [
+  'echo 1 > /proc/sys/net/ipv4/conf/wireguard.cali/rp_filter',
+  'echo 0 > /proc/sys/net/ipv4/conf/all/src_valid_mark',
+]
+
 /** What is to be there again. */
 const settled = async (node: LabNode) => comparable(await settledState(node))
 
@@ -109,7 +114,8 @@ async function untilLike(before: Record<string, string>, node: LabNode, limitMs:
 }
 
 describeLab('what somebody else changes in the kernel', meshNeeds, () => {
-  const withMesh = keptMesh({ nodes: 2 })
+  const auditEvery = (interval: string) => (lab: Lab) => lab.patchFelix({ routeRefreshInterval: interval })
+  const withMesh = keptMesh({ nodes: 2, rpFilter: 1 }, auditEvery('90s'))
 
   test.each([...TOLD, ...(profile.long ? TOLD_TOO : [])])(
     'is repaired at once, and said: $name',
@@ -130,12 +136,29 @@ describeLab('what somebody else changes in the kernel', meshNeeds, () => {
     await withMesh(async lab => {
       const node = nodeOf(lab, 1)
       const before = await settled(node)
+      const log = new AgentLog(node)
       // In one go with the look, as the agent may look at any moment.
       const damaged = await onNode(node, [...UNTOLD, 'wg show all allowed-ips'].join('\n'))
       expect(damaged).not.toMatch(/^wireguard\.cali/m)
       expect(damaged).toMatch(/^wg-v6\.cali\t\S+\tfd00:9::\/64$/m)
       await untilLike(before, node, limit(12_000))
+      await log.says(/somebody else removed peer \S{8} from wireguard\.cali/, limit(1_000))
+      await log.says(/somebody else changed what peer \S{8} of wg-v6\.cali may send: \+fd00:9::/, limit(1_000))
       expect((await lab.reachability({ waitSeconds: limit(10_000) / 1_000 })).unreachable).toEqual([])
+    })
+  })
+
+  test('is found and repaired by the audit: sysctls', async () => {
+    await withMesh(async lab => {
+      const node = nodeOf(lab, 1)
+      const before = await settled(node)
+      const log = new AgentLog(node)
+      expect(await onNode(node, SYSCTLS.join('; '))).toBe('')
+      expect((await present(node)).sysctls).not.toBe(before.sysctls)
+      await auditEvery('2s')(lab)
+      await untilLike(before, node, limit(15_000))
+      await log.says(/somebody else set net\/ipv4\/conf\/wireguard\.cali\/rp_filter to 1/, limit(1_000))
+      await log.says(/somebody else set net\/ipv4\/conf\/all\/src_valid_mark to 0/, limit(1_000))
     })
   })
 

@@ -184,4 +184,10 @@ describe('circumstances', () => {
     expect(reasons({ quarrel }, { quarrel })).toEqual([])
     expect(repairs.quarrel(70_000)).toBeUndefined()
   })
+
+  test('a quarrel about what is of both families names neither', () => {
+    const quarrel = { at: 0, family: undefined, what: 'changed the nftables table podveil' }
+    const [event] = circumstanceEvents(quiet, { ...quiet, quarrel })
+    expect(event?.message).toMatch(/after it changed the nftables table podveil; end what does it$/)
+  })
 })
