@@ -1,15 +1,16 @@
 import { expect, test } from 'vitest'
-import { MESH_NODES } from '#src/cluster/mesh-node.ts'
+import { MESH_NODES, meshNodeSilence } from '#src/cluster/mesh-node.ts'
 import type { JsonObject } from '#src/lab/api.ts'
 import type { Lab, LabNode } from '#src/lab/lab.ts'
-import { patchPodveil, withGuardedMesh } from '../guard/support/cluster.ts'
+import { patchPodveil, setGuard, withGuardedMesh } from '../guard/support/cluster.ts'
 import { tell } from '../guard/support/tell.ts'
 import { describeLab } from '../harness/requirements.ts'
 import { waitFor } from '../harness/wait-for.ts'
 import { expectNoLoss, measureLoss } from '../mesh/support/loss.ts'
 import { caseLimit, limit, meshNeeds } from '../mesh/support/profile.ts'
 import { expectTunnelled } from '../mesh/support/underlay.ts'
-import { turnOff, turnOn, withEncryptedMesh } from '../mesh/support/with-mesh.ts'
+import { nodeOf, turnOff, turnOn, untilEncrypted, withEncryptedMesh } from '../mesh/support/with-mesh.ts'
+import { expectLoss } from './support/expect-loss.ts'
 
 type Source = 'Nodes' | 'MeshNodes'
 
@@ -51,12 +52,28 @@ describeLab('the source of peers', meshNeeds, () => {
   )
 
   test(
-    'is MeshNodes: encryption is turned off and on by what they say',
+    'is MeshNodes: encryption is turned off and on by what they say (control: read while they do not say of all nodes what those are, they lose)',
     async () => {
       await withEncryptedMesh({ nodes: 2 }, async lab => {
         await readFrom(lab, 'MeshNodes')
         await turnOff(lab)
         await turnOn(lab)
+
+        // Control: what is read says nothing of a node that encrypts, which is what agents wait for not to happen.
+        await setGuard(lab, 'enforce')
+        const two = nodeOf(lab, 2)
+        await expectLoss(
+          lab,
+          'a source is read that says nothing of a node',
+          async () => {
+            await two.agent.kill()
+            await lab.client.mergePatch(`${MESH_NODES}/${two.name}`, { spec: meshNodeSilence })
+          },
+          async () => {
+            await two.agent.start()
+            await untilEncrypted(lab)
+          },
+        )
       })
     },
     caseLimit(120),
