@@ -101,11 +101,14 @@ async function tryAll(lab: Lab): Promise<Seen[]> {
 }
 
 describeLab('where one end is a host, or a host translates addresses', meshNeeds, () => {
-  test.each([0, 1] as const)(
-    'all is reached as before, and what has a pod at one end is encrypted (reverse-path filter %d)',
-    async rpFilter => {
+  test.each([
+    [0, 'nftables'],
+    [1, 'iptables'],
+  ] as const)(
+    'all is reached as before, and what has a pod at one end is encrypted (reverse-path filter %d, kube-proxy’s rules of %s)',
+    async (rpFilter, mode) => {
       await withMesh({ nodes: 3, rpFilter }, async lab => {
-        await serveEverywhere(lab)
+        await serveEverywhere(lab, mode)
         const off = await tryAll(lab)
         // Control: every way works without Podveil, and nothing of it is encrypted.
         expect(off.filter(({ answered, tunnelled }) => !answered || tunnelled)).toEqual([])

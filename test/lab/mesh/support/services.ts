@@ -2,8 +2,9 @@ import type { Lab, LabNode } from '#src/lab/lab.ts'
 import { inNamespace } from '#src/lab/namespaces.ts'
 import { nodeProgram } from '#src/lab/node-program.ts'
 import { must, run } from '#src/lab/run.ts'
-import { type Family, familyOf, parseAddress } from '#wg/ip.ts'
+import { FAMILIES, type Family, familyOf, parseAddress } from '#wg/ip.ts'
 import { waitFor } from '../../harness/wait-for.ts'
+import { type ProxyMode, proxyRules } from './kube-proxy.ts'
 import { limit } from './profile.ts'
 
 /** Where something listens, in pods and on nodes. */
@@ -14,8 +15,6 @@ export const MASQUERADED_PORT = 7_071
 export const TRANSLATED_PORT = 7_072
 /** Leads to node 2's pod, from every address of every node. */
 export const NODE_PORT = 30_080
-/** Mark of kube-proxy for what is to be masqueraded. */
-const MASQUERADE = '0x4000'
 
 /** Addresses of services, none of which anybody has. */
 export const SERVICES: Readonly<Record<Family, Readonly<Record<'host' | 'pod' | 'masqueraded', string>>>> = {
@@ -32,7 +31,7 @@ const LISTEN = `
     createServer(socket => socket.end('${ANSWER} ' + socket.remoteAddress)).on('error', () => process.exit(1)).listen(port, '::')`
 
 /** Something that listens in every pod and on every node, and on every node what kube-proxy would have set up for it. */
-export async function serveEverywhere(lab: Lab): Promise<void> {
+export async function serveEverywhere(lab: Lab, mode: ProxyMode = 'nftables'): Promise<void> {
   const [, two] = lab.nodes
   if (!two) throw new Error('the services lead to node 2')
   for (const node of lab.nodes) {
@@ -40,7 +39,7 @@ export async function serveEverywhere(lab: Lab): Promise<void> {
       const script = `"${nodeProgram()}" -e "$0" </dev/null >/dev/null 2>&1 &`
       await must(inNamespace(namespace, ['sh', '-c', script, LISTEN]))
     }
-    await must(inNamespace(node.namespace, ['nft', '-f', '-']), { input: proxy(node, two) })
+    await must(inNamespace(node.namespace, ['nft', '-f', '-']), { input: rulesOf(node, two, mode) })
   }
   const addresses = lab.nodes.flatMap(node => [node.addresses[0], node.pod.addresses[0]])
   const [one] = lab.nodes
@@ -52,47 +51,31 @@ export async function serveEverywhere(lab: Lab): Promise<void> {
     )
 }
 
-/** Rules as kube-proxy has them, in both families. */
-function proxy(node: LabNode, two: LabNode): string {
-  const of = (family: Family) => {
-    const ip = family === 4 ? 'ip' : 'ip6'
+/** Rules of kube-proxy, and of what translates addresses beside it. */
+function rulesOf(node: LabNode, two: LabNode, mode: ProxyMode): string {
+  const all = FAMILIES.flatMap(family => {
     const [self, host, pod] = [node.addresses, two.addresses, two.pod.addresses].map(all =>
       all.find(one => familyOf(parseAddress(one)) === family),
     )
-    if (self === undefined || host === undefined || pod === undefined) return { services: [], nodePorts: [], post: '' }
+    if (self === undefined || host === undefined || pod === undefined) return []
     const to = (address: string) => (family === 4 ? `${address}:${PORT}` : `[${address}]:${PORT}`)
     const service = SERVICES[family]
-    const mark = `meta mark set meta mark | ${MASQUERADE}`
-    return {
-      services: [
-        `${ip} daddr ${service.host} tcp dport 80 dnat ${ip} to ${to(host)}`,
-        `${ip} daddr ${service.pod} tcp dport 80 dnat ${ip} to ${to(pod)}`,
-        `${ip} daddr ${service.masqueraded} tcp dport 80 ${mark} dnat ${ip} to ${to(pod)}`,
-      ],
-      nodePorts: [
-        `meta nfproto ipv${family} tcp dport ${NODE_PORT} fib daddr type local ${mark} dnat ${ip} to ${to(pod)}`,
-      ],
-      post: `meta nfproto ipv${family} oifname != "veth-pod" tcp dport ${TRANSLATED_PORT} snat ${ip} to ${self}`,
-    }
-  }
-  const [v4, v6] = [of(4), of(6)]
-  const services = [...v4.services, ...v6.services].join('\n')
+    const services = [
+      { clusterIp: service.host, port: 80, endpoint: to(host), masqueraded: false, nodePort: undefined },
+      { clusterIp: service.pod, port: 80, endpoint: to(pod), masqueraded: false, nodePort: NODE_PORT },
+      { clusterIp: service.masqueraded, port: 80, endpoint: to(pod), masqueraded: true, nodePort: undefined },
+    ]
+    const ip = family === 4 ? 'ip' : 'ip6'
+    const translated = `meta nfproto ipv${family} oifname != "veth-pod" tcp dport ${TRANSLATED_PORT} snat ${ip} to ${self}`
+    return [{ proxy: proxyRules(mode, family, services), translated }]
+  })
   return `
-    table inet test_proxy {
-      chain pre {
-        type nat hook prerouting priority -100
-        ${[services, ...v4.nodePorts, ...v6.nodePorts].join('\n')}
-      }
-      chain out {
-        type nat hook output priority -100
-        ${services}
-      }
+    ${all.map(({ proxy }) => proxy).join('')}
+    table inet test_translation {
       chain post {
-        type nat hook postrouting priority 100
-        meta mark & ${MASQUERADE} == ${MASQUERADE} masquerade
+        type nat hook postrouting priority 101
         iifname veth-pod tcp dport ${MASQUERADED_PORT} masquerade
-        ${v4.post}
-        ${v6.post}
+        ${all.map(({ translated }) => translated).join('\n')}
       }
     }`
 }
