@@ -20,7 +20,8 @@ export const HOST_TABLE = 5
 /** What is lost between nodes' own addresses, of datagrams and of one connection each, all of which are answered. */
 export interface HostReport {
   readonly sent: number
-  readonly lost: number
+  /** Each by whom it was sent to, and how. */
+  readonly lost: readonly string[]
   /** Connections that broke or fell silent, each with its reason. */
   readonly broken: readonly string[]
   /** Where datagrams were seen to come from, by whom they were sent to. */
@@ -28,8 +29,9 @@ export interface HostReport {
 }
 
 /**
- * Sends from no address in particular, as most programs do: which one it is, is the kernel's choice. Answers everybody;
- * ends when its input does, after what is on its way has had time to come back.
+ * Sends from no address in particular, as most programs do: which one it is, is the kernel's choice. Every second datagram
+ * is of a socket that was connected at the beginning, for which the kernel looks for a way once. Answers everybody
+ * until its input ends: whoever has heard all of its own answers may still be asked by others.
  */
 const PROBE = `
   const { createSocket } = require('node:dgram')
@@ -55,24 +57,33 @@ const PROBE = `
       const socket = connect(${PORT}, address).on('error', error => { stream.failed = error.code })
       socket.on('data', bytes => { stream.answered += bytes.length })
       streams.push(stream)
+      const connected = createSocket('udp' + family).on('error', () => {}).on('message', text => open.delete(String(text)))
+      let ready = false
+      connected.connect(${PORT}, address, () => { ready = true })
       setInterval(() => {
-        if (!sending) return
-        const text = address + ' ' + sent++
+        if (!sending || !ready) return
+        const isConnected = stream.asked % 8 === 0
+        const text = address + (isConnected ? ' by a connected socket ' : ' ') + sent++
         open.add(text)
-        sockets[family].send(text, ${PORT}, address, () => {})
+        if (isConnected) connected.send(text, () => {})
+        else sockets[family].send(text, ${PORT}, address, () => {})
         stream.asked += 4
         socket.write('ping')
       }, 20)
     }
   }
-  process.stdin.on('data', begin).on('end', () => {
+  let told = ''
+  process.stdin.on('end', () => process.exit()).on('data', bytes => {
+    told += bytes
+    if (streams.length === 0) return begin()
+    if (!sending || !told.includes('enough')) return
     sending = false
     const given = Date.now() + 10_000
     const tell = () => {
       const hurt = streams.filter(({ failed, asked, answered }) => failed || asked !== answered)
       if (Date.now() < given && (open.size > 0 || hurt.length > 0)) return setTimeout(tell, 50)
       const broken = hurt.map(({ to, failed, asked, answered }) => to + ': ' + (failed ?? answered + ' of ' + asked))
-      process.stdout.write(JSON.stringify({ sent, lost: open.size, broken, sources: [...sources] }), () => process.exit())
+      process.stdout.write(JSON.stringify({ sent, lost: [...open], broken, sources: [...sources] }) + '\\n')
     }
     tell()
   })`
@@ -84,14 +95,17 @@ export async function betweenHosts(lab: Lab, work: () => Promise<void>): Promise
     await Promise.all(probes.map(({ ready }) => ready))
     for (const { child } of probes) child.stdin?.write('begin')
     await work()
+    for (const { child } of probes) child.stdin?.write('enough')
+    return sumOf(await Promise.all(probes.map(({ report }) => report)))
   } finally {
     for (const { child } of probes) child.stdin?.end()
   }
-  const reports = await Promise.all(probes.map(({ report }) => report))
-  const sum = (of: (report: HostReport) => number) => reports.reduce((all, report) => all + of(report), 0)
+}
+
+function sumOf(reports: readonly HostReport[]): HostReport {
   return {
-    sent: sum(({ sent }) => sent),
-    lost: sum(({ lost }) => lost),
+    sent: reports.reduce((all, { sent }) => all + sent, 0),
+    lost: reports.flatMap(({ lost }) => lost),
     broken: reports.flatMap(({ broken }) => broken),
     sources: [...new Set(reports.flatMap(({ sources }) => sources))].toSorted(),
   }
@@ -99,7 +113,7 @@ export async function betweenHosts(lab: Lab, work: () => Promise<void>): Promise
 
 interface Probe {
   readonly child: ChildProcess
-  readonly ready: Promise<void>
+  readonly ready: Promise<unknown>
   readonly report: Promise<HostReport>
 }
 
@@ -110,21 +124,24 @@ function startProbe(lab: Lab, node: LabNode): Probe {
   const [program = '', ...argv] = inNamespace(node.namespace, [nodeProgram(), '-e', PROBE, JSON.stringify(targets)])
   const child = spawn(program, argv, { stdio: ['pipe', 'pipe', 'inherit'] })
   let text = ''
-  const ready = new Promise<void>((resolve, reject) => {
-    child.stdout?.on('data', bytes => {
-      text += String(bytes)
-      if (text.startsWith('ready\n')) resolve()
+  const line = (index: number) =>
+    new Promise<string>((resolve, reject) => {
+      child.stdout?.on('data', () => {
+        const lines = text.split('\n')
+        if (lines.length > index + 1) resolve(lines[index] ?? '')
+      })
+      child
+        .on('error', reject)
+        .on('close', status => reject(new Error(`the probe of ${node.name} ended with ${status}`)))
     })
-    child.on('error', reject)
+  child.stdout?.on('data', bytes => {
+    text += String(bytes)
   })
-  const report = new Promise<HostReport>((resolve, reject) => {
-    child.on('close', status => {
-      if (status === 0) resolve(JSON.parse(text.slice('ready\n'.length)) as HostReport)
-      else reject(new Error(`the probe of ${node.name} ended with ${status}`))
-    })
-  })
+  const ready = line(0)
+  const report = line(1).then(told => JSON.parse(told) as HostReport)
   // A probe that fails is told of when it is asked for.
   report.catch(() => {})
+  ready.catch(() => {})
   return { child, ready, report }
 }
 
