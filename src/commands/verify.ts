@@ -35,7 +35,18 @@ export function registerVerify(program: Command): void {
       const { kubeconfig, via, count, family } = flags
       const ends = from !== undefined && to !== undefined ? ([from, to] as const) : undefined
       const wanted = family === undefined ? undefined : (Number(family) as Family)
-      const verification = await verify({ ends, kubeconfig, via, count, family: wanted })
+      // What is waited for is said to people alone, and goes when it has come.
+      const tell = process.stderr.isTTY
+        ? (text: string) => void process.stderr.write(`\r\x1b[Kpodveil: verifying ${text} …`)
+        : undefined
+      const verification = await verify({
+        ends,
+        kubeconfig,
+        via,
+        count,
+        family: wanted,
+        ...(tell && { tell }),
+      }).finally(() => tell && process.stderr.write('\r\x1b[K'))
       if (flags.json) printJson(verification)
       else print(verificationView(verification, paintFor(process.stdout)))
       process.exitCode = verification.verdict === 'encrypted' ? 0 : 1

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import type { Readable, Writable } from 'node:stream'
 import type { EndReply, EndRequest, Listening, Sent, Tally } from './protocol.ts'
+import type { Start } from './via.ts'
 
 /** Milliseconds that an end may take to answer, its start included: an image may have to be fetched first. */
 const PATIENCE = 60_000
@@ -15,20 +16,21 @@ export class EndError extends Error {
 /** `podveil verify-end` on a node, at the other end of a pipe. */
 export class RemoteEnd implements AsyncDisposable {
   readonly #node: string
+  readonly #hint: string
   readonly #child: ChildProcessByStdio<Writable, Readable, Readable>
   readonly #lines: AsyncIterator<string>
   #stderr = ''
 
-  /** @param argv runs it on that node, with its input and output on ours */
-  constructor(node: string, argv: readonly string[]) {
+  constructor(node: string, { argv, hint }: Start) {
     const [program = '', ...args] = argv
     this.#node = node
+    this.#hint = hint
     this.#child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'] })
     this.#child.stderr.on('data', (chunk: Buffer) => {
       this.#stderr = `${this.#stderr}${chunk.toString()}`.slice(-4_000)
     })
-    this.#child.on('error', error => {
-      this.#stderr = error.message
+    this.#child.on('error', (error: NodeJS.ErrnoException) => {
+      this.#stderr = error.code === 'ENOENT' ? `${error.path ?? 'the program'} is not installed here` : error.message
     })
     // It has ended: what is missing is the answer.
     this.#child.stdin.on('error', () => {})
@@ -74,8 +76,6 @@ export class RemoteEnd implements AsyncDisposable {
 
   #failure(what: string): EndError {
     const said = this.#stderr.trim().split('\n').at(-1)
-    return new EndError(
-      `podveil verify-end on ${this.#node} ${what}${said ? `: ${said}` : '; --via says how it is started'}`,
-    )
+    return new EndError(`podveil verify-end on ${this.#node} ${what}${said ? `: ${said}` : ''}; ${this.#hint}`)
   }
 }

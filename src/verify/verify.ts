@@ -15,10 +15,12 @@ export interface VerifyOptions {
   readonly via: string | undefined
   readonly count: number
   readonly family: Family | undefined
+  /** Is told what is being done, for a person who waits. */
+  readonly tell?: (text: string) => void
 }
 
 /** @throws EndError, Error for ends that cannot be verified, CredentialsError, ApiError and its like */
-export async function verify({ ends, kubeconfig, via, count, family }: VerifyOptions): Promise<Verification> {
+export async function verify({ ends, kubeconfig, via, count, family, tell }: VerifyOptions): Promise<Verification> {
   const client = await openApi(kubeconfig)
   try {
     const nodes = (await readNodes(client)).flatMap(raw => projectNode(raw) ?? [])
@@ -32,6 +34,7 @@ export async function verify({ ends, kubeconfig, via, count, family }: VerifyOpt
         spotOf(pair[1], nodes, client, family),
       ])
       if (from.node === to.node) throw new Error(`${pair[0]} and ${pair[1]} are on one node: nothing leaves it`)
+      tell?.(`between ${from.node.name} and ${to.node.name}`)
       await using fromEnd = await start(from)
       await using toEnd = await start(to)
       const found = await verifyPair({ ...from, end: fromEnd }, { ...to, end: toEnd }, count)

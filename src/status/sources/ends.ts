@@ -1,4 +1,5 @@
 import type { ApiClient } from '#src/cluster/api-client.ts'
+import { ApiError } from '#src/cluster/api-errors.ts'
 import { listOf, member, objectOf, textOf } from '#src/cluster/hostile.ts'
 import type { NodeRecord } from '#src/mesh/node-record.ts'
 import { type IpAddress, parseAddress } from '#wg/ip.ts'
@@ -126,10 +127,15 @@ function knownNode(name: string, snapshot: NodeSnapshot): readonly IpAddress[] |
 
 async function readPod(text: string, client: ApiClient): Promise<Pod> {
   const [namespace, name] = text.includes('/') ? text.split('/', 2) : ['default', text]
+  const path = `/api/v1/namespaces/${encodeURIComponent(namespace ?? '')}/pods/${encodeURIComponent(name ?? '')}`
   const pod = podOf(
-    await client.get(
-      `/api/v1/namespaces/${encodeURIComponent(namespace ?? '')}/pods/${encodeURIComponent(name ?? '')}`,
-    ),
+    await client.get(path).catch((error: unknown) => {
+      if (!(error instanceof ApiError && error.status === 404)) throw error
+      throw new Error(
+        `${text} is no node, and there is no pod ${name} in the namespace ${namespace}: name a pod as namespace/name`,
+        { cause: error },
+      )
+    }),
   )
   if (pod.addresses.length === 0) throw new Error(`pod ${text} has no address yet: is it running?`)
   return pod

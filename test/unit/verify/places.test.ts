@@ -20,6 +20,7 @@ const api = {
     if (asked.includes('fieldSelector=status.podIP=192.168.7.9')) return { items: [pod('node-2', '192.168.7.9')] }
     if (asked.endsWith('/namespaces/shop/pods/web-0')) return pod('node-2', '192.168.7.9')
     if (asked.includes('configurations/')) throw new ApiError('GET', 404, 'NotFound', 'no')
+    if (asked.includes('/namespaces/')) throw new ApiError('GET', 404, 'NotFound', 'not found')
     return { items: [] }
   },
   // biome-ignore lint/correctness/useYield: there is no Calico.
@@ -47,6 +48,12 @@ describe('what an end of verify means', () => {
 
   test('what is of no node cannot be verified', async () => {
     await expect(spot('198.51.100.1')).rejects.toThrow('198.51.100.1 is of no node of the mesh')
+  })
+
+  test('what is neither node nor pod is told, with how a pod is named', async () => {
+    await expect(spot('nod-1')).rejects.toThrow(
+      'nod-1 is no node, and there is no pod nod-1 in the namespace default: name a pod as namespace/name',
+    )
   })
 
   test('without ends it is each node with the next one', () => {

@@ -20,15 +20,16 @@ const api = (...items: unknown[]): { client: ApiClient; asked: string[] } => {
 describe('how podveil is run on a node', () => {
   test('by kubectl: beside the node’s agent, with its image, in its namespace', async () => {
     const { client, asked } = api(AGENT)
-    const argv = await byKubectl(client, '/a/config:/b/config', 'node-1')
+    const { argv, hint } = await byKubectl(client, '/a/config:/b/config', 'node-1')
     expect(argv.slice(0, 3)).toEqual(['env', 'KUBECONFIG=/a/config:/b/config', 'kubectl'])
     expect(argv.join(' ')).toContain('--namespace mesh debug podveil-agent-x7k ')
     expect(argv.join(' ')).toContain(' --profile netadmin --image r.example/podveil:1 -- podveil verify-end')
+    expect(hint).toContain('kubectl -n mesh describe pod podveil-agent-x7k')
     expect(asked[0]).toContain('component=agent&fieldSelector=spec.nodeName=node-1')
   })
 
   test('kubectl has the command and the options that it is given', async () => {
-    const argv = await byKubectl(api(AGENT).client, undefined, 'node-1')
+    const { argv } = await byKubectl(api(AGENT).client, undefined, 'node-1')
     const help = kubectlHelp()
     if (help === undefined) return
     for (const option of argv
@@ -43,7 +44,8 @@ describe('how podveil is run on a node', () => {
     const evicted = { ...named('evicted'), status: { phase: 'Failed' } }
     const leaving = named('leaving')
     const going = { ...leaving, metadata: { ...leaving.metadata, deletionTimestamp: '2026-01-01T00:00:00Z' } }
-    expect(await byKubectl(api(evicted, going, AGENT).client, undefined, 'node-1')).toContain('podveil-agent-x7k')
+    const { argv } = await byKubectl(api(evicted, going, AGENT).client, undefined, 'node-1')
+    expect(argv).toContain('podveil-agent-x7k')
     await expect(byKubectl(api(evicted, going).client, undefined, 'node-1')).rejects.toThrow("no agent's pod runs on")
   })
 
@@ -52,11 +54,9 @@ describe('how podveil is run on a node', () => {
   })
 
   test('by a template, in which the node’s name stands wherever it is wanted', () => {
-    expect(byTemplate('ssh {node} sudo -n podveil', 'node-1')).toEqual([
-      'sh',
-      '-c',
-      'ssh node-1 sudo -n podveil verify-end',
-    ])
+    const { argv, hint } = byTemplate('ssh {node} sudo -n podveil', 'node-1')
+    expect(argv).toEqual(['sh', '-c', 'ssh node-1 sudo -n podveil verify-end'])
+    expect(hint).toBe('does this run there: ssh node-1 sudo -n podveil verify-end')
   })
 })
 
