@@ -32,6 +32,8 @@ RUN apt-get update \
  && apt-get install --yes --no-install-recommends iproute2 libstdc++6 nftables wireguard-go wireguard-tools \
  && rm -rf /var/lib/apt/lists/* /var/log/apt /var/log/dpkg.log
 COPY --from=build /out /
+# What it is made of: /opt/podveil/sbom.cdx.json of the program (scripts/sbom.mjs), and of the Debian packages /var/lib/dpkg/status,
+# which scanners of images read. `docker buildx build --sbom=true` attaches both to the image.
 ENV NODE_ENV=production
 # Root, because NET_ADMIN in the host's network is a capability of the host's root alone; the manifest takes all others
 # away and mounts this file system read-only. Commands that only ask the API server run as any user:

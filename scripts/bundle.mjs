@@ -7,10 +7,11 @@
 // dist/podveil.mjs is the program; what it loads only when asked for is in chunks beside it. The lab stays out: it needs
 // the sources. The script fails when the agent would load more at its start than it needs.
 
-import { copyFileSync, existsSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join, relative, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { build } from 'esbuild'
+import { sbom } from './sbom.mjs'
 
 const root = resolve(import.meta.dirname, '..')
 const ADDON = 'podveil-socket.node'
@@ -130,6 +131,9 @@ if (!existsSync(addon)) throw new Error(`there is no ${relative(root, addon)}: r
 mkdirSync(join(out, 'build'), { recursive: true })
 copyFileSync(addon, join(out, 'build', ADDON))
 writeFileSync(join(out, 'metafile.json'), `${JSON.stringify(metafile)}\n`)
+const version = values.version ?? JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).version
+const bill = sbom(root, version, Object.keys(metafile.inputs), process.arch)
+writeFileSync(join(out, 'sbom.cdx.json'), `${JSON.stringify(bill, undefined, 2)}\n`)
 
 /** @param {Iterable<string>} outputs */
 const kilobytes = outputs =>

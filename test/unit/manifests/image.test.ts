@@ -1,9 +1,18 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ROOT, read } from '../docs/support.ts'
+
+interface Bill {
+  readonly components: readonly {
+    readonly name: string
+    readonly version: string
+    readonly purl: string
+    readonly hashes: readonly object[]
+  }[]
+}
 
 const NODE = join(ROOT, 'node_modules/.bin/node')
 
@@ -38,7 +47,15 @@ describe('the Dockerfile', () => {
   test('copies only what .dockerignore lets through', () => {
     const passes = read('.dockerignore').split('\n')
     expect(passes).toContain('*')
-    for (const path of ['src', 'wg', 'keys', 'package.json', 'package-lock.json', 'scripts/bundle.mjs'])
+    for (const path of [
+      'src',
+      'wg',
+      'keys',
+      'package.json',
+      'package-lock.json',
+      'scripts/bundle.mjs',
+      'scripts/sbom.mjs',
+    ])
       expect(passes).toContain(`!${path}`)
   })
 })
@@ -68,6 +85,27 @@ describe('the bundle', () => {
 
   test('has the socket addon beside it', () => {
     expect(existsSync(join(directory, 'build/podveil-socket.node'))).toBe(true)
+  })
+
+  test('lists what is in it, and the Node.js that runs it, each as the lock file has it', () => {
+    const parse = (path: string) => JSON.parse(readFileSync(path, 'utf8'))
+    const bill = parse(join(directory, 'sbom.cdx.json')) as Bill
+    expect(bill).toMatchObject({
+      bomFormat: 'CycloneDX',
+      specVersion: '1.6',
+      metadata: { component: { name: 'podveil' } },
+    })
+    const { packages } = parse(join(ROOT, 'package-lock.json')) as { packages: Record<string, { version: string }> }
+    const names = bill.components.map(({ name }) => name)
+    for (const name of ['commander', 'pino', `node-linux-${process.arch}`]) expect(names).toContain(name)
+    // Tools do not go into the image.
+    for (const name of ['vitest', 'esbuild', 'typescript']) expect(names).not.toContain(name)
+    expect(new Set(names).size).toBe(names.length)
+    for (const { name, version, purl, hashes } of bill.components) {
+      expect(version).toBe(packages[`node_modules/${name}`]?.version)
+      expect(purl).toBe(`pkg:npm/${name.replace('@', '%40')}@${version}`)
+      expect(hashes[0]).toMatchObject({ alg: 'SHA-512', content: expect.stringMatching(/^[0-9a-f]{128}$/) })
+    }
   })
 
   test('says in one line that the lab is not in it', () => {
