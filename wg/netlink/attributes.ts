@@ -133,74 +133,102 @@ export class AttributeWriter {
   }
 }
 
-/** One attribute: a view of the message, not a copy. */
+/**
+ * One attribute: a view of the message, not a copy. Numbers are read in place, since a dump of a large device has some twenty
+ * attributes for each peer, and a view object for each would take longer than to read them.
+ */
 export class Attribute {
   readonly type: number
-  readonly payload: Uint8Array
+  readonly #bytes: Uint8Array
+  readonly #start: number
+  readonly #end: number
 
-  constructor(type: number, payload: Uint8Array) {
+  /** @param start of its payload in the bytes @param end of it */
+  constructor(type: number, bytes: Uint8Array, start: number, end: number) {
     this.type = type
-    this.payload = payload
+    this.#bytes = bytes
+    this.#start = start
+    this.#end = end
+  }
+
+  get payload(): Uint8Array {
+    return this.#bytes.subarray(this.#start, this.#end)
   }
 
   u8(): number {
-    return this.#view(1).getUint8(0)
+    this.#atLeast(1)
+    return this.#bytes[this.#start] ?? 0
   }
 
   u16(): number {
-    return this.#view(2).getUint16(0, true)
+    this.#atLeast(2)
+    return readU16(this.#bytes, this.#start)
   }
 
   u32(): number {
-    return this.#view(4).getUint32(0, true)
+    this.#atLeast(4)
+    return this.#i32(0) >>> 0
   }
 
   i32(): number {
-    return this.#view(4).getInt32(0, true)
+    this.#atLeast(4)
+    return this.#i32(0)
   }
 
   u64(): bigint {
-    return this.#view(8).getBigUint64(0, true)
+    this.#atLeast(8)
+    return (BigInt(this.#i32(4) >>> 0) << 32n) | BigInt(this.#i32(0) >>> 0)
   }
 
   /** Up to the first NUL. */
   string(): string {
-    const end = this.payload.indexOf(0)
-    return Buffer.from(end < 0 ? this.payload : this.payload.subarray(0, end)).toString('utf8')
+    const { payload } = this
+    const end = payload.indexOf(0)
+    return Buffer.from(end < 0 ? payload : payload.subarray(0, end)).toString('utf8')
   }
 
   nested(): Attribute[] {
-    return readAttributes(this.payload)
+    return readBetween(this.#bytes, this.#start, this.#end)
   }
 
   /** @throws NetlinkFormatError when the payload has another length */
   exactly(length: number): Uint8Array {
-    if (this.payload.length !== length)
-      throw new NetlinkFormatError(`attribute ${this.type} has ${this.payload.length} bytes instead of ${length}`)
+    if (this.#end - this.#start !== length) throw this.#wrongLength(length)
     return this.payload
   }
 
-  #view(length: number): DataView {
-    if (this.payload.length < length)
-      throw new NetlinkFormatError(`attribute ${this.type} has ${this.payload.length} bytes instead of ${length}`)
-    return new DataView(this.payload.buffer, this.payload.byteOffset, this.payload.length)
+  #i32(offset: number): number {
+    const at = this.#start + offset
+    return readU16(this.#bytes, at) | (readU16(this.#bytes, at + 2) << 16)
+  }
+
+  #atLeast(length: number): void {
+    if (this.#end - this.#start < length) throw this.#wrongLength(length)
+  }
+
+  #wrongLength(length: number): NetlinkFormatError {
+    const found = this.#end - this.#start
+    return new NetlinkFormatError(`attribute ${this.type} has ${found} bytes instead of ${length}`)
   }
 }
+
+const readU16 = (bytes: Uint8Array, at: number): number => (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8)
 
 /**
  * Splits a payload into its attributes, in order, with flag bits taken off the types.
  * @throws NetlinkFormatError when a length is below the header's or reaches past the end
  */
-export function readAttributes(payload: Uint8Array): Attribute[] {
-  const view = new DataView(payload.buffer, payload.byteOffset, payload.length)
+export const readAttributes = (payload: Uint8Array): Attribute[] => readBetween(payload, 0, payload.length)
+
+function readBetween(bytes: Uint8Array, start: number, end: number): Attribute[] {
   const attributes: Attribute[] = []
-  let at = 0
+  let at = start
   // Up to three bytes of padding may follow the last attribute.
-  while (payload.length - at >= HEADER) {
-    const length = view.getUint16(at, true)
-    if (length < HEADER || at + length > payload.length)
-      throw new NetlinkFormatError(`attribute at ${at} claims ${length} of ${payload.length - at} bytes`)
-    attributes.push(new Attribute(view.getUint16(at + 2, true) & TYPE_MASK, payload.subarray(at + HEADER, at + length)))
+  while (end - at >= HEADER) {
+    const length = readU16(bytes, at)
+    if (length < HEADER || at + length > end)
+      throw new NetlinkFormatError(`attribute at ${at - start} claims ${length} of ${end - at} bytes`)
+    attributes.push(new Attribute(readU16(bytes, at + 2) & TYPE_MASK, bytes, at + HEADER, at + length))
     at += align(length)
   }
   return attributes
