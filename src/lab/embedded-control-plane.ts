@@ -41,6 +41,7 @@ export class EmbeddedControlPlane implements ControlPlane {
         PROGRAM,
         ...addresses.flatMap(address => ['--listen', address]),
         ...['--unix', files.apiSocket],
+        ...['--admin-socket', files.apiAdminSocket],
         ...['--data-dir', `${files.apiserver}/data`],
         ...['--token-file', files.apiTokens],
         ...['--tls-dir', `${files.apiserver}/tls`],

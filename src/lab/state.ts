@@ -47,6 +47,10 @@ export class LabFiles {
   get apiSocket(): string {
     return join(this.apiserver, 'api.sock')
   }
+  /** Where the embedded API server takes orders and tells what it has counted (apiserver/admin.ts). */
+  get apiAdminSocket(): string {
+    return join(this.apiserver, 'admin.sock')
+  }
   /** PEM of the authority that signed the API server's certificate. */
   get apiCa(): string {
     return join(this.apiserver, 'tls', 'ca.crt')
