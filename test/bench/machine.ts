@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { cpus, release, totalmem } from 'node:os'
+import { cpus, loadavg, release, totalmem } from 'node:os'
 
 /** What the figures were measured on. */
 export interface Machine {
@@ -34,3 +34,6 @@ function wireguardVersion(): string {
     return 'no wireguard-go'
   }
 }
+
+/** How busy the machine is: processes that run or wait for a processor, on average of the last minute. */
+export const busyness = (): number => Number((loadavg()[0] ?? Number.NaN).toFixed(1))

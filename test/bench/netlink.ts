@@ -1,167 +1,108 @@
-import { randomBytes } from 'node:crypto'
-import { PrivateKey } from '#keys/private-key.ts'
-import type { PublicKey } from '#keys/public-key.ts'
-import type { DeviceChange } from '#wg/device/device.ts'
-import { parseAddress, parseCidr } from '#wg/ip.ts'
-import { makeRoute, type Route } from '#wg/rtnetlink/route.ts'
-import { RouteNetlink, type RouteOperation } from '#wg/rtnetlink/route-netlink.ts'
-import { encodeSetDevice } from '#wg/wireguard/encode.ts'
-import { Namespace } from '../host/netlink/namespace.ts'
-import { hasWireGuard, kernelBench } from '../kernel/cases/support/kernel-devices.ts'
-import { Scratch } from '../unit/cluster/support/scratch.ts'
+import { hasWireGuard } from '../kernel/cases/support/kernel-devices.ts'
 import { median } from './distribution.ts'
+import { peerSteps } from './netlink/peers.ts'
+import { routeSteps } from './netlink/routes.ts'
+import type { Step, Steps } from './netlink/step.ts'
+import { type Calls, callsOf, canCount, ownCalls } from './netlink/system-calls.ts'
 import type { Profile } from './profile.ts'
 import { type Row, type Table, told } from './table.ts'
 
-const TABLE = 4_000
-const PROTOCOL = 80
-
-interface Step {
-  readonly what: string
-  readonly tool: string
+interface Timing {
+  readonly step: Pick<Step, 'what' | 'tool' | 'requests'>
   readonly podveil: number
+  /** Of a processor, Podveil's, in user mode and in the kernel, all threads of the process included. */
+  readonly user: number
+  readonly system: number
   readonly tools: number
-  /** Netlink messages that Podveil sends for it. */
-  readonly messages: number
+  /** Of the tool's time, what it takes it to start and to end. */
+  readonly start: number
+}
+
+interface Counted {
+  readonly podveil: Calls
+  readonly tools: Calls
 }
 
 /** The same kernel work by Podveil's netlink and by the C tools, in turns: peers where this kernel has WireGuard, routes everywhere. */
-export async function netlink({ sizes, rounds }: Profile): Promise<Table> {
-  const wireguard = await hasWireGuard()
+export async function netlink({ netlinkSizes, rounds }: Profile): Promise<Table> {
+  const kinds = [...((await hasWireGuard()) ? [peerSteps] : []), routeSteps]
   const rows: Row[] = []
-  for (const size of sizes) {
-    const measured: Step[][] = []
-    for (let round = 0; round < rounds; round++)
-      measured.push([...(wireguard ? await peers(size) : []), ...(await routes(size))])
-    for (const [at, { what, tool, messages }] of (measured[0] ?? []).entries()) {
-      const typical = (side: 'podveil' | 'tools'): number =>
-        median(measured.map(steps => steps[at]?.[side] ?? Number.NaN))
-      rows.push(
-        told({
-          what: `${size.toLocaleString('en')} ${what}`,
-          'Podveil ms': typical('podveil'),
-          tool,
-          'tool ms': typical('tools'),
-          ratio: typical('podveil') / typical('tools'),
-          'our messages': messages,
-        }),
-      )
+  for (const make of kinds)
+    for (const size of netlinkSizes) {
+      const measured: Timing[][] = []
+      for (let round = 0; round < rounds; round++) measured.push(await time(make(size), round))
+      // Last, and not timed: a process that is traced is slow.
+      const counted = await count(make(size))
+      for (const [at, { step }] of (measured[0] ?? []).entries()) {
+        const turns = measured.flatMap(timings => timings[at] ?? [])
+        rows.push(told(row(size, step, turns, counted[at])))
+      }
     }
-  }
   return {
     name: 'netlink',
     title: 'Netlink against the C tools',
     notes: [
-      `Medians of ${rounds} rounds. A tool’s time includes its start as a process, which is part of what it costs to use it; Podveil’s does not include that of Node.js, which runs anyway.`,
-      ...(wireguard ? [] : ['This kernel has no WireGuard: peers are measured in the VM of the kernel tier.']),
+      `Medians of ${rounds} turns, each in a new network namespace, Podveil and the tool by turns first. “First” is the first turn, in a process that has not done this before, as an agent’s is that has just started. A tool’s time includes its start as a process, which is part of what it costs to use it; “without its start” is less the time in which it prints its version. Podveil’s has no start of Node.js, which runs anyway.`,
+      `${canCount() ? 'System calls are counted by strace in a further turn, of all threads of the process.' : 'System calls are not counted: there is no strace here.'} Requests are netlink messages; Podveil sends up to 200 of them in one call, and takes up to 64 datagrams in another. The kernel’s own work is the same on both sides, since what is asked for is: it is the “system” part of Podveil’s time, in milliseconds of a processor. The “user” part is V8’s and ours: it has garbage collection and compilation of all threads in it.`,
+      ...(kinds.length > 1 ? [] : ['This kernel has no WireGuard: peers are measured in the VM of the kernel tier.']),
     ],
     rows,
   }
 }
 
-async function peers(count: number): Promise<Step[]> {
-  await using bench = await kernelBench()
-  await using files = await Scratch.make()
-  const { devices, namespace } = bench
-  const [ours, theirs] = [bench.newName(), bench.newName()]
-  for (const name of [ours, theirs]) await devices.create(name)
-  const keys = Array.from({ length: count }, () => randomBytes(32).toString('base64') as PublicKey)
-  const all: DeviceChange = { privateKey: PrivateKey.generate(), peers: keys.map(setPeer) }
-  const one: DeviceChange = { peers: [setPeer(keys[count >> 1] ?? ('' as PublicKey), count + 1)] }
-  await files.write('all', configOf(all, true))
-  await files.write('one', configOf(one, false))
-  const wg = (...args: string[]): string => namespace.run(['wg', ...args])
-  const messages = (change: DeviceChange): number => encodeSetDevice({ id: 0, version: 1 }, ours, change).length
-  return [
-    {
-      what: 'peers added',
-      tool: 'wg setconf',
-      podveil: await timed(() => devices.configure(ours, all)),
-      tools: await timed(() => wg('setconf', theirs, `${files.path}/all`)),
-      messages: messages(all),
-    },
-    {
-      what: 'peers read',
-      tool: 'wg show dump',
-      podveil: await timed(() => devices.read(ours)),
-      tools: await timed(() => wg('show', theirs, 'dump')),
-      messages: 1,
-    },
-    {
-      what: 'peers, one of them changed',
-      tool: 'wg addconf',
-      podveil: await timed(() => devices.configure(ours, one)),
-      tools: await timed(() => wg('addconf', theirs, `${files.path}/one`)),
-      messages: messages(one),
-    },
-  ]
+async function time(made: Promise<Steps>, round: number): Promise<Timing[]> {
+  await using all = await made
+  const { steps, startTool } = all
+  const timings: Timing[] = []
+  for (const { podveil, tools, ...step } of steps) {
+    const toolFirst = round % 2 === 1 ? await timed(tools) : undefined
+    const before = process.cpuUsage()
+    const own = await timed(podveil)
+    const { user, system } = process.cpuUsage(before)
+    const other = toolFirst ?? (await timed(tools))
+    const start = await timed(startTool)
+    timings.push({ step, podveil: own, user: user / 1_000, system: system / 1_000, tools: other, start })
+  }
+  return timings
 }
 
-type SetPeer = Extract<NonNullable<DeviceChange['peers']>[number], { kind: 'set' }>
+async function count(made: Promise<Steps>): Promise<Counted[]> {
+  await using all = await made
+  const counted: Counted[] = []
+  for (const { podveil, tools } of all.steps)
+    counted.push({ podveil: await ownCalls(podveil), tools: await callsOf(tools) })
+  return counted
+}
 
-function setPeer(publicKey: PublicKey, index: number): SetPeer {
-  const [high, low] = [index >>> 8, index & 255]
+function row(size: number, step: Timing['step'], turns: readonly Timing[], counted: Counted | undefined): Row {
+  const [first] = turns
+  const ratios = turns.map(({ podveil, tools }) => podveil / tools)
+  const typical = (field: 'podveil' | 'user' | 'system' | 'tools' | 'start'): number =>
+    median(turns.map(turn => turn[field]))
+  const work = typical('tools') - typical('start')
+  const ours = counted?.podveil
+  const theirs = counted?.tools
   return {
-    kind: 'set',
-    publicKey,
-    endpoint: { address: parseAddress(`172.16.${high}.${low}`), port: 51_820 },
-    addAllowedIps: [parseCidr(`10.${high}.${low}.0/24`), parseCidr(`172.16.${high}.${low}/32`)],
+    what: `${size.toLocaleString('en')} ${step.what}`,
+    'Podveil ms': typical('podveil'),
+    'of it user': typical('user'),
+    system: typical('system'),
+    tool: step.tool,
+    'tool ms': typical('tools'),
+    ratio: median(ratios),
+    'ratio from': Math.min(...ratios),
+    to: Math.max(...ratios),
+    first: first ? first.podveil / first.tools : Number.NaN,
+    'ratio without its start': work > 0 ? typical('podveil') / work : Number.NaN,
+    'our requests': step.requests,
+    'our sends': ours?.sends ?? Number.NaN,
+    'our receives': ours?.receives ?? Number.NaN,
+    'our calls': ours?.all ?? Number.NaN,
+    'its sends': theirs?.sends ?? Number.NaN,
+    'its receives': theirs?.receives ?? Number.NaN,
+    'its calls': theirs?.all ?? Number.NaN,
   }
 }
-
-function configOf({ privateKey, peers = [] }: DeviceChange, withDevice: boolean): string {
-  const secret = privateKey && Buffer.from(privateKey.reveal()).toString('base64')
-  const lines = withDevice ? ['[Interface]', `PrivateKey = ${secret}`] : []
-  for (const peer of peers) {
-    if (peer.kind !== 'set' || !peer.endpoint) continue
-    lines.push('[Peer]', `PublicKey = ${peer.publicKey}`, `AllowedIPs = ${peer.addAllowedIps?.join(', ')}`)
-    lines.push(`Endpoint = ${peer.endpoint.address}:${peer.endpoint.port}`)
-  }
-  return lines.map(line => `${line}\n`).join('')
-}
-
-async function routes(count: number): Promise<Step[]> {
-  using namespace = new Namespace()
-  namespace.addDevice('t0')
-  using connection = RouteNetlink.openIn(namespace.path)
-  const device = (await connection.link('t0'))?.index ?? 0
-  const text = (n: number): string => `10.${n >>> 16}.${(n >>> 8) & 255}.${n & 255}`
-  const numbers = [...Array(count).keys()]
-  const operations = (op: RouteOperation['op']): RouteOperation[] =>
-    numbers.map(n => ({ op, route: route(text(n), device) }))
-  const batch = (verb: string): string =>
-    numbers.map(n => `route ${verb} ${text(n)}/32 dev t0 table ${TABLE} proto ${PROTOCOL}\n`).join('')
-  const apply = async (all: readonly RouteOperation[]): Promise<void> => {
-    for (const error of await connection.applyRoutes(all)) if (error !== undefined) throw error
-  }
-  const ip = (command: string, input?: string): string => namespace.ip(command, input)
-  const [adding, deleting, addLines, deleteLines] = [
-    operations('replace'),
-    operations('delete'),
-    batch('replace'),
-    batch('del'),
-  ]
-  const ours = [
-    await timed(() => apply(adding)),
-    await timed(() => connection.routes({ family: 4, table: TABLE })),
-    await timed(() => apply(deleting)),
-  ]
-  const theirs = [
-    await timed(() => ip('-batch -', addLines)),
-    await timed(() => ip(`route show table ${TABLE}`)),
-    await timed(() => ip('-batch -', deleteLines)),
-  ]
-  return ['added', 'read', 'deleted'].map((verb, at) => ({
-    what: `routes ${verb}`,
-    tool: verb === 'read' ? 'ip route show' : 'ip -batch',
-    podveil: ours[at] ?? Number.NaN,
-    tools: theirs[at] ?? Number.NaN,
-    messages: verb === 'read' ? 1 : count,
-  }))
-}
-
-const route = (address: string, device: number): Route =>
-  makeRoute({ table: TABLE, destination: parseCidr(address), type: 'unicast', device, protocol: PROTOCOL })
 
 async function timed(step: () => unknown): Promise<number> {
   const began = performance.now()

@@ -1,4 +1,4 @@
-import { closeSync, openSync, readFileSync, readSync, rmSync, statSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, readSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { ApiClient } from '#src/cluster/api-client.ts'
 import { MESH_NODES, meshNodeSpec } from '#src/cluster/mesh-node.ts'
@@ -161,9 +161,11 @@ export class LargeMesh implements AsyncDisposable {
     return this.#agent.metrics()
   }
 
-  /** What has happened in the agent since this was last asked. */
-  async probe(): Promise<ProbeReading> {
+  /** What has happened in the agent since this was last asked. @param collected with the heap as it is without garbage */
+  async probe({ collected = false }: { collected?: boolean } = {}): Promise<ProbeReading> {
     const wanted = ++this.#probes
+    if (collected) writeFileSync(`${this.#probeFile}.collect`, '')
+    else rmSync(`${this.#probeFile}.collect`, { force: true })
     process.kill(this.pid, 'SIGUSR2')
     return await waitUntil(
       () => {

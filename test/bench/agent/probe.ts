@@ -1,7 +1,10 @@
 // Loaded into the agent beside its program: keeps the event loop's delay and the time of garbage collection, and writes what it has
-// since the last time to the file that BENCH_PROBE_FILE names, whenever it gets SIGUSR2.
-import { renameSync, writeFileSync } from 'node:fs'
+// since the last time to the file that BENCH_PROBE_FILE names, whenever it gets SIGUSR2. Where there is a file of that name with
+// `.collect` behind it, garbage is collected first, so that what is left is in use.
+import { existsSync, renameSync, writeFileSync } from 'node:fs'
 import { monitorEventLoopDelay, PerformanceObserver } from 'node:perf_hooks'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 
 /** Milliseconds, bytes. */
 export interface ProbeReading {
@@ -9,6 +12,7 @@ export interface ProbeReading {
   readonly loopP99: number
   readonly loopMax: number
   readonly gcMs: number
+  readonly collections: number
   readonly heapUsed: number
 }
 
@@ -21,9 +25,11 @@ function observe(file: string): void {
   const delay = monitorEventLoopDelay({ resolution: RESOLUTION })
   delay.enable()
   let gcMs = 0
+  let collections = 0
   let count = 0
   new PerformanceObserver(list => {
     for (const { duration } of list.getEntries()) gcMs += duration
+    collections += list.getEntries().length
   }).observe({ entryTypes: ['gc'] })
   process.on('SIGUSR2', () => {
     // Its samples are the time between two of its timers.
@@ -33,11 +39,23 @@ function observe(file: string): void {
       loopP99: beyond(delay.percentile(99)),
       loopMax: beyond(delay.max),
       gcMs,
-      heapUsed: process.memoryUsage().heapUsed,
+      collections,
+      heapUsed: heapUsed(existsSync(`${file}.collect`)),
     }
     delay.reset()
     gcMs = 0
+    collections = 0
     writeFileSync(`${file}.new`, JSON.stringify(reading))
     renameSync(`${file}.new`, file)
   })
+}
+
+function heapUsed(collected: boolean): number {
+  if (collected) {
+    setFlagsFromString('--expose-gc')
+    const collect: () => void = runInNewContext('gc')
+    // What a finalizer lets go of is garbage of the next one.
+    for (let turn = 0; turn < 2; turn++) collect()
+  }
+  return process.memoryUsage().heapUsed
 }

@@ -4,6 +4,8 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 export interface Usage {
   /** Seconds of a processor, user and system, since it began. */
   readonly cpu: number
+  /** Of these, the kernel's own. */
+  readonly system: number
   /** Bytes, now and at most. */
   readonly rss: number
   readonly peakRss: number
@@ -21,6 +23,7 @@ export function usageOf(pid: number): Usage {
     Number(new RegExp(`^${field}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1] ?? 0)
   return {
     cpu: (Number(fields[11]) + Number(fields[12])) / TICKS,
+    system: Number(fields[12]) / TICKS,
     rss: kilobytes('VmRSS') * 1024,
     peakRss: kilobytes('VmHWM') * 1024,
   }
