@@ -19,7 +19,7 @@ lab: ## a three-node cluster on this machine: encryption on and off under traffi
 .PHONY: test
 test: ## every tier that this machine can run, short profile, within 45 minutes
 	@scripts/setup lab kernel cluster
-	@$(TIERS) unit lab kernel kernel-6.1 kernel-newest cluster
+	@$(TIERS) unit lab cluster kernel kernel-newest kernel-6.1
 
 .PHONY: test-long
 test-long: export PODVEIL_LONG = 1
@@ -38,7 +38,7 @@ test-lab: ## agents in network namespaces, wireguard-go, the embedded API server
 .PHONY: test-kernel
 test-kernel: ## the same cases on the kernel's own WireGuard, in a small VM
 	@scripts/setup lab kernel
-	@$(TIERS) kernel kernel-6.1 kernel-newest
+	@$(TIERS) kernel kernel-newest kernel-6.1
 
 .PHONY: test-cluster
 test-cluster: ## the same cases against a real kube-apiserver and etcd

@@ -4,6 +4,7 @@ import { LabError } from './errors.ts'
 const POLL_MS = 20
 /** How much longer it waits than a look takes. */
 const SHARE = 3
+const LONGEST_MS = 1_000
 
 /**
  * Looks again and again until the condition holds.
@@ -35,7 +36,8 @@ export async function waitUntil<T>(
         cause: lastError,
       })
     }
-    // A look that is dear, such as a process under emulation, must leave most of the time to what is looked at.
-    await delay(Math.max(POLL_MS, (performance.now() - started) * SHARE))
+    // A look that is dear, such as a process under emulation, must leave time to what is looked at; one that only waited for an
+    // answer tells nothing of its price.
+    await delay(Math.min(Math.max(POLL_MS, (performance.now() - started) * SHARE), LONGEST_MS))
   }
 }

@@ -1,26 +1,35 @@
-// run-tiers TIER...: runs test tiers one after the other, says what each ran, failed and skipped, and ends with one plain
-// line of totals. A tier that this machine cannot run is one skipped test, with the reason.
+// run-tiers TIER...: runs test tiers, in this order and as many at a time as there are processors for, says what each ran, failed
+// and skipped, and ends with one plain line of totals. A tier that this machine cannot run is one skipped test, with the reason.
 import { spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import type { Readable } from 'node:stream'
 import { Image } from './image.ts'
 import { SKIPPED } from './skip.ts'
 import { type Count, countReport, NOTHING, plus } from './vitest-report.ts'
 
+const WIDTH = 14
 const node = join('node_modules', '.bin', 'node')
 const vitest = [node, join('node_modules', 'vitest', 'vitest.mjs'), 'run']
 
 /** Commands of a tier, in order; the last one writes the report to `file`. */
-type Tier = (file: string, directory: string) => readonly (readonly string[])[]
+type Commands = (file: string, directory: string) => readonly (readonly string[])[]
+
+interface Tier {
+  readonly commands: Commands
+  /** That it keeps busy. */
+  readonly processors: number
+}
 
 const local =
-  (project: string): Tier =>
+  (project: string): Commands =>
   file => [[...vitest, '--project', project, '--reporter=default', '--reporter=json', `--outputFile.json=${file}`]]
 
 /** @param cases folders of the tier's cases, all when there are none */
 const onKernel =
-  (kernel: string, timeout: number, cases: readonly string[] = []): Tier =>
+  (kernel: string, timeout: number, cases: readonly string[] = []): Commands =>
   (file, directory) => [
     ['test/kernel/fetch', kernel],
     [
@@ -45,18 +54,21 @@ const MEMORY = LONG ? '6144' : '1536'
 /** What may differ from kernel to kernel; the whole suite is for the first one, or for the long profile. */
 const DIFFERING = LONG ? [] : ['test/kernel/cases/wireguard', 'test/kernel/cases/mesh', 'test/host/device']
 
+const CLUSTER: Commands = file => [
+  ['test/kube-apiserver/build'],
+  // Where there is no way to build it, its tests alone are skipped.
+  ['sh', '-c', 'test/helm/build || [ $? = 77 ]'],
+  ...local('cluster')(file, ''),
+]
+
+/** A VM has one processor, and the cluster's cases wait for most of their time. */
 const TIERS: Readonly<Record<string, Tier>> = {
-  unit: local('unit'),
-  lab: local('lab'),
-  kernel: onKernel('6.12', LONG ? 14_400 : 1_500),
-  'kernel-6.1': onKernel('6.1', LONG ? 14_400 : 1_200, DIFFERING),
-  'kernel-newest': onKernel('newest', LONG ? 14_400 : 1_200, DIFFERING),
-  cluster: file => [
-    ['test/kube-apiserver/build'],
-    // Where there is no way to build it, its tests alone are skipped.
-    ['sh', '-c', 'test/helm/build || [ $? = 77 ]'],
-    ...local('cluster')(file, ''),
-  ],
+  unit: { commands: local('unit'), processors: 2 },
+  lab: { commands: local('lab'), processors: 2 },
+  kernel: { commands: onKernel('6.12', LONG ? 14_400 : 1_500), processors: 1 },
+  'kernel-6.1': { commands: onKernel('6.1', LONG ? 14_400 : 1_200, DIFFERING), processors: 1 },
+  'kernel-newest': { commands: onKernel('newest', LONG ? 14_400 : 1_200, DIFFERING), processors: 1 },
+  cluster: { commands: CLUSTER, processors: 1 },
 }
 
 /** Its absence does not fail the run, whatever the reason. */
@@ -69,7 +81,7 @@ interface Outcome extends Count {
   readonly note: string
 }
 
-async function runTier(tier: string, commands: Tier): Promise<Outcome> {
+async function runTier(tier: string, commands: Commands): Promise<Outcome> {
   const started = Date.now()
   const directory = mkdtempSync(join(tmpdir(), 'podveil-tier-'))
   const file = join(directory, 'report.json')
@@ -80,9 +92,9 @@ async function runTier(tier: string, commands: Tier): Promise<Outcome> {
     note,
   })
   try {
-    console.log(`\n=== ${tier} ===`)
+    console.log(`${tier.padEnd(WIDTH)}begins`)
     for (const command of commands(file, directory)) {
-      const { status, lastLine } = await run(command)
+      const { status, lastLine } = await run(tier, command)
       if (status === SKIPPED) return outcome({ ...NOTHING, skipped: 1 }, lastLine)
       const report = readReport(file)
       if (report)
@@ -109,39 +121,68 @@ function readReport(file: string): Count | undefined {
   }
 }
 
-/** Passes output on as it comes. @returns the status and the last line of standard error */
-function run([program = '', ...argv]: readonly string[]): Promise<{ status: number; lastLine: string }> {
+/** Passes output on, line by line, with the tier's name before it. @returns the status and the last line of standard error */
+function run(tier: string, [program = '', ...argv]: readonly string[]): Promise<{ status: number; lastLine: string }> {
   return new Promise((resolve, reject) => {
     const path = `${join(process.cwd(), 'node_modules', '.bin')}:${process.env.PATH ?? ''}`
     const cache = process.env.NODE_COMPILE_CACHE ?? join(process.cwd(), '.cache', 'compile')
     const child = spawn(program, argv, {
-      stdio: ['ignore', 'inherit', 'pipe'],
-      env: { ...process.env, PATH: path, NODE_COMPILE_CACHE: cache, PODVEIL_LAB_IMAGE: image.directory },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: {
+        ...(process.stdout.isTTY && { FORCE_COLOR: '1' }),
+        ...process.env,
+        PATH: path,
+        NODE_COMPILE_CACHE: cache,
+        PODVEIL_LAB_IMAGE: image.directory,
+      },
     })
-    let tail = ''
-    child.stderr.on('data', (chunk: Buffer) => {
-      process.stderr.write(chunk)
-      tail = (tail + chunk.toString()).slice(-4_096)
+    let lastLine = ''
+    const pass = (from: Readable, to: NodeJS.WritableStream, note: (line: string) => void) =>
+      createInterface({ input: from }).on('line', line => {
+        to.write(`${tier.padEnd(WIDTH)}${line}\n`)
+        note(line)
+      })
+    pass(child.stdout, process.stdout, () => {})
+    pass(child.stderr, process.stderr, line => {
+      if (line.trim() !== '') lastLine = line
     })
     child.on('error', reject)
-    child.on('close', status => resolve({ status: status ?? 1, lastLine: tail.trimEnd().split('\n').at(-1) ?? '' }))
+    child.on('close', status => resolve({ status: status ?? 1, lastLine }))
   })
+}
+
+/** In order, each as soon as there are processors enough; one that wants more than there are waits until it is alone. */
+async function runTiers(names: readonly string[]): Promise<Outcome[]> {
+  const all = availableParallelism()
+  const outcomes: Promise<Outcome>[] = []
+  const running = new Set<Promise<unknown>>()
+  let free = all
+  for (const name of names) {
+    const tier = TIERS[name]
+    if (!tier) throw new RangeError(`no tier ${name}: there is ${Object.keys(TIERS).join(', ')}`)
+    const processors = Math.min(tier.processors, all)
+    while (free < processors) await Promise.race(running)
+    free -= processors
+    const outcome = runTier(name, tier.commands)
+    outcomes.push(outcome)
+    const done: Promise<unknown> = outcome.finally(() => {
+      free += processors
+      running.delete(done)
+    })
+    running.add(done)
+  }
+  return await Promise.all(outcomes)
 }
 
 /** The tests' agents are what goes into the image. */
 using image = new Image()
 
-const outcomes: Outcome[] = []
-for (const tier of process.argv.slice(2)) {
-  const commands = TIERS[tier]
-  if (!commands) throw new RangeError(`no tier ${tier}: there is ${Object.keys(TIERS).join(', ')}`)
-  outcomes.push(await runTier(tier, commands))
-}
+const outcomes = await runTiers(process.argv.slice(2))
 
 console.log('\ntier            passed  failed  skipped  seconds')
 for (const { tier, passed, failed, skipped, seconds, note } of outcomes) {
   const numbers = [passed, failed, skipped, seconds].map((n, i) => String(n).padStart([8, 8, 9, 9][i] ?? 8)).join('')
-  console.log(`${tier.padEnd(14)}${numbers}${note === '' ? '' : `  ${note}`}`)
+  console.log(`${tier.padEnd(WIDTH)}${numbers}${note === '' ? '' : `  ${note}`}`)
 }
 for (const { tier, reasons } of outcomes)
   for (const [reason, count] of reasons) console.log(`${tier}: skipped ${count}: ${reason}`)

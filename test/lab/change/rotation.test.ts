@@ -5,10 +5,14 @@ import { DEVICES, patchPodveil } from '../guard/support/cluster.ts'
 import { tell } from '../guard/support/tell.ts'
 import { describeLab } from '../harness/requirements.ts'
 import { waitFor } from '../harness/wait-for.ts'
+import { keptMesh } from '../mesh/support/kept-mesh.ts'
 import { expectNoLoss, measureLoss } from '../mesh/support/loss.ts'
 import { caseLimit, limit, meshNeeds, profile } from '../mesh/support/profile.ts'
 import { expectTunnelled, watchUnderlay } from '../mesh/support/underlay.ts'
 import { nodeOf, onNode, untilEncrypted, withEncryptedMesh } from '../mesh/support/with-mesh.ts'
+
+const withTwo = keptMesh({ nodes: 2, families: '4' }, lab => lab.patchFelix({ wireguardMTU: null }))
+const withThree = keptMesh({ nodes: 3, families: '4' })
 
 const RATE = profile.usualRate
 /** Seconds for which one node's agent does not run while another one rotates. */
@@ -93,7 +97,7 @@ describeLab('private keys replaced while pods talk', meshNeeds, () => {
   test(
     `one node, while another’s agent is away for ${LAG} s: it waits, and nothing is lost`,
     async () => {
-      await withEncryptedMesh({ nodes: 3, families: '4' }, async lab => {
+      await withThree(async lab => {
         const [rotating, , lagging] = [nodeOf(lab, 1), nodeOf(lab, 2), nodeOf(lab, 3)]
         const report = await measureLoss(
           lab,
@@ -125,7 +129,7 @@ describeLab('private keys replaced while pods talk', meshNeeds, () => {
   test(
     'one node, whose agent dies in the middle: it goes on from there, and nothing is lost',
     async () => {
-      await withEncryptedMesh({ nodes: 3, families: '4' }, async lab => {
+      await withThree(async lab => {
         const rotating = nodeOf(lab, 1)
         const report = await measureLoss(
           lab,
@@ -150,7 +154,7 @@ describeLab('private keys replaced while pods talk', meshNeeds, () => {
   )
 
   test('one node, with patience for nobody: who does not follow loses packets, never in clear, until it does', async () => {
-    await withEncryptedMesh({ nodes: 2, families: '4' }, async lab => {
+    await withTwo(async lab => {
       const [rotating, lagging] = [nodeOf(lab, 1), nodeOf(lab, 2)]
       const [old = ''] = await keysOf4(rotating)
       await lagging.agent.kill('SIGKILL')
@@ -170,7 +174,7 @@ describeLab('private keys replaced while pods talk', meshNeeds, () => {
   })
 
   test('a node whose port for the spare device is taken keeps its key and says so, and rotates when it is free', async () => {
-    await withEncryptedMesh({ nodes: 2, families: '4' }, async lab => {
+    await withTwo(async lab => {
       const rotating = nodeOf(lab, 1)
       const old = await keysOf4(rotating)
       const squatter = 'require("dgram").createSocket("udp4").bind(51822, "0.0.0.0"); setTimeout(() => {}, 120_000)'
@@ -201,7 +205,7 @@ describeLab('private keys replaced while pods talk', meshNeeds, () => {
   })
 
   test('control: a key that is written to a device in use loses packets', async () => {
-    await withEncryptedMesh({ nodes: 2, families: '4' }, async lab => {
+    await withTwo(async lab => {
       for (const node of lab.nodes) await node.agent.kill('SIGKILL')
       await lab.traffic.start({ rate: Math.min(100, RATE) })
       await onNode(nodeOf(lab, 1), 'wg genkey | wg set wireguard.cali private-key /dev/stdin')

@@ -10,9 +10,11 @@ import { AgentLog } from '../mesh/support/agent-log.ts'
 import { caseLimit, limit, meshNeeds } from '../mesh/support/profile.ts'
 import { onNode, untilEncrypted } from '../mesh/support/with-mesh.ts'
 import { ClearFrames } from './support/clear-frames.ts'
-import { counted, guardOf, OUTWARDS, setGuard, withGuardedMesh } from './support/cluster.ts'
+import { counted, guardOf, keptGuardedMesh, OUTWARDS, setGuard } from './support/cluster.ts'
 import { tell } from './support/tell.ts'
 import { rate, trafficFor, untilAllArrives } from './support/wire.ts'
+
+const withGuarded = keptGuardedMesh()
 
 const PODVEIL = fileURLToPath(new URL('../../../bin/podveil', import.meta.url))
 
@@ -30,7 +32,7 @@ describeLab('a node that boots under enforce', meshNeeds, () => {
   test(
     'sends no pod packet in clear before it has an agent, once it has loaded what its last agent left; without, it does',
     async () => {
-      await withGuardedMesh({ guard: 'enforce' }, async (lab, one) => {
+      await withGuarded('enforce', async (lab, one) => {
         await waitFor(() => existsSync(guardFile(one)), limit(10_000), 'the guard to be written for the next boot')
         await one.agent.kill()
         await onNode(one, FORGET)
@@ -62,7 +64,7 @@ describeLab('a node that boots under enforce', meshNeeds, () => {
   test(
     'loads nothing that was meant for another mode',
     async () => {
-      await withGuardedMesh({ guard: 'enforce' }, async (lab, one) => {
+      await withGuarded('enforce', async (lab, one) => {
         await waitFor(() => existsSync(guardFile(one)), limit(10_000), 'the guard to be written')
         await setGuard(lab, 'audit')
         await waitFor(() => !existsSync(guardFile(one)), limit(10_000), 'the guard to be taken back')
@@ -79,7 +81,7 @@ describeLab('podveil break-glass', meshNeeds, () => {
   test(
     'lets pods speak in clear at once, agent or not, says so in the log, and --mend closes it again',
     async () => {
-      await withGuardedMesh({ guard: 'enforce' }, async (lab, one) => {
+      await withGuarded('enforce', async (lab, one) => {
         await lab.traffic.start({ rate })
         await untilAllArrives(lab)
         await one.agent.kill()

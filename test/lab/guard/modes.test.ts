@@ -6,9 +6,20 @@ import { AgentLog } from '../mesh/support/agent-log.ts'
 import { caseLimit, limit, meshNeeds } from '../mesh/support/profile.ts'
 import { nodeOf, onNode, untilClear, withMesh } from '../mesh/support/with-mesh.ts'
 import { ClearFrames } from './support/clear-frames.ts'
-import { counted, guardOf, INWARDS, OUTWARDS, patchPodveil, setGuard, withGuardedMesh } from './support/cluster.ts'
+import {
+  counted,
+  guardOf,
+  INWARDS,
+  keptGuardedMesh,
+  OUTWARDS,
+  patchPodveil,
+  setGuard,
+  withGuardedMesh,
+} from './support/cluster.ts'
 import { tell } from './support/tell.ts'
 import { rate, trafficFor, untilAllArrives, watchWire } from './support/wire.ts'
+
+const withGuarded = keptGuardedMesh()
 
 const DELETE_RULES = 'ip -4 rule del priority 99; ip -6 rule del priority 99'
 
@@ -16,7 +27,7 @@ describeLab('the guard on audit', meshNeeds, () => {
   test(
     'counts at both ends what crosses in clear, packet by packet, and drops nothing',
     async () => {
-      await withGuardedMesh({ guard: 'audit' }, async (lab, one, two) => {
+      await withGuarded('audit', async (lab, one, two) => {
         // Both: what one agent says to another that is gone, that node's kernel refuses, in clear once the rules are.
         for (const node of [one, two]) await node.agent.kill()
         await lab.traffic.start({ rate })
@@ -61,7 +72,7 @@ describeLab('the guard on off', meshNeeds, () => {
   test(
     'takes its chains and counters away, and leaves the rest of the table',
     async () => {
-      await withGuardedMesh({ guard: 'enforce' }, async lab => {
+      await withGuarded('enforce', async lab => {
         await setGuard(lab, 'off')
         for (const node of lab.nodes) {
           const table = await onNode(node, 'nft list table inet podveil')
@@ -78,7 +89,7 @@ describeLab('the guard on enforce', meshNeeds, () => {
   test(
     'refuses to turn encryption off, says how to, and lets it once the guard is off',
     async () => {
-      await withGuardedMesh({ guard: 'enforce' }, async lab => {
+      await withGuarded('enforce', async lab => {
         const logs = lab.nodes.map(node => new AgentLog(node))
         await lab.traffic.start({ rate })
         await untilAllArrives(lab)
@@ -142,7 +153,7 @@ describeLab('the guard on enforce', meshNeeds, () => {
   test(
     'stands by its refusal when an agent restarts, and when a Node’s annotations are removed meanwhile',
     async () => {
-      await withGuardedMesh({ guard: 'enforce' }, async (lab, one, two) => {
+      await withGuarded('enforce', async (lab, one, two) => {
         await lab.traffic.start({ rate })
         await untilAllArrives(lab)
         await using frames = await ClearFrames.start(lab)
@@ -168,7 +179,7 @@ describeLab('the guard on enforce', meshNeeds, () => {
   test(
     'lets every node reach the API server in both families, with the tunnel gone and neighbours forgotten',
     async () => {
-      await withGuardedMesh({ guard: 'enforce' }, async (lab, one) => {
+      await withGuarded('enforce', async (lab, one) => {
         await one.agent.kill()
         await onNode(
           one,
@@ -186,7 +197,7 @@ describeLab('the guard on enforce', meshNeeds, () => {
   test(
     'lets neighbours be found: traffic that starts after it arrives, in both families',
     async () => {
-      await withGuardedMesh({ guard: 'enforce' }, async lab => {
+      await withGuarded('enforce', async lab => {
         for (const node of lab.nodes) await onNode(node, 'ip -4 neigh flush all; ip -6 neigh flush all')
         await lab.traffic.start({ rate })
         await untilAllArrives(lab)
@@ -200,7 +211,7 @@ describeLab('the guard on enforce', meshNeeds, () => {
   test(
     'keeps what comes in clear from a pod that must encrypt from reaching a local pod, also when the other end has no guard',
     async () => {
-      await withGuardedMesh({ guard: 'enforce' }, async (lab, one, two) => {
+      await withGuarded('enforce', async (lab, one, two) => {
         await lab.traffic.start({ rate })
         await untilAllArrives(lab)
         await one.agent.kill()

@@ -7,6 +7,7 @@ import { waitFor } from '../harness/wait-for.ts'
 import { withLab } from '../harness/with-lab.ts'
 import { AgentLog } from './support/agent-log.ts'
 import { ForegroundAgent } from './support/foreground-agent.ts'
+import { keptMesh } from './support/kept-mesh.ts'
 import { kernelState, settledState } from './support/kernel-state.ts'
 import { expectNoLoss, measureLoss } from './support/loss.ts'
 import { meshAnnotations } from './support/node-annotations.ts'
@@ -33,6 +34,8 @@ const readiness = async (lab: Lab, index: number): Promise<string> =>
 
 const sameLine = (text: string): string[] => text.trimEnd().split('\n')
 
+const withTwo = keptMesh({ nodes: 2 }, lab => lab.patchFelix({ wireguardMTU: null }))
+
 describeLab('an agent that cannot start', meshNeeds, () => {
   test.each([
     {
@@ -55,7 +58,7 @@ describeLab('an agent that cannot start', meshNeeds, () => {
   })
 
   test('says which port is taken, or which address is not the node’s, ends with 1, and leaves alone the agent that runs', async () => {
-    await withEncryptedMesh({ nodes: 2 }, async lab => {
+    await withTwo(async lab => {
       const node = nodeOf(lab, 1)
       const before = await settledState(node)
       for (const [ports, said] of [
@@ -181,7 +184,7 @@ describeLab('an agent that lacks something keeps trying', meshNeeds, () => {
       said: /keys\.json: is not a key file .*restore it from a backup, or delete it/,
     },
   ])('where its key file $what, and says what to do; the tunnel stays as it is', async ({ damage, said }) => {
-    await withEncryptedMesh({ nodes: 2 }, async lab => {
+    await withTwo(async lab => {
       const node = nodeOf(lab, 1)
       const file = join(node.agent.stateDirectory, 'keys.json')
       const good = readFileSync(file)
@@ -247,7 +250,7 @@ describeLab('what others write', meshNeeds, () => {
   })
 
   test('a key that somebody wrote over is put right by its own agent', async () => {
-    await withEncryptedMesh({ nodes: 2, families: '4' }, async lab => {
+    await withTwo(async lab => {
       const node = nodeOf(lab, 2)
       const right = await meshAnnotations(lab, node.name)
       const report = await measureLoss(
@@ -271,7 +274,7 @@ describeLab('what others write', meshNeeds, () => {
   })
 
   test('a FelixConfiguration that makes no sense is refused by value, and the last good one stays', async () => {
-    await withEncryptedMesh({ nodes: 2, families: '4' }, async lab => {
+    await withTwo(async lab => {
       const node = nodeOf(lab, 1)
       const path = '/apis/crd.projectcalico.org/v1/felixconfigurations/default'
       await lab.patchFelix({ wireguardMTU: 1400 })

@@ -3,6 +3,7 @@ import type { Lab } from '#src/lab/lab.ts'
 import type { ReachabilityOptions } from '#src/lab/reachability.ts'
 import { clearPodFrames, underlayDelta, wireguardFrames } from '#src/lab/underlay-watch.ts'
 import { describeLab } from '../harness/requirements.ts'
+import { keptMesh } from './support/kept-mesh.ts'
 import { limit, meshNeeds, profile } from './support/profile.ts'
 import { nodeOf, onNode, withEncryptedMesh, withMesh } from './support/with-mesh.ts'
 
@@ -29,6 +30,8 @@ const trials = (lab: Lab): number => lab.nodes.length ** 2 * 3 * lab.plan.famili
 /** Of those, what goes to another node, there and back. */
 const crossing = (lab: Lab): number => lab.nodes.length * (lab.nodes.length - 1) * 3 * 2 * lab.plan.families.length
 
+const withTwo = keptMesh({ nodes: 2 })
+
 describeLab('with encryption on', meshNeeds, () => {
   test.each(profile.long ? ([0, 1, 2] as const) : ([0, 1] as const))(
     'pods reach pods, pods reach nodes and nodes reach pods, all of it encrypted (reverse-path filter %d)',
@@ -45,7 +48,7 @@ describeLab('with encryption on', meshNeeds, () => {
   )
 
   test('what fills the tunnel’s MTU arrives, and stays encrypted', async () => {
-    await withEncryptedMesh({ nodes: 2 }, async lab => {
+    await withTwo(async lab => {
       // 1,420 bytes, what the device for IPv6 carries, less its header and that of ICMP.
       const { unreachable, clear } = await tryAll(lab, { size: 1420 - 40 - 8 })
       expect(unreachable).toEqual([])
@@ -54,7 +57,7 @@ describeLab('with encryption on', meshNeeds, () => {
   })
 
   test('a pod that sends too large a packet is told the tunnel’s MTU', async () => {
-    await withEncryptedMesh({ nodes: 2, families: '4' }, async lab => {
+    await withTwo(async lab => {
       const [one, two] = [nodeOf(lab, 1), nodeOf(lab, 2)]
       const [address = ''] = two.pod.addresses
       const ping = await one.pod.exec([
@@ -89,7 +92,7 @@ describeLab('what is counted as clear', meshNeeds, () => {
   })
 
   test('is what pods send to nodes where only Felix’s own rule is there', async () => {
-    await withEncryptedMesh({ nodes: 2, families: '4' }, async lab => {
+    await withTwo(async lab => {
       const [one, two] = [nodeOf(lab, 1), nodeOf(lab, 2)]
       await one.agent.kill('SIGKILL')
       await onNode(one, 'ip rule del pref 100')

@@ -2,18 +2,22 @@ import { expect, test } from 'vitest'
 import type { LabNode } from '#src/lab/lab.ts'
 import { describeLab } from '../harness/requirements.ts'
 import { AgentLog } from './support/agent-log.ts'
+import { keptMesh } from './support/kept-mesh.ts'
 import { kernelState, settledState } from './support/kernel-state.ts'
 import { expectNoLoss, measureLoss } from './support/loss.ts'
 import { limit, meshNeeds, profile } from './support/profile.ts'
 import { expectInClear, expectTunnelled } from './support/underlay.ts'
 import { userspaceProcesses } from './support/userspace-process.ts'
-import { nodeOf, onNode, turnOff, turnOn, untilClear, withEncryptedMesh } from './support/with-mesh.ts'
+import { nodeOf, onNode, turnOff, turnOn, untilClear } from './support/with-mesh.ts'
+
+const withTwo = keptMesh({ nodes: 2 })
+const withThree = keptMesh({ nodes: 3 })
 
 const publicKeys = (node: LabNode) => onNode(node, 'wg show all public-key')
 
 describeLab('an agent that ends and comes back', meshNeeds, () => {
   test('killed and started again it has the same key, and nothing is lost', async () => {
-    await withEncryptedMesh({ nodes: 3 }, async lab => {
+    await withThree(async lab => {
       const node = nodeOf(lab, 1)
       const keys = await publicKeys(node)
       const report = await measureLoss(lab, async () => {
@@ -31,7 +35,7 @@ describeLab('an agent that ends and comes back', meshNeeds, () => {
   })
 
   test('all agents killed at once and started again lose nothing', async () => {
-    await withEncryptedMesh({ nodes: 3 }, async lab => {
+    await withThree(async lab => {
       const report = await measureLoss(lab, async () => {
         await Promise.all(lab.nodes.map(node => node.agent.kill('SIGKILL')))
         await expectTunnelled(lab)
@@ -44,7 +48,7 @@ describeLab('an agent that ends and comes back', meshNeeds, () => {
   })
 
   test('killed while encryption is being turned on or off, it finishes when it is back, and nothing is lost', async () => {
-    await withEncryptedMesh({ nodes: 3 }, async lab => {
+    await withThree(async lab => {
       const node = nodeOf(lab, 2)
       const report = await measureLoss(lab, async () => {
         await lab.setEncryption(false)
@@ -63,7 +67,7 @@ describeLab('an agent that ends and comes back', meshNeeds, () => {
   })
 
   test('SIGTERM changes nothing in the kernel, and nor does the next start', async () => {
-    await withEncryptedMesh({ nodes: 2 }, async lab => {
+    await withTwo(async lab => {
       const node = nodeOf(lab, 1)
       const before = await settledState(node)
       const report = await measureLoss(lab, async () => {
@@ -84,7 +88,7 @@ describeLab('an agent that ends and comes back', meshNeeds, () => {
   test.skipIf(profile.dataplane === 'kernel')(
     'wireguard-go outlives its agent, and the next agent takes it over',
     async () => {
-      await withEncryptedMesh({ nodes: 2 }, async lab => {
+      await withTwo(async lab => {
         const node = nodeOf(lab, 1)
         const processes = await userspaceProcesses(node)
         expect(processes).toHaveLength(2)
@@ -101,7 +105,7 @@ describeLab('an agent that ends and comes back', meshNeeds, () => {
 
 describeLab('an API server that goes away and comes back', meshNeeds, () => {
   test('is not missed by traffic, and what is changed when it is back is done', async () => {
-    await withEncryptedMesh({ nodes: 3 }, async lab => {
+    await withThree(async lab => {
       const report = await measureLoss(lab, async () => {
         await lab.api.stop('SIGKILL')
         await expectTunnelled(lab)
@@ -117,7 +121,7 @@ describeLab('an API server that goes away and comes back', meshNeeds, () => {
   })
 
   test('is waited for by an agent that starts meanwhile, which leaves the tunnel as it is', async () => {
-    await withEncryptedMesh({ nodes: 2 }, async lab => {
+    await withTwo(async lab => {
       const node = nodeOf(lab, 1)
       const before = await settledState(node)
       const report = await measureLoss(lab, async () => {

@@ -8,7 +8,7 @@ import { comparable, kernelState, settledState } from './support/kernel-state.ts
 import { expectNoLoss, measureLoss } from './support/loss.ts'
 import { limit, meshNeeds, profile } from './support/profile.ts'
 import { expectTunnelled } from './support/underlay.ts'
-import { nodeOf, onNode, untilEncrypted, withEncryptedMesh } from './support/with-mesh.ts'
+import { nodeOf, onNode, untilEncrypted } from './support/with-mesh.ts'
 
 interface Damage {
   readonly name: string
@@ -113,10 +113,10 @@ async function untilLike(before: Record<string, string>, node: LabNode, limitMs:
   await waitFor(look, limitMs, 'the repair')
 }
 
-describeLab('what somebody else changes in the kernel', meshNeeds, () => {
-  const auditEvery = (interval: string) => (lab: Lab) => lab.patchFelix({ routeRefreshInterval: interval })
-  const withMesh = keptMesh({ nodes: 2, rpFilter: 1 }, auditEvery('90s'))
+const auditEvery = (interval: string) => (lab: Lab) => lab.patchFelix({ routeRefreshInterval: interval })
+const withMesh = keptMesh({ nodes: 2, rpFilter: 1 }, auditEvery('90s'))
 
+describeLab('what somebody else changes in the kernel', meshNeeds, () => {
   test.each([...TOLD, ...(profile.long ? TOLD_TOO : [])])(
     'is repaired at once, and said: $name',
     async ({ script, said }) => {
@@ -163,7 +163,7 @@ describeLab('what somebody else changes in the kernel', meshNeeds, () => {
   })
 
   test('is not touched where it is not ours', async () => {
-    await withEncryptedMesh({ nodes: 2 }, async lab => {
+    await withMesh(async lab => {
       const node = nodeOf(lab, 1)
       await onNode(
         node,
@@ -197,7 +197,7 @@ describeLab('what somebody else changes in the kernel', meshNeeds, () => {
 
 describeLab('an agent that is not there', meshNeeds, () => {
   test('repairs nothing, and all of it when it is back', async () => {
-    await withEncryptedMesh({ nodes: 2 }, async lab => {
+    await withMesh(async lab => {
       const node = nodeOf(lab, 1)
       const before = await settled(node)
       await node.agent.kill('SIGKILL')

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { describeLab } from '../harness/requirements.ts'
 import { waitFor } from '../harness/wait-for.ts'
+import { keptMesh } from './support/kept-mesh.ts'
 import { Kubectl } from './support/kubectl.ts'
 import { meshAnnotations } from './support/node-annotations.ts'
 import { limit, meshNeeds } from './support/profile.ts'
@@ -21,6 +22,8 @@ const lines = (text: string): string[] =>
     .split('\n')
     .map(line => line.trim())
     .filter(line => line !== '')
+
+const withTwo = keptMesh({ nodes: 2 })
 
 const KEY = /^[A-Za-z0-9+/]{43}=$/
 
@@ -68,7 +71,7 @@ describeLab('what an operator who knows Calico finds', meshNeeds, () => {
   })
 
   test('devices have Felix’s names, ports, mark, MTU and a single address', async () => {
-    await withEncryptedMesh({ nodes: 2 }, async lab => {
+    await withTwo(async lab => {
       const [node, peer] = [nodeOf(lab, 1), nodeOf(lab, 2)]
       const link = async (name: string) => onNode(node, `ip -o link show ${name}`)
       expect(await link('wireguard.cali')).toMatch(/[<,]UP[,>].* mtu 1440 /)
@@ -107,7 +110,7 @@ describeLab('what an operator who knows Calico finds', meshNeeds, () => {
   })
 
   test('every Node carries its keys and addresses while encryption is on, and nothing of it after', async () => {
-    await withEncryptedMesh({ nodes: 2 }, async lab => {
+    await withTwo(async lab => {
       const node = nodeOf(lab, 2)
       const keys = lines(await onNode(node, 'wg show wireguard.cali public-key; wg show wg-v6.cali public-key'))
       expect(await meshAnnotations(lab, node.name)).toEqual({
@@ -129,7 +132,8 @@ describeLab('what an operator who knows Calico finds', meshNeeds, () => {
   })
 
   test('each family has its own switch', async () => {
-    await withMesh({ nodes: 2 }, async lab => {
+    await withTwo(async lab => {
+      await turnOff(lab)
       const node = nodeOf(lab, 1)
       await lab.patchFelix({ wireguardEnabledV6: true })
       const only = async (family: number) => {
@@ -173,7 +177,8 @@ describeLab(
   { ...meshNeeds, programs: [...(meshNeeds.programs ?? []), 'kubectl'] },
   () => {
     test('a patch turns encryption on and off, and `get nodes -w` shows the keys come', async () => {
-      await withMesh({ nodes: 2 }, async lab => {
+      await withTwo(async lab => {
+        await turnOff(lab)
         using kubectl = new Kubectl(lab)
         const patch = (enabled: boolean) =>
           kubectl.run(

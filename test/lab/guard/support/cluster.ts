@@ -1,6 +1,7 @@
 import type { JsonObject } from '#src/lab/api.ts'
 import type { Lab, LabNode, LabOptions } from '#src/lab/lab.ts'
 import { waitFor } from '../../harness/wait-for.ts'
+import { keptMesh } from '../../mesh/support/kept-mesh.ts'
 import { limit } from '../../mesh/support/profile.ts'
 import { nodeOf, withEncryptedMesh } from '../../mesh/support/with-mesh.ts'
 
@@ -18,6 +19,16 @@ export const withGuardedMesh = <T>(
     await setGuard(lab, guard)
     return await use(lab, nodeOf(lab, 1), nodeOf(lab, 2))
   })
+
+/** The same of a file whose cases can have one mesh after the other, as long as each leaves it as it was. */
+export function keptGuardedMesh() {
+  const withMesh = keptMesh({ nodes: 2 }, lab => setGuard(lab, 'off'))
+  return (guard: GuardMode, use: (lab: Lab, one: LabNode, two: LabNode) => Promise<void>): Promise<void> =>
+    withMesh(async lab => {
+      await setGuard(lab, guard)
+      await use(lab, nodeOf(lab, 1), nodeOf(lab, 2))
+    })
+}
 
 export type GuardMode = 'off' | 'audit' | 'enforce'
 

@@ -2,16 +2,16 @@ import { afterAll } from 'vitest'
 import { Lab, type LabOptions } from '#src/lab/lab.ts'
 import { waitFor } from '../../harness/wait-for.ts'
 import { labName, tellingOfAgents } from '../../harness/with-lab.ts'
-import { comparable, kernelState, settledState } from './kernel-state.ts'
+import { comparable, kernelState, settledState, withoutKeys } from './kernel-state.ts'
 import { limit, profile } from './profile.ts'
 import { allReady, turnOn } from './with-mesh.ts'
 
 type KernelStates = readonly Record<string, string>[]
 
 /**
- * An encrypted mesh for the cases of one file that end as they began. The next case gets the same lab only where every agent
- * runs and every node's kernel is what it was when the lab was new, else a new one: a lab costs seconds, and nothing of
- * one case is left for the next either way.
+ * An encrypted mesh for the cases of one file. The next case gets the same lab only where every agent runs and every node's
+ * kernel is what it was when the lab was new, else a new one: a lab costs seconds, and nothing of one case is left for the next
+ * either way. Agents that a case has ended are started again, and encryption is on.
  * @param settle done to a lab when it is new and after each case: what cases change on purpose, put back
  */
 export function keptMesh(
@@ -43,26 +43,28 @@ export function keptMesh(
 async function make(options: LabOptions, settle: (lab: Lab) => Promise<unknown>) {
   const lab = await Lab.up({ name: labName(), dataplane: profile.dataplane, ...options })
   try {
-    await tellingOfAgents(lab, async () => {
-      await allReady(lab)
-      await turnOn(lab)
-      await settle(lab)
-    })
-    return { lab, states: await Promise.all(lab.nodes.map(async node => comparable(await settledState(node)))) }
+    await tellingOfAgents(lab, () => getReady(lab, settle))
+    return { lab, states: statesOf(await Promise.all(lab.nodes.map(settledState))) }
   } catch (error) {
     await lab.down()
     throw error
   }
 }
 
+async function getReady(lab: Lab, settle: (lab: Lab) => Promise<unknown>): Promise<void> {
+  await Promise.all(lab.nodes.map(node => node.agent.start()))
+  await allReady(lab)
+  await turnOn(lab)
+  await settle(lab)
+}
+
+const statesOf = (states: readonly Record<string, string>[]): KernelStates => withoutKeys(states).map(comparable)
+
 async function isAsNew(lab: Lab, states: KernelStates, settle: (lab: Lab) => Promise<unknown>): Promise<boolean> {
-  const look = async () => {
-    if (lab.nodes.some(node => node.agent.pid === undefined)) return false
-    const now = await Promise.all(lab.nodes.map(async node => comparable(await kernelState(node))))
-    return JSON.stringify(now) === JSON.stringify(states)
-  }
+  const look = async () =>
+    JSON.stringify(statesOf(await Promise.all(lab.nodes.map(kernelState)))) === JSON.stringify(states)
   try {
-    await settle(lab)
+    await getReady(lab, settle)
     return await waitFor(look, limit(3_000), 'the lab to be as it was')
   } catch {
     return false

@@ -38,6 +38,21 @@ export async function settledState(node: LabNode): Promise<Record<string, string
   return await kernelState(node)
 }
 
+/**
+ * The states of all nodes of a mesh, each with names in place of the nodes' public keys: what two meshes of the same shape have
+ * in common.
+ */
+export function withoutKeys(states: readonly Record<string, string>[]): Record<string, string>[] {
+  const devices = states.flatMap(({ wireguard = '' }, i) =>
+    wireguard.split('\n').flatMap(line => {
+      const [device = '', key = '', ...rest] = line.split(' ')
+      return rest.length === 2 ? [[key, `node ${i + 1}'s ${device}`] as const] : []
+    }),
+  )
+  const named = (text: string) => devices.reduce((so, [key, name]) => so.replaceAll(key, name), text)
+  return states.map(state => ({ ...state, wireguard: named(state.wireguard ?? '') }))
+}
+
 /** Without the numbers that a link made anew does not get again, and addresses that the kernel gives by itself. */
 export function comparable(state: Record<string, string>): Record<string, string> {
   const lines = (text: string) => text.split('\n').filter(line => !/\bfe80:|multicast|^\s*$/.test(line))
@@ -66,13 +81,16 @@ export async function traces(node: LabNode): Promise<string[]> {
 
 const withoutLifetimes = (text: string): string => text.replaceAll(/(valid|preferred)_lft \S+/g, '')
 
-/** Columns of `wg show all dump` for a peer: device, key, preshared key, endpoint, allowed IPs, handshake, received, sent, keepalive. */
+/**
+ * Columns of `wg show all dump` for a device: its name, private key, public key, port, mark; for a peer: device, key, preshared
+ * key, endpoint, allowed IPs, handshake, received, sent, keepalive.
+ */
 function withoutTraffic(dump: string): string {
   const lines = dump.trimEnd().split('\n')
   return lines
     .map(line => {
       const columns = line.split('\t')
-      if (columns.length !== 9) return columns.join(' ')
+      if (columns.length !== 9) return columns.toSpliced(1, 1).join(' ')
       const [device, key, preshared, endpoint, allowedIps, , , , keepalive] = columns
       return [device, key, preshared, endpoint, allowedIps?.split(',').toSorted().join(), keepalive].join(' ')
     })

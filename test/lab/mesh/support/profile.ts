@@ -14,7 +14,7 @@ export const profile = {
   rate: inVm ? 30 : 500,
   rateOfTen: inVm ? 2 : 50,
   /** While something else happens: the probes are not to be most of what a case costs. */
-  usualRate: inVm ? 30 : long ? 200 : 100,
+  usualRate: inVm ? 30 : long ? 200 : 50,
   /** Times that encryption is turned on and off: where it is the point, and where it only has to work at all. */
   switches: long ? 10 : inVm ? 3 : 4,
   fewSwitches: long ? 10 : 2,
