@@ -16,6 +16,28 @@ export function completionScript(program: Command, shell: 'bash' | 'zsh' | 'fish
   return { bash: bashScript, zsh: zshScript, fish: fishScript }[shell](levels)
 }
 
+/** What kubectl takes from a plugin after the words: names of files, or nothing but the words (cobra's ShellCompDirective). */
+const FILES = ':0'
+const WORDS_ALONE = ':4'
+
+/**
+ * What may stand in place of the last word, a line each, as kubectl asks its plugins.
+ * @param words after `podveil`; the last one is being typed, and may be empty
+ */
+export function offersFor(program: Command, words: readonly string[]): string[] {
+  const levels = levelsOf(program, [program.name()])
+  const typed = words.at(-1) ?? ''
+  const before = words.slice(0, -1)
+  const at = before.reduce<Level | undefined>(
+    (level, word) => levels.find(({ path }) => path.join(' ') === `${level?.path.join(' ')} ${word}`) ?? level,
+    levels[0],
+  )
+  const option = at?.options.find(({ long, short }) => before.length > 0 && [long, short].includes(before.at(-1)))
+  if (option && takesFile(option)) return [FILES]
+  const offered = option?.argChoices ?? (at ? wordsOf(at) : [])
+  return [...offered.filter(word => word.startsWith(typed)), WORDS_ALONE]
+}
+
 function levelsOf(command: Command, path: readonly string[]): Level[] {
   const { visibleCommands, visibleOptions } = {
     visibleCommands: command.createHelp().visibleCommands(command),

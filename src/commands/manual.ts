@@ -209,7 +209,7 @@ export function addManuals(program: Command): void {
   }
   program.addHelpText(
     'after',
-    '\nEnvironment:\n  KUBECONFIG        credentials; without, those of a pod, else ~/.kube/config\n  NO_COLOR          no colours\n  PODVEIL_DEBUG     stack traces of errors\n\nAs a plugin of kubectl: put kubectl-podveil, which is beside podveil, on the PATH, and say `kubectl podveil status`.',
+    '\nEnvironment:\n  KUBECONFIG        credentials; without, those of a pod, else ~/.kube/config\n  NO_COLOR          no colours\n  PODVEIL_DEBUG     stack traces of errors\n\nAs a plugin of kubectl: put kubectl-podveil and, for its completion, kubectl_complete-podveil,\nwhich are beside podveil, on the PATH, and say `kubectl podveil status`.',
   )
 }
 

@@ -65,6 +65,30 @@ COMP_WORDS=(podveil ${words.map(word => `'${word}'`).join(' ')}); COMP_CWORD=${w
 }
 
 describe('completion', () => {
+  test.each([
+    [['st'], ['status', ':4']],
+    [
+      ['verify', '--f'],
+      ['--family', ':4'],
+    ],
+    [
+      ['graph', '--format', ''],
+      ['dot', 'mermaid', 'svg', ':4'],
+    ],
+    [['status', '--kubeconfig', ''], [':0']],
+    [
+      ['completion', '--'],
+      ['--help', ':4'],
+    ],
+    [
+      ['lab', 'up', '--no'],
+      ['--nodes', '--no-agents', ':4'],
+    ],
+  ])('of kubectl’s plugin: %j', (words, offered) => {
+    const answer = execFileSync(join(BIN, 'kubectl_complete-podveil'), words, { encoding: 'utf8' })
+    expect(answer.trimEnd().split('\n')).toEqual(offered)
+  })
+
   test('in bash offers commands, then their options, then the choices of an option', () => {
     expect(bashOffers('')).toEqual(expect.arrayContaining(commands.map(command => command.name())))
     expect(bashOffers('ver')).toEqual(['verify'])
