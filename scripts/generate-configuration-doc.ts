@@ -40,6 +40,8 @@ const EFFECTS: Readonly<Record<ParameterKey, string | { readonly parsed: string 
   routeRefreshInterval:
     'how often the kernel is read anew, give or take a tenth, for what no event tells (peers, sysctls); 0 is never',
   markMask: "bits that may be used; the sixth lowest, or the highest of fewer, marks WireGuard's own packets",
+  nftablesMarkMask:
+    'as `iptablesMarkMask`, whatever Felix makes its rules with: the one that is set counts, and of two the bits that both have',
   mtuIfacePattern: 'which interfaces of the host count for the automatic MTU',
   ipv6Support: 'false turns IPv6 off whatever `wireguardEnabledV6` says',
   logSeverity: 'the level of the log; unset, it is `--log-level`',

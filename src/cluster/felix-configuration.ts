@@ -170,7 +170,7 @@ export const describeFault = ({ source, field, value, problem }: SettingFault): 
 
 function settingsOf(values: ParameterValues): FelixSettings {
   const { hostEncryptionEnabled, routingRulePriority, persistentKeepalive, threadingEnabled, routeSource } = values
-  const { routeSyncDisabled, deviceRouteProtocol, routeRefreshInterval, markMask, mtuIfacePattern } = values
+  const { routeSyncDisabled, deviceRouteProtocol, routeRefreshInterval, mtuIfacePattern } = values
   const { ipv6Support, logSeverity, wireguardMetricsEnabled } = values
   const ranges = values.routeTableRanges.length > 0 ? values.routeTableRanges : values.routeTableRange
   return {
@@ -197,12 +197,24 @@ function settingsOf(values: ParameterValues): FelixSettings {
     routeSyncDisabled,
     deviceRouteProtocol,
     routeRefreshInterval,
-    markMask,
+    markMask: allowedMarks(values.markMask, values.nftablesMarkMask),
     mtuIfacePattern,
     ipv6Support,
     logSeverity,
     wireguardMetricsEnabled,
   }
+}
+
+/**
+ * Felix goes by the one or the other, as it works with iptables or nftables. Whoever sets one means that the other bits are
+ * somebody else's, so a bit that both allow is right in either case.
+ */
+function allowedMarks(iptables: number, nftables: number | undefined): number {
+  if (nftables === undefined) return iptables
+  if (iptables === DEFAULTS.markMask) return nftables
+  // Of 32 bits, which JavaScript takes for signed ones.
+  const both = (iptables & nftables) >>> 0
+  return both === 0 ? iptables : both
 }
 
 /** What Felix uses where no range is configured. */

@@ -63,6 +63,7 @@ export const PARAMETERS = {
   deviceRouteProtocol: { field: 'deviceRouteProtocol', parse: integer([[1, 255]]) },
   routeRefreshInterval: { field: 'routeRefreshInterval', parse: seconds(1_000_000) },
   markMask: { field: 'iptablesMarkMask', parse: markMask },
+  nftablesMarkMask: { field: 'nftablesMarkMask', parse: markMask },
   mtuIfacePattern: { field: 'mtuIfacePattern', parse: pattern },
   ipv6Support: { field: 'ipv6Support', parse: boolean },
   logSeverity: {
@@ -85,7 +86,9 @@ export type ParameterKey = keyof typeof PARAMETERS
 type Parsed<K extends ParameterKey> = ReturnType<(typeof PARAMETERS)[K]['parse']>
 /** Of some it matters whether somebody has said it. */
 export type ParameterValues = {
-  readonly [K in ParameterKey]: K extends 'routeSource' | 'logSeverity' ? Parsed<K> | undefined : Parsed<K>
+  readonly [K in ParameterKey]: K extends 'routeSource' | 'logSeverity' | 'nftablesMarkMask'
+    ? Parsed<K> | undefined
+    : Parsed<K>
 }
 
 /** Felix's defaults (`felix/config/config_params.go`). */
@@ -109,6 +112,7 @@ export const DEFAULTS: ParameterValues = {
   deviceRouteProtocol: 3,
   routeRefreshInterval: 90,
   markMask: 0xffff0000,
+  nftablesMarkMask: undefined,
   mtuIfacePattern: /^((en|wl|ww|sl|ib)[Pcopsvx].*|(eth|wlan|wwan).*)/,
   ipv6Support: true,
   logSeverity: undefined,

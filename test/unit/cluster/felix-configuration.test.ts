@@ -84,6 +84,7 @@ const GOOD: [field: string, spec: unknown, text: string, read: (s: FelixSettings
   ['routeRefreshInterval', '0s', '0', s => s.routeRefreshInterval, 0],
   ['routeRefreshInterval', '1h', '3600', s => s.routeRefreshInterval, 3600],
   ['iptablesMarkMask', 0xff00, '0xff00', s => s.markMask, 0xff00],
+  ['nftablesMarkMask', 0xff00, '0xff00', s => s.markMask, 0xff00],
   ['mtuIfacePattern', '^ens', '^ens', s => s.mtuIfacePattern.source, '^ens'],
   ['mtuIfacePattern', '(?i)^ENS', '(?i)^ENS', s => s.mtuIfacePattern.test('ens5'), true],
   ['ipv6Support', false, 'false', s => s.ipv6Support, false],
@@ -210,13 +211,22 @@ describe('each field', () => {
           }
           expect(rest.persistentKeepalive).toSatisfy((s: number) => Number.isInteger(s) && s >= 0 && s <= 65535)
           expect(rest.routingRulePriority).toSatisfy((p: number) => p >= 1 && p <= 32765)
-          expect(rest.markMask).toSatisfy((mask: number) => mask >= 3 && mask <= 0xffffffff)
+          expect(rest.markMask).toSatisfy((mask: number) => mask >= 1 && mask <= 0xffffffff)
           expect(rest.routeTableRanges.length).toBeGreaterThan(0)
         }
       }),
       { numRuns: 1_000 },
     )
   })
+})
+
+describe('the masks of marks', () => {
+  it.each([
+    [0xf0f0_0000, 0xff00_0000, 0xf000_0000],
+    [0xf000_0000, 0xff00, 0xf000_0000],
+  ])('of iptables %d and of nftables %d allow what both do, else what that of iptables does', (one, other, allowed) =>
+    expect(fromSpec({ iptablesMarkMask: one, nftablesMarkMask: other }).settings.markMask).toBe(allowed),
+  )
 })
 
 describe('sources', () => {
