@@ -89,6 +89,7 @@ describeLab('private keys replaced while pods talk', meshNeeds, () => {
         tell('three nodes rotate at once', { sent: report.sent, lost: report.lost, clear })
         expectNoLoss(report)
         expect(clear).toBe(0)
+        for (const node of lab.nodes) expect(node.agent.logs()).not.toContain('somebody else')
       })
     },
     caseLimit(120),

@@ -106,6 +106,7 @@ describeLab('a setting changed while pods talk', meshNeeds, () => {
         })
         tell(`${name} changed`, { sent: report.sent, lost: report.lost })
         expectNoLoss(report)
+        for (const node of lab.nodes) expect(node.agent.logs()).not.toContain('somebody else')
       })
     },
     caseLimit(180),
