@@ -1,5 +1,7 @@
 import { expect, test } from 'vitest'
 import type { LabNode } from '#src/lab/lab.ts'
+import { NODES } from '#src/lab/objects.ts'
+import { events } from '../cli/podveil.ts'
 import { describeLab } from '../harness/requirements.ts'
 import { waitFor } from '../harness/wait-for.ts'
 import { expectNoLoss, measureLoss } from './support/loss.ts'
@@ -91,6 +93,37 @@ describeLab('with Calico’s IPAM', meshNeeds, () => {
     })
   })
 })
+
+describeLab('what a node claims beside its block', meshNeeds, () => {
+  test('an address of its IPIP device is encrypted; a block inside another node’s is refused, and told (control: one elsewhere is its own)', async () => {
+    await withMesh({ nodes: 3, families: '4' }, async lab => {
+      const [one, two, three] = [nodeOf(lab, 1), nodeOf(lab, 2), nodeOf(lab, 3)]
+      await eachBlock(lab)
+      await turnOn(lab)
+
+      const tunnel = '10.65.0.2'
+      await onNode(two, `ip address add ${tunnel}/32 dev lo`)
+      await onNode(one, `ip route add ${tunnel}/32 via ${two.addresses[0]} dev eth0`)
+      // Control: before it is known to be the node's, it is spoken to in clear.
+      expect((await echo(lab, one.pod, tunnel)).clear).toBeGreaterThan(0)
+      const annotations = { 'projectcalico.org/IPv4IPIPTunnelAddr': tunnel }
+      await lab.client.mergePatch(`${NODES}/${two.name}`, { metadata: { annotations } })
+      await untilSteered(one, tunnel)
+      await expectEncrypted(lab, one.pod, tunnel)
+
+      await createBlock(lab, '10.244.2.0/28', three.name)
+      await createBlock(lab, '10.244.66.0/28', three.name)
+      await untilSteered(one, '10.244.66.1')
+      const told = async () => (await events(lab)).some(event => STOLEN.test(event))
+      await waitFor(told, limit(15_000), `an Event ${STOLEN}`)
+      expect(await onNode(one, `wg show ${DEVICE} allowed-ips`)).not.toContain('10.244.2.0/28')
+      await expectEncrypted(lab, one.pod, two.pod.addresses[0] ?? '')
+    })
+  })
+})
+
+/** The pod of node 2 is in it. */
+const STOLEN = /^node-1 ClaimRefused Node node-3: 10\.244\.2\.0\/28 .*lies inside 10\.244\.2\.0\/26 of node-2$/
 
 describeLab('with the Pods’ own addresses', meshNeeds, () => {
   test('each is encrypted as long as its Pod is there, and the devices have addresses that nobody hands out', async () => {
