@@ -28,7 +28,7 @@ export interface MetricSources {
   readonly self: NodeName
   readonly feed: ClusterFeed
   readonly dataplane: () => Dataplane | undefined
-  readonly report: Pick<Report, 'tally' | 'droppedEvents'>
+  readonly report: Pick<Report, 'tally' | 'droppedEvents' | 'refusedClaims'>
   readonly stateDir: string
 }
 
@@ -84,7 +84,7 @@ export class AgentMetrics {
       collected(
         'counter',
         'podveil_repairs_total',
-        'Foreign changes to device, routes or rules that were put back.',
+        'Foreign changes to what is ours in the kernel that were put back.',
         () => [{ labels: {}, value: dataplane()?.repairs.total ?? 0 }],
       ),
       collected(
@@ -145,6 +145,12 @@ function tallyMetrics(report: MetricSources['report']): Metric[] {
         others()
           .slice(0, MOST_NAMED)
           .map(pair => ({ labels: { peer: pair.node, state: state[pair.state] }, value: 1 })),
+    ),
+    collected(
+      'gauge',
+      'podveil_claims_refused',
+      'Constant 1 for each key, prefix or address of another Node that is refused now, with whose it is.',
+      () => [...report.refusedClaims].slice(0, MOST_NAMED).map(claim => ({ labels: { claim }, value: 1 })),
     ),
   ]
 }

@@ -97,6 +97,11 @@ export class Report {
     return this.#tally
   }
 
+  /** Keys, prefixes and addresses of other Nodes that are refused now, a sentence each that names both. */
+  get refusedClaims(): ReadonlySet<string> {
+    return this.#circumstances.refusedClaims
+  }
+
   /** Events that were not written, because too many came. */
   get droppedEvents(): number {
     return this.#events.dropped

@@ -1,8 +1,10 @@
 import { expect, test } from 'vitest'
 import type { Lab, LabNode } from '#src/lab/lab.ts'
+import { events } from '../cli/podveil.ts'
 import { describeLab } from '../harness/requirements.ts'
+import { waitFor } from '../harness/wait-for.ts'
 import { keptMesh } from '../mesh/support/kept-mesh.ts'
-import { caseLimit, meshNeeds } from '../mesh/support/profile.ts'
+import { caseLimit, limit, meshNeeds } from '../mesh/support/profile.ts'
 import { nodeOf, untilEncrypted } from '../mesh/support/with-mesh.ts'
 import { ClearFrames } from './support/clear-frames.ts'
 import { counted, INWARDS, OUTWARDS, setGuard } from './support/cluster.ts'
@@ -16,6 +18,12 @@ async function repair(fault: Fault, lab: Lab, one: LabNode, two: LabNode): Promi
   await Promise.all([one, two].map(node => node.agent.start()))
   await untilEncrypted(lab)
   await untilAllArrives(lab)
+}
+
+async function expectSaid(lab: Lab, one: LabNode, { event, metric }: NonNullable<Fault['said']>): Promise<void> {
+  const told = async () => (await events(lab)).some(each => event.test(each))
+  await waitFor(told, limit(15_000), `an Event ${event}`)
+  await waitFor(async () => metric.test(await one.agent.metrics()), limit(10_000), `a metric ${metric}`)
 }
 
 describeLab('with the guard on enforce no pod packet crosses the underlay in clear', meshNeeds, () => {
@@ -44,6 +52,7 @@ describeLab('with the guard on enforce no pod packet crosses the underlay in cle
 
         await fault.happen(lab, one, two)
         const alive = await trafficFor(lab, 1)
+        if (fault.said) await expectSaid(lab, one, fault.said)
         await repair(fault, lab, one, two)
 
         await unlucky.agent.kill()

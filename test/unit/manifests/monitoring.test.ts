@@ -44,6 +44,7 @@ function exported(): Promise<string> {
     report: {
       tally: { peers: 1, encrypted: 0, others: [{ node: 'node-2', state: 'clear', reason: '' }] },
       droppedEvents: 0,
+      refusedClaims: new Set(['Node a: it announces the key of b']),
     },
     stateDir: '/nowhere',
   } as unknown as MetricSources

@@ -15,6 +15,8 @@ export interface Fault {
   readonly leaks: boolean
   /** Whose agent is dead meanwhile. */
   readonly dead: 'one' | 'two'
+  /** What node 1 says while its agent runs, as an Event and as a metric. */
+  readonly said?: { readonly event: RegExp; readonly metric: RegExp }
   happen(lab: Lab, one: LabNode, two: LabNode): Promise<unknown>
   /** What the agent's return alone does not bring back. */
   undo?(lab: Lab, one: LabNode, two: LabNode): Promise<unknown>
@@ -103,6 +105,10 @@ export const faults: readonly Fault[] = [
     name: "a peer's key is announced by another Node as well",
     leaks: false,
     dead: 'two',
+    said: {
+      event: /^node-1 KeyRefused Node a-thief: it announces the key of node-2$/,
+      metric: /^podveil_claims_refused\{claim="Node a-thief: it announces the key of node-2"\} 1$/m,
+    },
     happen: async (lab, _, two) => {
       const node = await lab.client.get(`/api/v1/nodes/${two.name}`)
       const { annotations: copied } = node.metadata as { annotations: Record<string, string> }
