@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander'
 import type { Explanation } from '#src/status/explain.ts'
 import type { MeshEnds } from '#src/status/sources/mesh-ends.ts'
-import type { Family } from '#wg/ip.ts'
+import { type Family, familyOf } from '#wg/ip.ts'
 import { jsonOption, kubeconfigOption, print, printJson, stateDirOption } from './common.ts'
 
 interface ExplainFlags {
@@ -65,5 +65,6 @@ async function explain(from: string, to: string, { kubeconfig, stateDir, family 
   const { meshStatus } = await import('#src/status/mesh-status.ts')
   const { explainFromMesh } = await import('#src/status/explain-mesh.ts')
   const [here, there] = [await api.place(common[0], from), await api.place(common[1], to)]
-  return explainFromMesh(here, there, meshStatus(api.objects), await api.doubts())
+  const encryptingHosts = api.encryptingHosts(familyOf(common[0]))
+  return explainFromMesh(here, there, meshStatus(api.objects), { doubts: await api.doubts(), encryptingHosts })
 }

@@ -1,16 +1,27 @@
-import type { Explanation, Place } from './explain.ts'
+import { type Explanation, HOSTS_IN_CLEAR, type Place } from './explain.ts'
 import { mentionOf } from './graph.ts'
 import type { MeshStatus } from './mesh-status.ts'
 
+/** Who began a connection, and whether the tunnel answers, no node publishes. */
+const BOTH_ENCRYPT =
+  'both nodes encrypt what they send each other, but for answers to what was begun in clear and while their tunnel is silent: ask on the node'
+
+/** What is known beside the states of the nodes. */
+export interface Beside {
+  /** What it rests on that could not be read, a sentence each. */
+  readonly doubts?: readonly string[]
+  /** Nodes that say that they encrypt what they send themselves, in the family that is asked about. */
+  readonly encryptingHosts?: ReadonlySet<string>
+}
+
 /**
  * The same from anywhere, by what the nodes publish: whether, and why not; what the kernel decides is seen on the node alone.
- * @param doubts what it rests on that could not be read, a sentence each
  */
 export function explainFromMesh(
   from: Place,
   to: Place,
   { nodes }: MeshStatus,
-  doubts: readonly string[] = [],
+  { doubts = [], encryptingHosts = new Set() }: Beside = {},
 ): Explanation {
   const answer = (verdict: Explanation['verdict'], because: string, steps: Explanation['steps'] = []): Explanation => ({
     from,
@@ -32,7 +43,9 @@ export function explainFromMesh(
     )
   if (from.node === to.node) return answer('same-node', 'both ends are on one node: it never leaves it')
   if (from.kind === 'node' && to.kind === 'node')
-    return answer('in-clear', 'traffic between nodes themselves is not encrypted; only what has a pod at an end is')
+    return [from.node, to.node].every(name => encryptingHosts.has(name))
+      ? answer('unknown', BOTH_ENCRYPT)
+      : answer('in-clear', HOSTS_IN_CLEAR)
   const [here, there] = [from.node, to.node].map(name => nodes.find(node => node.name === name))
   const steps = [here, there].flatMap(node =>
     node

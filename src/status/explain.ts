@@ -9,6 +9,9 @@ import type { FamilySnapshot, NodeSnapshot, PeerSnapshot } from './snapshot.ts'
 /** RT_TABLE_LOCAL of linux/rtnetlink.h. */
 const LOCAL_TABLE = 255
 
+export const HOSTS_IN_CLEAR =
+  'traffic between nodes themselves is encrypted only where both have wireguardHostEncryptionEnabled; what has a pod at an end is in any case'
+
 /** One end of what is to be explained. */
 export interface Place {
   readonly address: IpAddress
@@ -208,8 +211,7 @@ function whyClear(
   const held = snapshot.guard.mode === 'enforce' && to.kind === 'pod' ? '; the guard drops it' : ''
   if (!family?.enabled) return 'encryption is off on this node'
   if (to.kind === 'outside') return 'the address is of no node of the mesh: Podveil encrypts between nodes'
-  if (to.kind === 'node' && peer?.phase === 'encrypting')
-    return 'traffic between nodes themselves is not encrypted; only what has a pod at an end is'
+  if (to.kind === 'node' && peer?.phase === 'encrypting') return HOSTS_IN_CLEAR
   if (peer?.phase === 'encrypting')
     return `${peer.node} is ready, and the kernel does not send it into the tunnel: podveil diagnose says what is missing${held}`
   return `${peer?.reason ?? 'the agent knows nothing of its node'}${held}`

@@ -1,7 +1,7 @@
 import type { ApiClient } from '#src/cluster/api-client.ts'
 import { projectNode } from '#src/cluster/node-record.ts'
 import type { NodeRecord } from '#src/mesh/node-record.ts'
-import type { IpAddress } from '#wg/ip.ts'
+import type { Family, IpAddress } from '#wg/ip.ts'
 import type { Place } from '../explain.ts'
 import { openApi, readNodes } from './cluster.ts'
 import { placeAmong, resolveEnd } from './ends.ts'
@@ -45,6 +45,11 @@ export class MeshEnds implements Disposable {
   /** What could not be read of whose pods are where, a sentence each. */
   async doubts(): Promise<readonly string[]> {
     return (await this.#readOwners()).doubts
+  }
+
+  /** Nodes that say that they encrypt what they send themselves. */
+  encryptingHosts(family: Family): ReadonlySet<string> {
+    return new Set(this.#nodes.filter(({ announced }) => announced[family]?.encryptsHosts).map(({ name }) => name))
   }
 
   [Symbol.dispose](): void {

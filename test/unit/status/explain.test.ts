@@ -55,7 +55,7 @@ describe('on the node, by its kernel', () => {
     expect(explain('10.244.1.10', '10.200.0.2')).toMatchObject({ verdict: 'encrypted' })
     expect(explain('10.200.0.1', '10.200.0.2')).toMatchObject({
       verdict: 'in-clear',
-      because: 'traffic between nodes themselves is not encrypted; only what has a pod at an end is',
+      because: expect.stringContaining('only where both have wireguardHostEncryptionEnabled'),
     })
   })
 
@@ -141,6 +141,14 @@ describe('from anywhere, by what the nodes publish', () => {
 
   test('encrypted where the sender says that all its peers are', () => {
     expect(ask([encryptingNode(1, 1), encryptingNode(2, 1)]).verdict).toBe('encrypted')
+  })
+
+  test('between nodes themselves in clear, unless both say that they encrypt that: then the node alone can tell', () => {
+    const mesh = meshStatus([encryptingNode(1, 1), encryptingNode(2, 1)])
+    const hosts = (...names: string[]) =>
+      explainFromMesh({ ...from, kind: 'node' }, { ...to, kind: 'node' }, mesh, { encryptingHosts: new Set(names) })
+    expect(hosts('node-1').verdict).toBe('in-clear')
+    expect(hosts('node-1', 'node-2').verdict).toBe('unknown')
   })
 
   test('in clear where the sender names the other, with its reason', () => {
