@@ -1,9 +1,9 @@
 import { projectNode } from '#src/cluster/node-record.ts'
 import { openApi, readNodes } from '#src/status/sources/cluster.ts'
 import type { Family } from '#wg/ip.ts'
+import { Ends } from './ends.ts'
 import { verifyPair } from './pair.ts'
-import { ringOf, type Spot, spotOf } from './places.ts'
-import { RemoteEnd } from './remote-end.ts'
+import { ringOf, spotOf } from './places.ts'
 import { type DirectionResult, type Verification, verdictOfAll } from './verdict.ts'
 import { byKubectl, byTemplate } from './via.ts'
 
@@ -25,8 +25,9 @@ export async function verify({ ends, kubeconfig, via, count, family, tell }: Ver
   try {
     const nodes = (await readNodes(client)).flatMap(raw => projectNode(raw) ?? [])
     if (!ends && nodes.length < 2) throw new Error('there is one node: nothing leaves it')
-    const start = async ({ node }: Spot) =>
-      new RemoteEnd(node.name, via ? byTemplate(via, node.name) : await byKubectl(client, kubeconfig, node.name))
+    await using running = new Ends(async node =>
+      via ? byTemplate(via, node) : await byKubectl(client, kubeconfig, node),
+    )
     const directions: DirectionResult[] = []
     for (const pair of ends ? [ends] : ringOf(nodes)) {
       const [from, to] = await Promise.all([
@@ -35,9 +36,10 @@ export async function verify({ ends, kubeconfig, via, count, family, tell }: Ver
       ])
       if (from.node === to.node) throw new Error(`${pair[0]} and ${pair[1]} are on one node: nothing leaves it`)
       tell?.(`between ${from.node.name} and ${to.node.name}`)
-      await using fromEnd = await start(from)
-      await using toEnd = await start(to)
+      const [fromEnd, toEnd] = [await running.on(from.node.name), await running.on(to.node.name)]
       const found = await verifyPair({ ...from, end: fromEnd }, { ...to, end: toEnd }, count)
+      // The other one begins the next pair of the ring.
+      await running.leave(from.node.name)
       if (found.length === 0) throw new Error(`${pair[0]} and ${pair[1]} have no IP family in common`)
       directions.push(...found)
     }
