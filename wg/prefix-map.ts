@@ -9,24 +9,24 @@ import {
   type IpAddress,
   prefixLength,
 } from './ip.ts'
+import { Table } from './table.ts'
 
 /** Addresses whose prefix is remembered: two for each node of a large mesh. */
 const MOST_FOUND = 20_000
 
 /** A map from prefixes to values that finds what encloses an address, at a cost of one look-up for each length in use. */
 export class PrefixMap<Value> implements Iterable<[Cidr, Value]> {
-  readonly #values = new Map<Cidr, Value>()
+  readonly #values = new Table<Cidr, Value>()
   /** How many prefixes there are of each length, by family. */
   readonly #counts: Record<Family, Map<number, number>> = { 4: new Map(), 6: new Map() }
   /** Lengths in use, the longest first. */
   readonly #lengths: Record<Family, readonly number[]> = { 4: [], 6: [] }
   /** What was found for addresses since the last change. */
   readonly #found = new Map<IpAddress, [Cidr, Value] | undefined>()
-  #version = 0
 
-  /** Another number after each change: who asked before it need not ask again while it stays. */
-  get version(): number {
-    return this.#version
+  /** By prefix. Live, for those who follow what changes. */
+  get table(): ReadonlyMap<Cidr, Value> {
+    return this.#values
   }
 
   get size(): number {
@@ -86,7 +86,6 @@ export class PrefixMap<Value> implements Iterable<[Cidr, Value]> {
   }
 
   #changed(): void {
-    this.#version++
     if (this.#found.size > 0) this.#found.clear()
   }
 

@@ -5,12 +5,13 @@ import { PROBE_TIMES } from '#src/hello/path-prober.ts'
 import { adoptPeers } from '#src/mesh/adopt.ts'
 import type { CidrSource } from '#src/mesh/claims.ts'
 import type { DeviceIdentity, FamilyConfig, FamilyView, LaneView } from '#src/mesh/family-view.ts'
-import { type LaneStates, laneOf, pairStates } from '#src/mesh/lanes.ts'
+import type { HeardHello, HelloContent } from '#src/mesh/hello-content.ts'
+import { type LaneStates, laneOf } from '#src/mesh/lanes.ts'
 import { LeftAddresses } from '#src/mesh/left-addresses.ts'
 import { LANES, type Lane, type NodeName, type NodeRecord } from '#src/mesh/node-record.ts'
 import { obstacle, rivals } from '#src/mesh/obstacles.ts'
 import type { PeerState, PeerStates } from '#src/mesh/peer-machine.ts'
-import { type FamilyPlan, hellosOf, planFamily } from '#src/mesh/plan.ts'
+import { type ChangedPair, type FamilyPlan, helloOf, planFamily } from '#src/mesh/plan.ts'
 import { PlanMemory } from '#src/mesh/plan-memory.ts'
 import { TunnelPulse } from '#src/mesh/tunnel-pulse.ts'
 import type { DeviceStatus, PeerStatus } from '#wg/device/device.ts'
@@ -18,6 +19,7 @@ import type { Cidr, Family, IpAddress } from '#wg/ip.ts'
 import type { Ownership } from '#wg/reconcile/desired.ts'
 import type { FamilyKernel } from '#wg/reconcile/family-kernel.ts'
 import type { RouteEvent } from '#wg/rtnetlink/monitor.ts'
+import { Follower, Table } from '#wg/table.ts'
 import { HelloExchange } from './hello-exchange.ts'
 import { bothOwned, ownershipOf, sameOwnership } from './ownership.ts'
 import { PathMtus } from './path-mtus.ts'
@@ -65,6 +67,10 @@ export class FamilyMesh {
   #states: LaneStates | undefined
   #plan: FamilyPlan | undefined
   readonly #memory = new PlanMemory()
+  /** Nodes whose pair is on its way from one state to another. */
+  readonly #changing: Readonly<Record<Lane, Set<NodeName>>> = { main: new Set(), spare: new Set() }
+  readonly #counted = { main: new Follower<NodeName>(), spare: new Follower<NodeName>() }
+  readonly #said: Readonly<Record<Lane, Said>> = { main: nothingSaid(), spare: nothingSaid() }
   #input: MeshInput | undefined
   #pollAt = 0
   /** When the devices were read last, milliseconds. */
@@ -95,10 +101,14 @@ export class FamilyMesh {
     return this.#plan
   }
 
-  /** Peers that have said, through either device, that they steer to us. */
-  get steering(): ReadonlySet<NodeName> {
-    const heard = LANES.flatMap(lane => [...this.#hellos[lane].heard()])
-    return new Set(heard.filter(([, { steers }]) => steers).map(([node]) => node))
+  /** The last thing heard of each peer by one device. Live. */
+  heard(lane: Lane): ReadonlyMap<NodeName, HeardHello> {
+    return this.#hellos[lane].heard()
+  }
+
+  /** It has said, through either device, that it steers to us. */
+  isSteering(node: NodeName): boolean {
+    return LANES.some(lane => this.heard(lane).get(node)?.steers === true)
   }
 
   /** What somebody else has in the kernel that may take packets from the mesh, a sentence each. */
@@ -123,11 +133,14 @@ export class FamilyMesh {
   /** The peer that stands for each pair: of the device which the pair's traffic is on. */
   get peers(): ReadonlyMap<PublicKey, PeerStatus> {
     const peers = new Map<PublicKey, PeerStatus>()
+    const { main, spare } = this.#names
+    const held = {
+      main: main === undefined ? undefined : this.#kernel.device(main)?.peers,
+      spare: spare === undefined ? undefined : this.#kernel.device(spare)?.peers,
+    }
     for (const [node, state] of this.#plan?.peers ?? []) {
-      if (state.phase === 'absent') continue
-      const name = this.#names[this.laneOf(node)]
-      const peer = name === undefined ? undefined : this.#kernel.device(name)?.peers.get(state.key)
-      if (peer) peers.set(state.key, peer)
+      const peer = state.phase === 'absent' ? undefined : held[this.laneOf(node)]?.get(state.key)
+      if (peer) peers.set(peer.publicKey, peer)
     }
     return peers
   }
@@ -186,17 +199,17 @@ export class FamilyMesh {
     }
     let operations = 0
     for (let round = 0; round < MAX_ROUNDS; round++) {
-      const before = this.#plan?.peers ?? pairStates(this.#states)
       const plan = planFamily(this.#states, this.#view(input, now), this.#memory)
-      this.#report(before, plan.peers)
+      this.#report(plan.changed)
       this.#states = plan.lanes
       this.#plan = plan
       operations = await this.#kernel.reconcile(plan.desired)
       if (operations === 0) break
     }
     if (operations === 0) this.#disown(ownershipOf(this.family, input))
-    const changing = LANES.some(lane => [...(this.#states?.[lane].values() ?? [])].some(isChanging))
-    if (changing || strayed) this.#pollAt = Math.min(this.#pollAt, now + FAST_POLL)
+    for (const lane of LANES) this.#countChanging(lane, this.#states[lane])
+    if (LANES.some(lane => this.#changing[lane].size > 0) || strayed)
+      this.#pollAt = Math.min(this.#pollAt, now + FAST_POLL)
     const speakAt = LANES.map(lane => this.#speak(lane, input, now))
     this.#measure(now)
     return Math.min(...speakAt, this.#pollAt)
@@ -243,12 +256,11 @@ export class FamilyMesh {
   /** What is somebody else's is found before anything of it could be touched. @throws Error with the remedy */
   #lookAround({ config, identities, nodes, links, enabled }: MeshInput): void {
     const { family } = this
-    const { others } = this.#kernel
-    this.#rivals = enabled ? rivals({ family, config, rules: others.rules }) : []
+    this.#rivals = enabled ? rivals({ family, config, rules: this.#kernel.otherRules }) : []
     if (this.#states || !enabled) return
     const { main } = identities
     const found = obstacle({
-      ...{ family, config, links, routes: others.routes, rules: others.rules },
+      ...{ family, config, links, routes: this.#kernel.otherRoutes, rules: this.#kernel.otherRules },
       own: nodes.get(this.#self),
       ownKey: main?.privateKey.publicKey(),
       deviceKey: main && this.#kernel.device(main.name)?.publicKey,
@@ -273,13 +285,13 @@ export class FamilyMesh {
   #steered(lane: Lane): ReadonlySet<Cidr> {
     const name = this.#names[lane]
     const tables = this.#input?.config.tables
-    return name === undefined || !tables ? new Set() : this.#kernel.steered([tables.mesh, tables.nodes], name)
+    return name === undefined || !tables ? NOTHING : this.#kernel.steered([tables.mesh, tables.nodes], name)
   }
 
   #steeredHosts(lane: Lane): ReadonlySet<Cidr> {
     const name = this.#names[lane]
     const table = this.#input?.config.tables.hosts
-    return name === undefined || table === undefined ? new Set() : this.#kernel.steered([table], name)
+    return name === undefined || table === undefined ? NOTHING : this.#kernel.steered([table], name)
   }
 
   #view(input: MeshInput, now: number): FamilyView {
@@ -290,7 +302,7 @@ export class FamilyMesh {
       // One that listens elsewhere than it is said to cannot be reached.
       const up = identity !== undefined && this.#kernel.up(identity.name) && device?.listenPort === identity.listenPort
       const [steered, steeredHosts] = [this.#steered(lane), this.#steeredHosts(lane)]
-      const kernel = { up, peers: device?.peers ?? new Map(), steered, steeredHosts }
+      const kernel = { up, peers: device?.peers ?? NO_PEERS, steered, steeredHosts }
       return { identity, kernel, hellos: this.#hellos[lane].heard() }
     }
     return {
@@ -320,8 +332,32 @@ export class FamilyMesh {
         : undefined,
     )
     const handshaken = (peer: PublicKey) => (this.#kernel.device(name)?.peers.get(peer)?.latestHandshake ?? 0n) > 0n
-    const contents = hellosOf(this.#view(input, now), lane, plan.lanes[lane])
-    return hellos.speak(contents, plan.lanes[lane], identity.privateKey.publicKey(), handshaken, now)
+    const states = plan.lanes[lane]
+    const view = this.#view(input, now)
+    const contents = new Map<NodeName, HelloContent | undefined>()
+    for (const node of this.#toSpeakTo(lane, view, states)) contents.set(node, helloOf(view, lane, states.get(node)))
+    return hellos.speak(contents, states, identity.privateKey.publicKey(), handshaken, now)
+  }
+
+  /** Those to whom there may be something else to say than the last time. */
+  #toSpeakTo(lane: Lane, view: FamilyView, states: PeerStates): Set<NodeName> {
+    const { peers, steered } = view.lanes[lane].kernel
+    const said = this.#said[lane]
+    const [changed, seen, sameRoutes] = [said.states.take(states), said.kernel.take(peers), said.steered === steered]
+    said.steered = steered
+    return changed && seen && sameRoutes
+      ? new Set([...changed, ...this.#memory.concerned(seen)])
+      : new Set([...states.keys(), ...this.#hellos[lane].partners()])
+  }
+
+  #countChanging(lane: Lane, states: PeerStates): void {
+    const changing = this.#changing[lane]
+    const changed = this.#counted[lane].take(states)
+    if (!changed) changing.clear()
+    for (const node of changed ?? states.keys()) {
+      if (isChanging(states.get(node))) changing.add(node)
+      else changing.delete(node)
+    }
   }
 
   /**
@@ -360,11 +396,8 @@ export class FamilyMesh {
     this.#paths.adopt(found, now)
   }
 
-  #report(before: PeerStates, after: PeerStates): void {
-    if (before === after) return
-    for (const name of new Set([...before.keys(), ...after.keys()])) {
-      const from = before.get(name)
-      const to = after.get(name)
+  #report(changed: ReadonlyMap<NodeName, ChangedPair>): void {
+    for (const [name, { before: from, after: to }] of changed) {
       if (from?.phase === to?.phase && keyOf(from) === keyOf(to)) continue
       if (!to || (from === undefined && to.phase === 'absent')) continue
       const key = keyOf(to)
@@ -383,10 +416,23 @@ export class FamilyMesh {
   }
 }
 
+/** Always the same, so that nobody looks at it twice. */
+const NO_PEERS: ReadonlyMap<PublicKey, PeerStatus> = new Table()
+const NOTHING: ReadonlySet<Cidr> = new Set()
+
+/** How far what the hellos follow from has been looked at. */
+interface Said {
+  readonly states: Follower<NodeName>
+  readonly kernel: Follower<PublicKey>
+  steered: ReadonlySet<Cidr> | undefined
+}
+
+const nothingSaid = (): Said => ({ states: new Follower(), kernel: new Follower(), steered: undefined })
+
 const keyOf = (state: PeerState | undefined): PublicKey | undefined =>
   state === undefined || state.phase === 'absent' ? undefined : state.key
 
-const isChanging = (state: PeerState): boolean =>
-  state.phase === 'accepting' ||
-  state.phase === 'lingering' ||
-  (state.phase === 'encrypting' && state.candidate !== undefined)
+const isChanging = (state: PeerState | undefined): boolean =>
+  state?.phase === 'accepting' ||
+  state?.phase === 'lingering' ||
+  (state?.phase === 'encrypting' && state.candidate !== undefined)

@@ -3,16 +3,43 @@ import { HELLO_PORT } from '#src/hello/message.ts'
 import { type FirewallPlan, planFirewall } from '#src/mesh/firewall.ts'
 import { type Armed, armedAfter, decideGuard, type GuardDecision, supernetsKnown } from '#src/mesh/guard.ts'
 import { SPARE_DEVICES, wireguardMark } from '#src/mesh/marks.ts'
-import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
+import { LANES, type NodeName, type NodeRecord } from '#src/mesh/node-record.ts'
+import type { PeerStates } from '#src/mesh/peer-machine.ts'
 import { type Endpoint, FAMILIES, type Family } from '#wg/ip.ts'
 import { contents, type DesiredFirewall, replacement, structure } from '#wg/nftables/ruleset.ts'
+import { sameInputs } from '#wg/same-inputs.ts'
+import { Follower, Table } from '#wg/table.ts'
 import type { ClusterFeed } from './cluster-feed.ts'
 import type { Dataplane } from './dataplane.ts'
-import type { DeviceIdentities } from './family-mesh.ts'
+import type { DeviceIdentities, FamilyMesh } from './family-mesh.ts'
 import { GuardFiles } from './guard-files.ts'
 
 /** Milliseconds between two lines that say that the guard was opened by hand. */
 const REMIND = 60_000
+
+/** For whom something has changed that decides who is armed in one family. */
+class Armable {
+  readonly #nodes = new Follower<NodeName>()
+  readonly #pairs = new Follower<NodeName>()
+  readonly #heard = { main: new Follower<NodeName>(), spare: new Follower<NodeName>() }
+  #circumstances: readonly unknown[] = []
+
+  take(nodes: ReadonlyMap<NodeName, unknown>, mesh: FamilyMesh, circumstances: readonly unknown[]): Set<NodeName> {
+    const pairs = mesh.plan?.peers ?? NO_PAIRS
+    const changed = [
+      ...[this.#nodes.take(nodes), this.#pairs.take(pairs)],
+      ...LANES.map(lane => this.#heard[lane].take(mesh.heard(lane))),
+    ]
+    const same = sameInputs(this.#circumstances, circumstances)
+    this.#circumstances = circumstances
+    const known = changed.filter(names => names !== undefined)
+    return same && known.length === changed.length
+      ? new Set(known.flatMap(names => [...names]))
+      : new Set([...nodes.keys(), ...pairs.keys(), ...LANES.flatMap(lane => [...mesh.heard(lane).keys()])])
+  }
+}
+
+const NO_PAIRS: PeerStates = new Table()
 
 /** Decides what the guard does, keeps the packet filter at it, and remembers what must outlive the agent. */
 export class GuardKeeper {
@@ -22,6 +49,7 @@ export class GuardKeeper {
   readonly #files: GuardFiles
   /** Never changed in place. */
   #armed: Armed | undefined
+  readonly #armable: Readonly<Record<Family, Armable>> = { 4: new Armable(), 6: new Armable() }
   #plan: FirewallPlan | undefined
   /** What the ruleset on disk was made of; `null` before it was looked at. */
   #atBoot: DesiredFirewall | undefined | null = null
@@ -75,11 +103,15 @@ export class GuardKeeper {
   async arm(dataplane: Dataplane, { mode }: GuardDecision, enabled: Readonly<Record<Family, boolean>>): Promise<void> {
     const armed = this.#armed
     if (!armed) return
+    const { nodes } = this.#feed
     const after = (family: Family) => {
-      const { plan, steering } = dataplane.meshes[family]
-      return armedAfter(armed[family], steering, this.#feed.nodes.keys(), { mode, enabled: enabled[family] }, node => {
-        const phase = plan?.peers.get(node)?.phase
-        return phase === 'encrypting' || phase === 'accepting'
+      const mesh = dataplane.meshes[family]
+      const steers = (node: NodeName) => mesh.isSteering(node)
+      const names = this.#armable[family].take(nodes, mesh, [armed[family], mode, enabled[family]])
+      const there = [...names].filter(node => nodes.has(node) || steers(node))
+      return armedAfter(armed[family], steers, there, { mode, enabled: enabled[family] }, node => {
+        const phase = mesh.plan?.peers.get(node)?.phase
+        return phase === 'encrypting' || phase === 'accepting' || !nodes.has(node)
       })
     }
     const [v4, v6] = [after(4), after(6)]

@@ -9,6 +9,7 @@ import type { HeardHello, HelloContent } from '#src/mesh/hello-content.ts'
 import type { NodeName } from '#src/mesh/node-record.ts'
 import type { PeerStates } from '#src/mesh/peer-machine.ts'
 import type { IpAddress } from '#wg/ip.ts'
+import { Table } from '#wg/table.ts'
 import { EchoExchange, type EchoPartner } from './echo-exchange.ts'
 import type { PathMtus } from './path-mtus.ts'
 
@@ -40,9 +41,13 @@ export class HelloExchange {
   readonly #log: Logger
   readonly #wake: () => void
   readonly #partners = new Map<NodeName, Partner>()
+  /** Partners that something is to be said to at some time. */
+  readonly #speaking = new Set<NodeName>()
+  readonly #heard = new Table<NodeName, HeardHello>()
   readonly #echoes: EchoExchange
   #echoTimer: NodeJS.Timeout | undefined
-  #byAddress = new Map<IpAddress, NodeName>()
+  /** Undefined while another partner or address has yet to be taken in. */
+  #byAddress: ReadonlyMap<IpAddress, NodeName> | undefined
   #place: Place | undefined
   #channel: HelloChannel | undefined
 
@@ -62,7 +67,7 @@ export class HelloExchange {
       this.#channel = new HelloChannel(place.device, place.address, {
         hello: (from, message) => this.#receive(from, message),
         echo: (from, echo, length) => {
-          const node = this.#byAddress.get(from)
+          const node = this.#byAddress?.get(from)
           if (node !== undefined) this.#echoes.receive(node, from, echo, performance.now(), length)
         },
       })
@@ -77,37 +82,48 @@ export class HelloExchange {
     }
   }
 
-  heard(): Map<NodeName, HeardHello> {
-    const heard = new Map<NodeName, HeardHello>()
-    for (const [node, { conversation }] of this.#partners) if (conversation.heard) heard.set(node, conversation.heard)
-    return heard
+  /** The last thing heard of each peer. Live. */
+  heard(): ReadonlyMap<NodeName, HeardHello> {
+    return this.#heard
   }
 
-  /** Takes in what is to be said, and says what is due. @returns when the next hello is due, milliseconds */
+  /** Whom something was said to, and is until something else is to be said. */
+  partners(): Iterable<NodeName> {
+    return this.#partners.keys()
+  }
+
+  /**
+   * Takes in what is to be said to some peers from now on, undefined for nothing, and says to all what is due.
+   * @returns when the next hello is due, milliseconds
+   */
   speak(
-    hellos: ReadonlyMap<NodeName, HelloContent>,
+    hellos: ReadonlyMap<NodeName, HelloContent | undefined>,
     states: PeerStates,
     ownKey: PublicKey,
     handshaken: (key: PublicKey) => boolean,
     now: number,
   ): number {
-    for (const node of this.#partners.keys()) {
-      if (hellos.has(node)) continue
-      this.#partners.delete(node)
-      this.#echoes.forget(node)
-    }
-    let next = Number.POSITIVE_INFINITY
     for (const [node, content] of hellos) {
       const state = states.get(node)
-      if (!state || state.phase === 'absent' || state.helloAddress === undefined) continue
+      if (!content || !state || state.phase === 'absent' || state.helloAddress === undefined) {
+        this.#part(node)
+        continue
+      }
       const { conversation } = this.#partner(node, state.helloAddress, state.key)
       const notBefore = ownKey < state.key || handshaken(state.key) ? now : now + COURTESY
       conversation.say(content, notBefore, state.phase === 'accepting' ? state.since : undefined)
-      const message = conversation.nextAt <= now ? conversation.take(now) : undefined
-      if (message) this.#channel?.send(state.helloAddress, message)
-      next = Math.min(next, conversation.nextAt)
+      this.#note(node, conversation)
     }
-    this.#byAddress = new Map([...this.#partners].map(([node, { address }]) => [address, node]))
+    let next = Number.POSITIVE_INFINITY
+    for (const node of this.#speaking) {
+      const { address, conversation } = this.#partners.get(node) ?? NOBODY
+      const message = conversation && conversation.nextAt <= now ? conversation.take(now) : undefined
+      if (message && address !== undefined) this.#channel?.send(address, message)
+      const nextAt = conversation?.nextAt ?? Number.POSITIVE_INFINITY
+      if (!Number.isFinite(nextAt)) this.#speaking.delete(node)
+      next = Math.min(next, nextAt)
+    }
+    this.#byAddress ??= new Map([...this.#partners].map(([node, { address }]) => [address, node]))
     return next
   }
 
@@ -142,16 +158,36 @@ export class HelloExchange {
     const known = this.#partners.get(node)
     const conversation = known?.conversation ?? new Conversation(randomBytes(8).readBigUInt64BE())
     const partner = { address, key, conversation }
+    if (known?.address !== address) this.#byAddress = undefined
     this.#partners.set(node, partner)
     return partner
   }
 
+  #part(node: NodeName): void {
+    if (!this.#partners.delete(node)) return
+    this.#byAddress = undefined
+    this.#speaking.delete(node)
+    this.#heard.delete(node)
+    this.#echoes.forget(node)
+  }
+
+  /** What was said or heard may have changed what the other side knows, and when it is spoken to again. */
+  #note(node: NodeName, { heard, nextAt }: Conversation): void {
+    if (heard) this.#heard.set(node, heard)
+    if (Number.isFinite(nextAt)) this.#speaking.add(node)
+  }
+
   #receive(from: IpAddress, message: HelloMessage): void {
-    const node = this.#byAddress.get(from)
+    const node = this.#byAddress?.get(from)
     const partner = node === undefined ? undefined : this.#partners.get(node)
-    if (partner?.conversation.hear(message, partner.key, performance.now())) this.#wake()
+    if (node === undefined || !partner) return
+    const isNews = partner.conversation.hear(message, partner.key, performance.now())
+    this.#note(node, partner.conversation)
+    if (isNews) this.#wake()
   }
 }
+
+const NOBODY = { address: undefined, conversation: undefined }
 
 const samePlace = (a: Place | undefined, b: Place | undefined): boolean =>
   a?.device === b?.device && a?.index === b?.index && a?.address === b?.address

@@ -4,7 +4,7 @@ import type { Logger } from '#src/cluster/logger.ts'
 import { Reflector, type ReflectorOptions, type ReflectorState } from '#src/cluster/reflector.ts'
 import { projectWorkload, WORKLOAD_SELECTOR } from '#src/cluster/workload.ts'
 import { CidrOwners, type Claimant } from '#src/mesh/cidr-owners.ts'
-import { type CidrClaims, type CidrSource, podCidrClaimant } from '#src/mesh/claims.ts'
+import { type CidrSource, type PrefixVerdicts, podCidrClaimant } from '#src/mesh/claims.ts'
 import { poolAddress } from '#src/mesh/device-address.ts'
 import { BLOCK, blockClaimant, type IpamBlock } from '#src/mesh/ipam-block.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
@@ -13,6 +13,7 @@ import { chooseRouteSource, type RouteSource } from '#src/mesh/route-source.ts'
 import { sourcedNode } from '#src/mesh/sourced-node.ts'
 import { POD, type Workload, workloadClaimant } from '#src/mesh/workload.ts'
 import { type Cidr, FAMILIES, type Family, hostCidr } from '#wg/ip.ts'
+import { Table } from '#wg/table.ts'
 
 /** Many clusters have no Calico, and thousands of agents would ask for it. */
 const ABSENT_CALICO = { least: 120_000, most: 300_000 }
@@ -25,7 +26,7 @@ export type FelixPort = (node: NodeName, family: Family) => number
 /** Knows what of the pods' addresses is on which node, and gives Nodes as the mesh takes them. */
 export class RouteFeed implements CidrSource {
   /** Every Node, with the prefixes of the source that counts. Live. */
-  readonly nodes = new Map<NodeName, NodeRecord>()
+  readonly nodes = new Table<NodeName, NodeRecord>()
   readonly #client: ReflectorOptions<unknown>['client']
   readonly #self: NodeName
   readonly #log: Logger
@@ -116,7 +117,7 @@ export class RouteFeed implements CidrSource {
     return node.podCidrs
   }
 
-  owners(_nodes: Iterable<NodeRecord>, family: Family): Pick<CidrClaims, 'owner' | 'refused'> {
+  owners(_nodes: Iterable<NodeRecord>, family: Family): PrefixVerdicts {
     const owners = this.#owners[this.#source ?? 'PodCIDR']
     return { owner: owners.owner(family), refused: owners.refused(family) }
   }

@@ -1,9 +1,10 @@
 import type { PublicKey } from '#keys/public-key.ts'
-import { announcedKey, claimCidrs } from './claims.ts'
+import { claimCidrs } from './claims.ts'
 import type { FamilyView } from './family-view.ts'
 import type { LaneStates } from './lanes.ts'
 import type { Lane, NodeName } from './node-record.ts'
 import type { PeerState, PeerStates } from './peer-machine.ts'
+import { announcedKey } from './record-facts.ts'
 
 /**
  * The states that a kernel left by an earlier agent amounts to: a steered peer is an encrypting peer, any other an

@@ -1,33 +1,14 @@
-import type { PublicKey } from '#keys/public-key.ts'
-import { type Cidr, type Family, familyOf, hostCidr, type IpAddress } from '#wg/ip.ts'
+import { type Cidr, cidrAddress, type Family, hostCidr, type IpAddress } from '#wg/ip.ts'
 import type { PrefixMap } from '#wg/prefix-map.ts'
+import { Follower } from '#wg/table.ts'
 import { type Claimant, ownersOf, type Refusals } from './cidr-owners.ts'
-import { LANES, type Lane, type NodeName, type NodeRecord } from './node-record.ts'
+import { HostOwners } from './host-owners.ts'
+import type { NodeName, NodeRecord } from './node-record.ts'
+import { deviceAddresses, nodeAddresses } from './record-facts.ts'
 
-/** Which node a prefix belongs to, and who else says that it is theirs. */
-export interface CidrClaims {
+/** Which node each prefix belongs to, disputes settled, and who lost one. */
+export interface PrefixVerdicts {
   readonly owner: PrefixMap<NodeName>
-  readonly hosts: HostClaims
-  readonly refused: Refusals
-  /** Of `owner`, which is live, when this was decided. */
-  readonly version: number
-  /** The same object for as long as `owner` and `hosts.owner` say the same: what was found to be each Node's. */
-  readonly found: WeakMap<NodeRecord, ReadonlySet<Cidr>>
-  /** By the claims before these. */
-  readonly foundBefore: WeakMap<NodeRecord, ReadonlySet<Cidr>> | undefined
-}
-
-interface HostClaims {
-  /** What it was made of. */
-  readonly of: Iterable<NodeRecord>
-  /** Whose address each is: nodes' own, and those of their devices. */
-  readonly owner: ReadonlyMap<IpAddress, NodeName>
-  readonly refused: Refusals
-}
-
-/** Which node a key is believed for, and who else announces it. */
-export interface KeyClaims {
-  readonly owner: ReadonlyMap<PublicKey, NodeName>
   readonly refused: Refusals
 }
 
@@ -35,7 +16,7 @@ export interface KeyClaims {
 export interface CidrSource {
   /** What may be a node's, of the same record always the same; what of it is, the owners say. */
   prefixes(node: NodeRecord): Iterable<Cidr>
-  owners(nodes: Iterable<NodeRecord>, family: Family): Pick<CidrClaims, 'owner' | 'refused'>
+  owners(nodes: Iterable<NodeRecord>, family: Family): PrefixVerdicts
 }
 
 /** Pod CIDRs as the Nodes have them. Kubernetes hands them out disjoint. */
@@ -54,152 +35,133 @@ export const podCidrClaimant = ({ name, createdAt, podCidrs }: NodeRecord): Clai
   claims: podCidrs.map(cidr => ({ cidr, node: name, exclusive: true })),
 })
 
-/** The same order on every node: the older object wins, then the lesser name. */
-const elderFirst = (a: NodeRecord, b: NodeRecord): number =>
-  a.createdAt - b.createdAt || (a.name < b.name ? -1 : a.name > b.name ? 1 : 0)
-
 /**
- * Decides who owns each prefix and each single address. Of two nodes that claim the same the elder has it.
- * @param nodes a list that is the same object as the last time is taken to be the same
- * @param before what was decided last by the same source, for what has stayed to be known by its identity
+ * All that each node may send from, and be sent to, through the tunnel: what its peers have as its allowed IPs. Kept up as
+ * Nodes and their prefixes change, at a cost in proportion to that.
  */
-export function claimCidrs(
-  nodes: Iterable<NodeRecord>,
-  source: CidrSource,
-  family: Family,
-  before?: CidrClaims,
-): CidrClaims {
-  const { owner, refused } = source.owners(nodes, family)
-  const hosts = before?.hosts.of === nodes ? before.hosts : sharedHosts(before?.hosts, claimHosts(nodes, family))
-  const { version } = owner
-  const same = before?.hosts.owner === hosts.owner && before.owner === owner && before.version === version
-  const found = same ? before.found : new WeakMap<NodeRecord, ReadonlySet<Cidr>>()
-  const foundBefore = same ? before.foundBefore : before?.found
-  return { owner, hosts, version, found, foundBefore, refused: mergeRefusals(refused, hosts.refused) }
+export class CidrClaims {
+  readonly #family: Family
+  readonly #source: CidrSource
+  readonly #hosts: HostOwners
+  readonly #nodes = new Map<NodeName, NodeRecord>()
+  #verdicts: PrefixVerdicts
+  readonly #followed = new Follower<Cidr>()
+  /** The owners of prefixes when they were last looked at, and the same by node. */
+  readonly #owned = new Map<Cidr, NodeName>()
+  readonly #prefixes = new Map<NodeName, Set<Cidr>>()
+  readonly #found = new Map<NodeName, ReadonlySet<Cidr>>()
+
+  constructor(family: Family, source: CidrSource) {
+    this.#family = family
+    this.#source = source
+    this.#hosts = new HostOwners(family)
+    this.#verdicts = source.owners([], family)
+  }
+
+  get owner(): PrefixMap<NodeName> {
+    return this.#verdicts.owner
+  }
+
+  get refused(): Refusals {
+    return mergeRefusals(this.#verdicts.refused, this.#hosts.refused)
+  }
+
+  /**
+   * Takes in what has changed.
+   * @param changed Nodes that are others than the last time
+   * @returns those, and whoever may have other addresses or prefixes than before, whether there is such a Node or not
+   */
+  refresh(nodes: ReadonlyMap<NodeName, NodeRecord>, changed: Iterable<NodeName>): ReadonlySet<NodeName> {
+    const touched = new Set(changed)
+    for (const name of touched) {
+      const node = nodes.get(name)
+      if (node) this.#nodes.set(name, node)
+      else this.#nodes.delete(name)
+      this.#hosts.put(name, node)
+    }
+    for (const name of this.#hosts.takeChanged()) touched.add(name)
+    for (const name of this.#movePrefixes(nodes)) touched.add(name)
+    for (const name of touched) this.#find(name)
+    return touched
+  }
+
+  /** The same object for as long as it says the same; nothing of a node that is not there. */
+  addresses(name: NodeName): ReadonlySet<Cidr> {
+    return this.#found.get(name) ?? NOTHING
+  }
+
+  /** What routes lead to a node by, whether there is such a Node or not. */
+  prefixes(name: NodeName): ReadonlySet<Cidr> {
+    return this.#prefixes.get(name) ?? NOTHING
+  }
+
+  /** The node that has this prefix among its addresses, if any has. */
+  holder(cidr: Cidr): NodeName | undefined {
+    const owners = [this.owner.get(cidr), this.#hosts.owner(cidrAddress(cidr))]
+    return owners.find(name => name !== undefined && this.addresses(name).has(cidr))
+  }
+
+  /** Takes in which prefixes have changed hands. @returns whoever that may concern */
+  *#movePrefixes(nodes: ReadonlyMap<NodeName, NodeRecord>): Generator<NodeName> {
+    this.#verdicts = this.#source.owners(nodes.values(), this.#family)
+    const { table } = this.#verdicts.owner
+    const known = this.#followed.take(table)
+    // Where any of them may have, whoever has addresses is concerned, and need not be looked for.
+    if (!known) yield* this.#nodes.keys()
+    for (const cidr of known ?? new Set([...this.#owned.keys(), ...table.keys()])) {
+      const [before, after] = [this.#owned.get(cidr), table.get(cidr)]
+      if (before === after) continue
+      if (before !== undefined) {
+        this.#owned.delete(cidr)
+        this.#prefixes.get(before)?.delete(cidr)
+        if (this.#prefixes.get(before)?.size === 0) this.#prefixes.delete(before)
+        yield before
+      }
+      if (after !== undefined) {
+        this.#owned.set(cidr, after)
+        this.#prefixes.set(after, (this.#prefixes.get(after) ?? new Set()).add(cidr))
+        yield after
+      }
+      // An address of a node's own that lies in it.
+      if (known) yield* this.#hosts.within(cidr)
+    }
+  }
+
+  #find(name: NodeName): void {
+    const node = this.#nodes.get(name)
+    const before = this.#found.get(name)
+    if (!node) {
+      this.#found.delete(name)
+      return
+    }
+    const all = new Set<Cidr>()
+    for (const cidr of this.#source.prefixes(node)) if (this.owner.get(cidr) === name) all.add(cidr)
+    for (const address of [...deviceAddresses(node, this.#family), ...nodeAddresses(node, this.#family)])
+      if (this.#mayHold(name, address)) all.add(hostCidr(address))
+    if (!before || before.size !== all.size || !before.isSubsetOf(all)) this.#found.set(name, all)
+  }
+
+  /** An address of another node, or inside its prefix, is not this node's to announce. */
+  #mayHold(name: NodeName, address: IpAddress): boolean {
+    if ((this.#hosts.owner(address) ?? name) !== name) return false
+    const around = this.owner.longest(address)
+    return around === undefined || around[1] === name
+  }
 }
 
-const sharedHosts = (before: HostClaims | undefined, hosts: HostClaims): HostClaims =>
-  before && sameMap(before.owner, hosts.owner) ? { ...hosts, owner: before.owner } : hosts
+const NOTHING: ReadonlySet<Cidr> = new Set()
 
-export function mergeRefusals(...all: readonly Refusals[]): Map<NodeName, string[]> {
-  const merged = new Map<NodeName, string[]>()
+/** All claims of these nodes, decided at once. */
+export function claimCidrs(nodes: Iterable<NodeRecord>, source: CidrSource, family: Family): CidrClaims {
+  const claims = new CidrClaims(family, source)
+  const byName = new Map(Array.from(nodes, node => [node.name, node]))
+  claims.refresh(byName, byName.keys())
+  return claims
+}
+
+export function mergeRefusals(...all: readonly Refusals[]): Refusals {
+  const merged = new Map<NodeName, readonly string[]>()
   for (const refused of all)
     for (const [node, faults] of refused) merged.set(node, [...(merged.get(node) ?? []), ...faults])
   return merged
-}
-
-function sameMap<Key, Value>(a: ReadonlyMap<Key, Value>, b: ReadonlyMap<Key, Value>): boolean {
-  if (a.size !== b.size) return false
-  for (const [key, value] of b) if (a.get(key) !== value) return false
-  return true
-}
-
-/** Two Nodes with one address, as one that was left behind has, must not take it from each other in turns. */
-function claimHosts(nodes: Iterable<NodeRecord>, family: Family): HostClaims {
-  const owner = new Map<IpAddress, NodeName>()
-  const refused = new Map<NodeName, string[]>()
-  for (const node of [...nodes].sort(elderFirst)) {
-    for (const addresses of [nodeAddresses(node, family), deviceAddresses(node, family)])
-      for (const address of addresses) {
-        const holder = owner.get(address)
-        if (holder === undefined) owner.set(address, node.name)
-        else if (holder !== node.name) note(refused, node.name, `${address} belongs to ${holder}`)
-      }
-  }
-  return { of: nodes, owner, refused }
-}
-
-/** The key that a node announces for one of its devices. */
-export const announcedKey = (node: NodeRecord, family: Family, lane: Lane): PublicKey | undefined =>
-  (lane === 'main' ? node.announced : node.spare)[family]?.publicKey
-
-/** Both devices' keys, the one in use first. */
-const announcedKeys = onceOf(
-  (node: NodeRecord, family: Family): ReadonlySet<PublicKey> =>
-    new Set(LANES.map(lane => announcedKey(node, family, lane)).filter(key => key !== undefined)),
-)
-
-/**
- * Decides which node each announced key is believed for. Incumbents, nodes whose tunnel uses the key already, come first:
- * copying a key never takes a tunnel away.
- */
-export function claimKeys(
-  nodes: Iterable<NodeRecord>,
-  family: Family,
-  self: NodeName,
-  ownKeys: ReadonlySet<PublicKey>,
-  incumbents: ReadonlyMap<PublicKey, NodeName>,
-): KeyClaims {
-  const owner = new Map<PublicKey, NodeName>()
-  const refused = new Map<NodeName, string[]>()
-  const claimants = [...nodes].filter(node => node.name !== self).sort(elderFirst)
-  for (const node of claimants)
-    for (const key of announcedKeys(node, family)) if (incumbents.get(key) === node.name) owner.set(key, node.name)
-  for (const node of claimants) {
-    for (const key of announcedKeys(node, family)) {
-      if (owner.get(key) === node.name) continue
-      const holder = owner.get(key) ?? incumbents.get(key)
-      if (ownKeys.has(key)) note(refused, node.name, 'it announces the key of this node')
-      else if (holder !== undefined) note(refused, node.name, `it announces the key of ${holder}`)
-      else owner.set(key, node.name)
-    }
-  }
-  return { owner, refused }
-}
-
-/**
- * All that a node may send from, and be sent to, through the tunnel: what its peers have as its allowed IPs.
- * @returns the same object as long as it says the same of the same record
- */
-export function addressesOf(
-  node: NodeRecord,
-  family: Family,
-  cidrs: CidrClaims,
-  source: CidrSource,
-): ReadonlySet<Cidr> {
-  const known = cidrs.found.get(node)
-  if (known) return known
-  const all = new Set<Cidr>()
-  for (const cidr of source.prefixes(node)) if (cidrs.owner.get(cidr) === node.name) all.add(cidr)
-  for (const address of [...deviceAddresses(node, family), ...nodeAddresses(node, family)])
-    if (mayHold(node, address, cidrs)) all.add(hostCidr(address))
-  const before = cidrs.foundBefore?.get(node)
-  const found = before && before.size === all.size && before.isSubsetOf(all) ? before : all
-  cidrs.found.set(node, found)
-  return found
-}
-
-export const nodeAddresses = onceOf((node: NodeRecord, family: Family): readonly IpAddress[] =>
-  node.addresses.filter(address => familyOf(address) === family),
-)
-
-/** What the devices of a node have: of WireGuard, and of Calico's other encapsulations. */
-export const deviceAddresses = onceOf(({ announced, tunnels }: NodeRecord, family: Family): readonly IpAddress[] => {
-  const device = announced[family]?.interfaceAddress
-  return [...(device === undefined ? [] : [device]), ...tunnels].filter(address => familyOf(address) === family)
-})
-
-/** A record never changes, so what follows from it alone is made once. */
-function onceOf<Result>(
-  make: (node: NodeRecord, family: Family) => Result,
-): (node: NodeRecord, family: Family) => Result {
-  const made = { 4: new WeakMap<NodeRecord, Result>(), 6: new WeakMap<NodeRecord, Result>() }
-  return (node, family) => {
-    const known = made[family].get(node)
-    if (known !== undefined) return known
-    const result = make(node, family)
-    made[family].set(node, result)
-    return result
-  }
-}
-
-/** An address of another node, or inside its prefix, is not this node's to announce. */
-function mayHold(node: NodeRecord, address: IpAddress, cidrs: CidrClaims): boolean {
-  if ((cidrs.hosts.owner.get(address) ?? node.name) !== node.name) return false
-  const around = cidrs.owner.longest(address)
-  return around === undefined || around[1] === node.name
-}
-
-function note(refused: Map<NodeName, string[]>, node: NodeName, fault: string): void {
-  refused.set(node, [...(refused.get(node) ?? []), fault])
 }

@@ -1,70 +1,64 @@
-import { type Cidr, type Family, familyOf, hostCidr, parseCidr } from '#wg/ip.ts'
+import { type Cidr, type Family, familyOf, hostCidr, type IpAddress, parseCidr } from '#wg/ip.ts'
 import type { DesiredRoute, DesiredRule } from '#wg/reconcile/desired.ts'
-import { addressesOf, type CidrClaims, deviceAddresses, nodeAddresses } from './claims.ts'
+import type { CidrClaims } from './claims.ts'
 import type { FamilyView, MeshTables } from './family-view.ts'
-import type { SteeredHosts } from './host-steering.ts'
 import { type LaneStates, laneOf } from './lanes.ts'
 import { LANES, type Lane, type NodeName } from './node-record.ts'
+import { deviceAddresses, nodeAddresses } from './record-facts.ts'
 
 /** Names of the devices that are to be there. */
 export type DeviceNames = Readonly<Record<Lane, string | undefined>>
 
 /**
- * Felix's table: unicast for what an encrypting peer owns, through the device that its traffic is on, throw for the rest;
- * and our own beside it.
+ * The routes that lead to one node. In Felix's table: unicast for what an encrypting peer owns, through the device that its
+ * traffic is on, throw for the rest; and our own beside it.
+ * @param name of a node, or of whoever has prefixes without being one
+ * @param hostSource what this host takes as its source towards the node by the tunnel; undefined where it goes in clear
  */
-export function* desiredRoutes(
+export function* routesTo(
+  name: NodeName,
   view: FamilyView,
   states: LaneStates,
   cidrs: CidrClaims,
   names: DeviceNames,
-  hosts: SteeredHosts | undefined,
+  hostSource: IpAddress | undefined,
 ): Generator<DesiredRoute> {
   const { tables } = view.config
-  const deviceTo = (node: NodeName): string | undefined => {
-    const lane = laneOf(states, node)
-    return lane && names[lane]
-  }
-  const limit = (node: NodeName) => {
-    const mtu = view.pathMtus.get(node)
-    return mtu === undefined ? NO_LIMIT : { mtu }
-  }
-  for (const [destination, owner] of view.routeSync ? cidrs.owner : []) {
-    const device = deviceTo(owner)
-    const way = device === undefined ? THROW : { type: 'unicast' as const, device, ...limit(owner) }
+  const lane = laneOf(states, name)
+  const device = lane && names[lane]
+  const mtu = view.pathMtus.get(name)
+  // A limit is not locked: whoever sends may still find the path to be smaller, and forwarded packets heed it all the same.
+  const limit = mtu === undefined ? {} : { mtu }
+  for (const destination of view.routeSync ? cidrs.prefixes(name) : []) {
+    const way = device === undefined ? THROW : { type: 'unicast' as const, device, ...limit }
     yield { table: tables.mesh, destination, ...way }
   }
-  for (const node of view.nodes.values()) {
-    const device = deviceTo(node.name)
-    if (device === undefined) continue
-    const held = addressesOf(node, view.family, cidrs, view.cidrSource)
-    for (const address of new Set(deviceAddresses(node, view.family)))
-      if (cidrs.owner.longest(address) === undefined && held.has(hostCidr(address)))
-        yield { table: tables.mesh, destination: hostCidr(address), type: 'unicast', device, ...limit(node.name) }
-    // Felix's nodes do not accept their own address as a destination from pods any better than in clear.
-    if (node.announced[view.family]?.hello === undefined) continue
-    for (const destination of nodeAddresses(node, view.family).map(hostCidr))
-      if (held.has(destination))
-        yield { table: tables.nodes, destination, type: 'unicast', device, ...limit(node.name) }
-    if (hosts === undefined || tables.hosts === undefined || !hosts.nodes.has(node.name)) continue
-    const { source } = hosts
-    for (const destination of nodeAddresses(node, view.family).map(hostCidr))
-      if (held.has(destination))
-        yield { table: tables.hosts, destination, type: 'unicast', device, source, ...limit(node.name) }
-  }
-  for (const lane of LANES) {
-    const device = names[lane]
-    if (device !== undefined)
-      yield { table: laneTable(tables, lane), destination: ANYWHERE[view.family], type: 'unicast', device }
-  }
+  const node = view.nodes.get(name)
+  if (node === undefined || device === undefined) return
+  const held = cidrs.addresses(name)
+  for (const address of new Set(deviceAddresses(node, view.family)))
+    if (cidrs.owner.longest(address) === undefined && held.has(hostCidr(address)))
+      yield { table: tables.mesh, destination: hostCidr(address), type: 'unicast', device, ...limit }
+  // Felix's nodes do not accept their own address as a destination from pods any better than in clear.
+  if (node.announced[view.family]?.hello === undefined) return
+  const own = nodeAddresses(node, view.family)
+    .map(hostCidr)
+    .filter(destination => held.has(destination))
+  for (const destination of own) yield { table: tables.nodes, destination, type: 'unicast', device, ...limit }
+  if (hostSource === undefined || tables.hosts === undefined) return
+  for (const destination of own)
+    yield { table: tables.hosts, destination, type: 'unicast', device, source: hostSource, ...limit }
 }
 
-const THROW = { type: 'throw' } as const
+/** What lets a socket that is bound to a device send by it. */
+export const deviceRoutes = ({ config, family }: FamilyView, names: DeviceNames): DesiredRoute[] =>
+  LANES.flatMap(lane => {
+    const device = names[lane]
+    const table = laneTable(config.tables, lane)
+    return device === undefined ? [] : [{ table, destination: ANYWHERE[family], type: 'unicast', device }]
+  })
 
-/**
- * A limit is not locked: whoever sends may still find the path to be smaller, and forwarded packets heed it all the same.
- */
-const NO_LIMIT = {}
+const THROW = { type: 'throw' } as const
 
 const ANYWHERE: Readonly<Record<Family, Cidr>> = { 4: parseCidr('0.0.0.0/0'), 6: parseCidr('::/0') }
 

@@ -94,23 +94,30 @@ export type Armed = Readonly<Record<Family, ReadonlySet<NodeName>>>
 /**
  * Who is armed in one family after a pass: who steers to us has armed itself. Under enforce nothing but its leaving the
  * cluster ends that, and what this node does not encrypt at all has no time of transition in which clear text would be right.
- * @param steering nodes that say that they steer to us
+ * @param steering whether a node says that it steers to us
+ * @param nodes that something may have changed for; each is decided for itself
  * @param takesPart whether the pair is accepting or encrypting
  * @returns the same object where nothing changes
  */
 export function armedAfter(
   armed: ReadonlySet<NodeName>,
-  steering: Iterable<NodeName>,
+  steering: (node: NodeName) => boolean,
   nodes: Iterable<NodeName>,
   guard: { readonly mode: GuardMode; readonly enabled: boolean },
   takesPart: (node: NodeName) => boolean,
 ): ReadonlySet<NodeName> {
-  const after = new Set([...armed, ...steering])
+  let after: Set<NodeName> | undefined
   for (const node of nodes) {
-    if (guard.mode !== 'enforce' && !takesPart(node)) after.delete(node)
-    if (guard.mode === 'enforce' && !guard.enabled) after.add(node)
+    const isArmed =
+      guard.mode === 'enforce'
+        ? armed.has(node) || steering(node) || !guard.enabled
+        : (armed.has(node) || steering(node)) && takesPart(node)
+    if (isArmed === armed.has(node)) continue
+    after ??= new Set(armed)
+    if (isArmed) after.add(node)
+    else after.delete(node)
   }
-  return after.size === armed.size && after.isSubsetOf(armed) ? armed : after
+  return after ?? armed
 }
 
 /** The prefixes that the guard's rules look at. */
@@ -148,7 +155,7 @@ export function guardRules(
 }
 
 /** Whether there is anything that the guard can hold closed. */
-export const supernetsKnown = (settings: PodveilSettings, nodes: Iterable<NodeRecord>): boolean =>
-  settings.podSupernets.length > 0 || [...nodes].some(({ podCidrs }) => podCidrs.length > 0)
+export const supernetsKnown = (settings: PodveilSettings, nodes: IteratorObject<NodeRecord>): boolean =>
+  settings.podSupernets.length > 0 || nodes.some(({ podCidrs }) => podCidrs.length > 0)
 
 const noPrefixes = (): Record<Family, Set<Cidr>> & Prefixes => ({ 4: new Set(), 6: new Set() })

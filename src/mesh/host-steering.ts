@@ -1,27 +1,8 @@
-import { type Cidr, hostCidr, type IpAddress } from '#wg/ip.ts'
-import { nodeAddresses } from './claims.ts'
+import { type Cidr, hostCidr } from '#wg/ip.ts'
 import type { FamilyView } from './family-view.ts'
 import { type LaneStates, laneOf } from './lanes.ts'
-import { LANES, type NodeName, type NodeRecord } from './node-record.ts'
-
-/** What this host sends to other nodes by the tunnel. */
-export interface SteeredHosts {
-  /** The address that it comes from. */
-  readonly source: IpAddress
-  readonly nodes: ReadonlySet<NodeName>
-}
-
-/** Nodes whose own addresses this host sends to by the tunnel. */
-export function hostsToSteer(view: FamilyView, states: LaneStates): readonly NodeName[] {
-  if (!view.hosts) return NOBODY
-  return view.nodes
-    .values()
-    .filter(node => steersToHost(view, states, node))
-    .map(({ name }) => name)
-    .toArray()
-}
-
-const NOBODY: readonly NodeName[] = []
+import { LANES, type NodeRecord } from './node-record.ts'
+import { nodeAddresses } from './record-facts.ts'
 
 /**
  * Whether what this host sends to another node's own addresses goes by the tunnel. It does when both nodes say that they
@@ -29,7 +10,7 @@ const NOBODY: readonly NodeName[] = []
  * answers that way. What has begun goes on until the other one says otherwise, or its tunnel is silent; where the guard
  * enforces, until its node takes part no more.
  */
-function steersToHost(view: FamilyView, states: LaneStates, node: NodeRecord): boolean {
+export function steersToHost(view: FamilyView, states: LaneStates, node: NodeRecord): boolean {
   const lane = laneOf(states, node.name)
   if (!view.hosts || lane === undefined || node.announced[view.family]?.encryptsHosts !== true) return false
   const state = states[lane].get(node.name)

@@ -1,4 +1,5 @@
 import type { IpAddress } from '#wg/ip.ts'
+import { Follower } from '#wg/table.ts'
 import type { NodeName, NodeRecord } from './node-record.ts'
 import { SESSION } from './whereabouts.ts'
 
@@ -9,6 +10,7 @@ import { SESSION } from './whereabouts.ts'
 export class LeftAddresses {
   readonly #published = new Map<NodeName, readonly IpAddress[]>()
   readonly #left = new Map<IpAddress, number>()
+  readonly #followed = new Follower<NodeName>()
 
   /** When each was given up, in Unix milliseconds, for as long as a session lives. Live. */
   get all(): ReadonlyMap<IpAddress, number> {
@@ -18,19 +20,15 @@ export class LeftAddresses {
   /** @param wallTime Unix milliseconds */
   note(nodes: ReadonlyMap<NodeName, Pick<NodeRecord, 'addresses'>>, wallTime: number): void {
     const taken: IpAddress[] = []
-    for (const [name, { addresses }] of nodes) {
+    for (const name of this.#followed.take(nodes) ?? new Set([...this.#published.keys(), ...nodes.keys()])) {
       const before = this.#published.get(name)
+      const addresses = nodes.get(name)?.addresses
       if (before === addresses) continue
-      this.#published.set(name, addresses)
-      taken.push(...addresses)
-      for (const address of before ?? []) if (!addresses.includes(address)) this.#left.set(address, wallTime)
+      if (addresses) this.#published.set(name, addresses)
+      else this.#published.delete(name)
+      taken.push(...(addresses ?? []))
+      for (const address of before ?? []) if (!addresses?.includes(address)) this.#left.set(address, wallTime)
     }
-    if (this.#published.size > nodes.size)
-      for (const [name, addresses] of this.#published)
-        if (!nodes.has(name)) {
-          this.#published.delete(name)
-          for (const address of addresses) this.#left.set(address, wallTime)
-        }
     for (const address of taken) this.#left.delete(address)
     for (const [address, since] of this.#left) if (Math.abs(wallTime - since) > SESSION) this.#left.delete(address)
   }

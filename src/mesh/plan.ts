@@ -1,22 +1,30 @@
 import type { PublicKey } from '#keys/public-key.ts'
 import { type Cidr, familyOf, type IpAddress, nthAddress } from '#wg/ip.ts'
-import type { DesiredDevice, DesiredFamily } from '#wg/reconcile/desired.ts'
-import { type CidrClaims, claimCidrs, claimKeys, mergeRefusals } from './claims.ts'
-import { desiredPeers } from './desired-peers.ts'
-import { type DeviceNames, desiredRoutes, desiredRules } from './desired-routes.ts'
+import type { DesiredDevice, DesiredFamily, DesiredPeer, DesiredRoute } from '#wg/reconcile/desired.ts'
+import { mergeRefusals } from './claims.ts'
+import { desiredPeers, takesPart } from './desired-peers.ts'
+import { type DeviceNames, desiredRules, deviceRoutes, routesTo } from './desired-routes.ts'
 import { digestOfSet } from './digest.ts'
 import type { FamilyView } from './family-view.ts'
 import { HELLO_VERSION, type HelloContent } from './hello-content.ts'
-import { hostsToSteer } from './host-steering.ts'
-import { type LaneStates, pairStates, stepPairs } from './lanes.ts'
+import { steersToHost } from './host-steering.ts'
+import { type Circumstances, commonFacts, type LaneStates, pairState, publishedDigest, stepPair } from './lanes.ts'
 import { type MovePlan, planMove } from './move.ts'
 import { type Announcement, LANES, type Lane, type Move, type NodeName, type SpareAnnouncement } from './node-record.ts'
 import type { PeerState, PeerStates } from './peer-machine.ts'
-import { PlanMemory } from './plan-memory.ts'
+import { PlanMemory, type PlanTables } from './plan-memory.ts'
+
+/** What a plan has made of a pair; undefined where there was or is none. */
+export interface ChangedPair {
+  readonly before: PeerState | undefined
+  readonly after: PeerState | undefined
+}
 
 export interface FamilyPlan {
   /** The state of each pair on the device that its traffic is on. */
   readonly peers: PeerStates
+  /** Of these, the ones that this plan has changed. */
+  readonly changed: ReadonlyMap<NodeName, ChangedPair>
   readonly lanes: LaneStates
   readonly desired: DesiredFamily
   /** What this node should announce; undefined withdraws. */
@@ -28,24 +36,39 @@ export interface FamilyPlan {
 }
 
 /**
- * What the kernel must hold, and why, given the cluster, the configuration and what was observed. Pure.
- * @param memory of the plans before; what has not changed since is the same object in this one
+ * What the kernel must hold, and why, given the cluster, the configuration and what was observed. Pure but for its memory:
+ * states and desired tables of a plan that was made with the same memory are changed in place, at a cost in proportion to
+ * what has changed.
+ * @param memory of the plans before; goes on from `previous` where that is what the last of them gave
  */
 export function planFamily(previous: LaneStates, view: FamilyView, memory = new PlanMemory()): FamilyPlan {
-  const records = memory.records(view.nodes.values())
-  const cidrs = claimCidrs(records, view.cidrSource, view.family, memory.cidrs)
-  memory.cidrs = cidrs
-  const own = memory.ownKeys(ownKeys(view))
-  const holders = memory.incumbents([previous.main, previous.spare], () => incumbents(previous))
-  const keys = memory.keys([records, own, holders, view.self], () =>
-    claimKeys(records, view.family, view.self, new Set(own), holders),
-  )
-  const { move } = planMove(view, previous)
-  const lanes = stepPairs(previous, view, move, cidrs, keys, memory)
-  const wantsSpare = move !== undefined || somebodyMoves(view, lanes)
-  const desired = desiredFamily(view, lanes, cidrs, wantsSpare, memory)
+  try {
+    return planWith(memory.resume(previous, view), view)
+  } catch (error) {
+    memory.forget()
+    throw error
+  }
+}
+
+function planWith(tables: PlanTables, view: FamilyView): FamilyPlan {
+  const { states: lanes, keys, cidrs } = tables
+  const touched = tables.takeIn(view)
+  const published = { main: publishedDigest(view, 'main', cidrs), spare: publishedDigest(view, 'spare', cidrs) }
+  const { move } = planMove(view, lanes)
+  const circumstances: Circumstances = { move, published, keys }
+  const common = commonFacts(view, circumstances)
+  const { persistentKeepalive, listenPort } = view.config
+  const due =
+    tables.takeCommon([...common, persistentKeepalive, listenPort]) || touched === undefined
+      ? tables.everybody(view)
+      : touched
+  const changed = stepPairs(tables, view, circumstances, due)
+  planPeers(tables, view, due)
+  const wantsSpare = move !== undefined || somebodyMoves(tables)
+  const desired = desiredFamily(tables, view, due, wantsSpare)
   return {
-    peers: memory.pairs([lanes.main, lanes.spare], () => pairStates(lanes)),
+    peers: tables.pairs,
+    changed,
     lanes,
     desired,
     announce: announcement(view, lanes.main),
@@ -55,76 +78,91 @@ export function planFamily(previous: LaneStates, view: FamilyView, memory = new 
   }
 }
 
+/** @returns what has become of pairs that are not as they were */
+function stepPairs(
+  tables: PlanTables,
+  view: FamilyView,
+  circumstances: Circumstances,
+  due: ReadonlySet<NodeName>,
+): Map<NodeName, ChangedPair> {
+  const changed = new Map<NodeName, ChangedPair>()
+  for (const name of due) {
+    if (name === view.self) continue
+    const before = pairState(tables.states, name)
+    tables.putStates(name, stepPair(name, tables.statesOf(name), view, circumstances), view.nodes.has(name))
+    const after = pairState(tables.states, name)
+    if (after) tables.pairs.set(name, after)
+    else tables.pairs.delete(name)
+    if (before !== after) changed.set(name, { before, after })
+  }
+  return changed
+}
+
+/** After all states are known, as what lingers depends on those of others. */
+function planPeers(tables: PlanTables, view: FamilyView, due: ReadonlySet<NodeName>): void {
+  const { states, cidrs, restless } = tables
+  for (const name of due) restless.delete(name)
+  for (const lane of LANES) {
+    const planned = new Map<NodeName, ReadonlyMap<PublicKey, DesiredPeer>>()
+    for (const name of due) {
+      const { peers, lasts } = desiredPeers(view, lane, name, states[lane], cidrs)
+      planned.set(name, peers)
+      if (!lasts) restless.add(name)
+    }
+    tables.putPeers(lane, planned)
+  }
+}
+
 const NOTHING: readonly never[] = []
 
 const NO_ADDRESSES: ReadonlySet<Cidr> = new Set()
 
-const ownKeys = (view: FamilyView): Set<PublicKey> =>
-  new Set(LANES.map(lane => view.lanes[lane].identity?.privateKey.publicKey()).filter(key => key !== undefined))
-
-/** Who uses which key, or announced it first as its next: copying it takes neither away. */
-function incumbents(states: LaneStates): Map<PublicKey, NodeName> {
-  const holders = new Map<PublicKey, NodeName>()
-  const all = LANES.flatMap(lane => [...states[lane]])
-  for (const [node, state] of all)
-    if ((state.phase === 'accepting' || state.phase === 'encrypting') && state.candidate !== undefined)
-      holders.set(state.candidate, node)
-  // Last, as a key in use counts for more than one that is merely announced.
-  for (const [node, state] of all) if (state.phase !== 'absent') holders.set(state.key, node)
-  return holders
-}
-
 /** Somebody else's main device changes, and its traffic with us must have somewhere to go. */
-const somebodyMoves = (view: FamilyView, { main }: LaneStates): boolean =>
-  view.nodes.values().some(({ name, spare }) => spare[view.family]?.move !== undefined && takesPart(main.get(name)))
-
-const takesPart = (state: PeerState | undefined): boolean =>
-  state?.phase === 'accepting' || state?.phase === 'encrypting'
+const somebodyMoves = ({ movers, states }: PlanTables): boolean =>
+  movers.values().some(name => takesPart(states.main.get(name)))
 
 function desiredFamily(
+  tables: PlanTables,
   view: FamilyView,
-  states: LaneStates,
-  cidrs: CidrClaims,
+  due: ReadonlySet<NodeName>,
   wantsSpare: boolean,
-  memory: PlanMemory,
 ): DesiredFamily {
   const { family, config } = view
   const devices = new Map<Lane, DesiredDevice>()
   const addresses = new Set(deviceAddress(view))
   for (const lane of LANES) {
     const { identity } = view.lanes[lane]
-    const inUse = states[lane].values().some(state => state.phase !== 'absent')
+    const inUse = tables.states[lane].values().some(state => state.phase !== 'absent')
     if (!identity || !(inUse || (view.enabled && (lane === 'main' || wantsSpare)))) continue
-    const peers = desiredPeers(view, lane, states[lane], cidrs, memory.peers[lane])
+    const peers = tables.peers[lane]
     devices.set(lane, { ...identity, fwmark: config.mark, mtu: config.mtu, addresses, peers })
   }
   const names: DeviceNames = { main: devices.get('main')?.name, spare: devices.get('spare')?.name }
-  // All that desiredRoutes() looks at.
-  const { mesh, nodes, device, spare, hosts } = config.tables
-  const byTunnel = memory.hosts(hostsToSteer(view, states))
-  const source = view.hosts?.source
-  const inputs = [
-    cidrs.found,
-    memory.records(view.nodes.values()),
-    states.main,
-    states.spare,
-    names.main,
-    names.spare,
-    view.pathMtus,
-    byTunnel,
-    source,
-    hosts,
-  ]
-  const routes = memory.routes([...inputs, view.routeSync, mesh, nodes, device, spare], () =>
-    memory.share(desiredRoutes(view, states, cidrs, names, source && { source, nodes: new Set(byTunnel) })),
-  )
+  planRoutes(tables, view, names, due)
   return {
     family,
     devices: [...devices.values()],
-    routes: devices.size === 0 ? NOTHING : routes,
+    routes: devices.size === 0 ? NOTHING : tables.routes,
     rules: devices.size === 0 ? [] : desiredRules(view, names),
     routeProtocol: config.routeProtocol,
   }
+}
+
+function planRoutes(tables: PlanTables, view: FamilyView, names: DeviceNames, due: ReadonlySet<NodeName>): void {
+  const { states, cidrs } = tables
+  const { mesh, nodes, device, spare, hosts } = view.config.tables
+  const source = view.hosts?.source
+  const steeredHosts = source === undefined ? [] : LANES.map(lane => view.lanes[lane].kernel.steeredHosts)
+  const common = [names.main, names.spare, view.routeSync, mesh, nodes, device, spare, hosts, source, ...steeredHosts]
+  const all = tables.takeCommonOfRoutes(common)
+  const routes = new Map<NodeName | undefined, Iterable<DesiredRoute>>()
+  for (const name of all ? tables.everybody(view) : due) {
+    const node = view.nodes.get(name)
+    const byTunnel = node && steersToHost(view, states, node)
+    routes.set(name, routesTo(name, view, states, cidrs, names, byTunnel ? source : undefined))
+  }
+  if (all) routes.set(undefined, deviceRoutes(view, names))
+  tables.putRoutes(routes)
 }
 
 /**
@@ -150,8 +188,8 @@ function announcement(view: FamilyView, states: PeerStates): Announcement | unde
   const own = view.nodes.get(view.self)
   const publicKey = identity.privateKey.publicKey()
   const standing = own?.announced[view.family]?.publicKey === publicKey
-  const programmed = states.values().every(state => state.phase === 'absent' || kernel.peers.has(state.key))
-  if (!own || !(standing || (kernel.up && programmed))) return undefined
+  const programmed = () => states.values().every(state => state.phase === 'absent' || kernel.peers.has(state.key))
+  if (!own || !(standing || (kernel.up && programmed()))) return undefined
   const { listenPort: port } = identity
   const encryptsHosts = view.hosts !== undefined && { encryptsHosts: true as const }
   return { publicKey, interfaceAddress: deviceAddress(view)[0], port, hello: HELLO_VERSION, ...encryptsHosts }
@@ -168,14 +206,20 @@ function spareAnnouncement(view: FamilyView, move: Move | undefined): SpareAnnou
  * planned is not said: ask after the plan was carried out.
  */
 export function hellosOf(view: FamilyView, lane: Lane, states: PeerStates): Map<NodeName, HelloContent> {
-  const { kernel } = view.lanes[lane]
   const hellos = new Map<NodeName, HelloContent>()
   for (const [name, state] of states) {
-    if (state.phase === 'absent' || state.helloAddress === undefined) continue
-    const held = kernel.peers.get(state.key)?.allowedIps ?? NO_ADDRESSES
-    const accepts = state.phase === 'lingering' || held.size === 0 ? undefined : digestOfSet(state.key, held)
-    const steers = held.values().some(cidr => kernel.steered.has(cidr))
-    hellos.set(name, { accepts, steers, parked: state.phase === 'accepting' && state.parked })
+    const hello = helloOf(view, lane, state)
+    if (hello) hellos.set(name, hello)
   }
   return hellos
+}
+
+/** The same for one peer; undefined where nothing is said to it. */
+export function helloOf(view: FamilyView, lane: Lane, state: PeerState | undefined): HelloContent | undefined {
+  if (state === undefined || state.phase === 'absent' || state.helloAddress === undefined) return undefined
+  const { kernel } = view.lanes[lane]
+  const held = kernel.peers.get(state.key)?.allowedIps ?? NO_ADDRESSES
+  const accepts = state.phase === 'lingering' || held.size === 0 ? undefined : digestOfSet(state.key, held)
+  const steers = held.values().some(cidr => kernel.steered.has(cidr))
+  return { accepts, steers, parked: state.phase === 'accepting' && state.parked }
 }

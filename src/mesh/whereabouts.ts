@@ -1,9 +1,9 @@
 import type { PeerStatus } from '#wg/device/device.ts'
 import { cidrContains, type IpAddress, sameEndpoint } from '#wg/ip.ts'
 import type { DesiredPeer } from '#wg/reconcile/desired.ts'
-import { nodeAddresses } from './claims.ts'
 import type { FamilyView } from './family-view.ts'
 import type { NodeRecord } from './node-record.ts'
+import { nodeAddresses } from './record-facts.ts'
 
 /** Milliseconds after which a session is dead and only a new handshake shows that somebody is there (REJECT_AFTER_TIME). */
 export const SESSION = 180_000

@@ -1,6 +1,7 @@
-import { addressesOf, claimCidrs, nodeAddresses, podCidrSource } from '#src/mesh/claims.ts'
+import { claimCidrs, podCidrSource } from '#src/mesh/claims.ts'
 import { wireguardMark } from '#src/mesh/marks.ts'
 import type { NodeRecord } from '#src/mesh/node-record.ts'
+import { nodeAddresses } from '#src/mesh/record-facts.ts'
 import type { FelixSettings } from '#src/mesh/settings.ts'
 import { addressBits, type Family, familyOf, formatEndpoint } from '#wg/ip.ts'
 import { byName } from './format.ts'
@@ -35,7 +36,7 @@ export function wgQuickText(
           ? []
           : ['# Its pods’ addresses are not on its Node: podveil show, on a node, has them']),
         ...(address ? [`Endpoint = ${formatEndpoint({ address, port: port ?? listeningPort })}`] : []),
-        `AllowedIPs = ${[...addressesOf(node, family, cidrs, podCidrSource)].join(', ')}`,
+        `AllowedIPs = ${[...cidrs.addresses(node.name)].join(', ')}`,
         ...(keepalive > 0 ? [`PersistentKeepalive = ${keepalive}`] : []),
       ]
     })

@@ -2,21 +2,22 @@ import type { PublicKey } from '#keys/public-key.ts'
 import type { DeviceStatus, PeerChange, PeerStatus } from '../device/device.ts'
 import { type Cidr, type Endpoint, type IpAddress, sameEndpoint } from '../ip.ts'
 import type { Link } from '../rtnetlink/link.ts'
-import type { DesiredPeer } from './desired.ts'
+import { Table } from '../table.ts'
+import { PeerDifferences } from './peers.ts'
 
 /** What the kernel holds of one device, there or not, as far as we know. */
 export class DeviceMirror {
   readonly name: string
   link: Link | undefined
   status: Omit<DeviceStatus, 'peers'> | undefined
-  readonly peers = new Map<PublicKey, PeerStatus>()
+  readonly peers = new Table<PublicKey, PeerStatus>()
   readonly addresses = new Set<IpAddress>()
   /** The device's sysctls have been looked at since the kernel was read. */
   tuned = false
   /** The endpoint last written for each key. */
   readonly writtenEndpoints = new Map<PublicKey, Endpoint>()
-  /** Desired peers that were found to be as the device has them: the same two objects need no second look. */
-  readonly settled = new WeakMap<DesiredPeer, PeerStatus>()
+  /** What of the desired peers and of these has to be compared. */
+  readonly differences = new PeerDifferences()
   /** Who holds each prefix: a prefix that is given to one is taken from another. */
   readonly #holders = new Map<Cidr, PublicKey>()
 
@@ -27,11 +28,10 @@ export class DeviceMirror {
   /** What the device says now; learned endpoints, handshakes and counters among it. A peer that is as it was stays the same object. */
   noteStatus(status: DeviceStatus | undefined): void {
     this.status = status
-    const before = new Map(this.peers)
-    this.peers.clear()
     this.#holders.clear()
+    for (const key of this.peers.keys()) if (!status?.peers.has(key)) this.peers.delete(key)
     for (const [key, read] of status?.peers ?? []) {
-      const peer = sharedPeer(before.get(key), read)
+      const peer = sharedPeer(this.peers.get(key), read)
       this.peers.set(key, peer)
       for (const cidr of peer.allowedIps) this.#holders.set(cidr, key)
     }

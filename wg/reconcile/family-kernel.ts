@@ -12,7 +12,6 @@ import type { DesiredFamily, Others, Ownership } from './desired.ts'
 import { DeviceWriter, type KernelNotes } from './device-writer.ts'
 import { foreignChanges } from './foreign.ts'
 import { Mirror } from './mirror.ts'
-import { diffPeers } from './peers.ts'
 import { type Difference, diffRoutes, diffRules, routeOf, ruleOf } from './routes.ts'
 
 /**
@@ -86,22 +85,24 @@ export class FamilyKernel {
     return mtus
   }
 
-  /** What was there when the kernel was last read, and is not as we would make it. */
-  get others(): Others {
+  /** Rules that were there when the kernel was last read, and are not ours. */
+  get otherRules(): Others['rules'] {
+    return (this.#mirror?.otherRules ?? []).map(rule => ({
+      priority: rule.priority,
+      invert: rule.invert ?? false,
+      fwmark: rule.fwmark ?? 0,
+      words: describeRule(rule),
+    }))
+  }
+
+  /** Routes that are in our tables, and not as we would make them. */
+  get otherRoutes(): Others['routes'] {
     const mirror = this.#mirror
     const own = new Set([...(mirror?.devices.values() ?? [])].map(({ link }) => link?.index))
     const elsewhere = ({ type, device }: Route) => type !== 'throw' && !own.has(device)
-    return {
-      rules: (mirror?.otherRules ?? []).map(rule => ({
-        priority: rule.priority,
-        invert: rule.invert ?? false,
-        fwmark: rule.fwmark ?? 0,
-        words: describeRule(rule),
-      })),
-      routes: [...(mirror?.routes.values() ?? [])]
-        .filter(elsewhere)
-        .map(route => ({ table: route.table, words: describeRoute(route) })),
-    }
+    return [...(mirror?.routes.values() ?? [])]
+      .filter(elsewhere)
+      .map(route => ({ table: route.table, words: describeRoute(route) }))
   }
 
   invalidate(): void {
@@ -188,7 +189,7 @@ export class FamilyKernel {
         this.#notes.degraded(error)
         continue
       }
-      const { additions, removals } = diffPeers(device.peers, held.peers, held.writtenEndpoints, held.settled)
+      const { additions, removals } = held.differences.find(device.peers, held.peers, held.writtenEndpoints)
       changes += await this.#writer.configure(held, { peers: additions })
       departures.push(() => this.#writer.configure(held, { peers: removals }))
     }

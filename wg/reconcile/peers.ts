@@ -1,6 +1,7 @@
 import type { PublicKey } from '#keys/public-key.ts'
 import type { PeerChange, PeerStatus } from '../device/device.ts'
 import { type Cidr, type Endpoint, sameEndpoint } from '../ip.ts'
+import { Follower } from '../table.ts'
 import type { DesiredPeer } from './desired.ts'
 
 /** Changes to peers, split by what must come before traffic is moved and what may only come after. */
@@ -15,37 +16,53 @@ export interface PeerOperations {
  * The smallest changes that turn what the device holds into what is desired. A prefix that another desired peer takes is
  * only added there: the kernel moves it, and no moment is without an owner.
  * @param written the endpoint last written for each key: a learned one is not a difference
- * @param settled pairs of objects that were found to agree before, and need no second look; more are noted there
+ * @param keys of the peers that are looked at; all others are known to agree
  */
 export function diffPeers(
   desired: ReadonlyMap<PublicKey, DesiredPeer>,
   actual: ReadonlyMap<PublicKey, PeerStatus>,
   written: ReadonlyMap<PublicKey, Endpoint>,
-  settled = new WeakMap<DesiredPeer, PeerStatus>(),
+  keys: Iterable<PublicKey> = new Set([...desired.keys(), ...actual.keys()]),
 ): PeerOperations {
   const additions: PeerChange[] = []
   const removals: PeerChange[] = []
   const takers = new Set<Cidr>()
-  for (const [publicKey, want] of desired) {
-    const have = actual.get(publicKey)
-    if (have && settled.get(want) === have) continue
+  const looked = [...keys]
+  for (const publicKey of looked) {
+    const [want, have] = [desired.get(publicKey), actual.get(publicKey)]
+    if (!want) continue
     const change = have ? changeOf(want, have, written.get(publicKey)) : newPeer(want)
     for (const cidr of change?.addAllowedIps ?? []) takers.add(cidr)
     if (change) additions.push({ kind: 'set', publicKey, ...change })
   }
-  for (const [publicKey, have] of actual) {
-    const want = desired.get(publicKey)
+  for (const publicKey of looked) {
+    const [want, have] = [desired.get(publicKey), actual.get(publicKey)]
+    if (!have) continue
     if (!want) {
       removals.push({ kind: 'remove', publicKey })
       continue
     }
-    if (settled.get(want) === have) continue
     const surplus = [...have.allowedIps].filter(cidr => !want.allowedIps.has(cidr))
-    if (surplus.length === 0 && !changeOf(want, have, written.get(publicKey))) settled.set(want, have)
     const removeAllowedIps = surplus.filter(cidr => !takers.has(cidr))
     if (removeAllowedIps.length > 0) removals.push({ kind: 'set', publicKey, updateOnly: true, removeAllowedIps })
   }
   return { additions, removals }
+}
+
+/** Remembers what was compared, so that a look costs what has changed since the one before. */
+export class PeerDifferences {
+  readonly #desired = new Follower<PublicKey>()
+  readonly #actual = new Follower<PublicKey>()
+
+  /** What diffPeers() says. What is then written changes what there is, and is looked at once more. */
+  find(
+    desired: ReadonlyMap<PublicKey, DesiredPeer>,
+    actual: ReadonlyMap<PublicKey, PeerStatus>,
+    written: ReadonlyMap<PublicKey, Endpoint>,
+  ): PeerOperations {
+    const [wanted, seen] = [this.#desired.take(desired), this.#actual.take(actual)]
+    return diffPeers(desired, actual, written, wanted && seen && wanted.union(seen))
+  }
 }
 
 type PeerFields = Omit<Extract<PeerChange, { kind: 'set' }>, 'kind' | 'publicKey'>

@@ -97,19 +97,59 @@ describe('who is armed', () => {
   const enabled = { mode: 'audit', enabled: true } as const
 
   test('is the same object while nothing changes, so that nothing follows from it', () => {
-    expect(armedAfter(armed, [name(2)], nodes, enabled, node => node === name(2))).toBe(armed)
+    expect(
+      armedAfter(
+        armed,
+        node => node === name(2),
+        nodes,
+        enabled,
+        node => node === name(2),
+      ),
+    ).toBe(armed)
   })
 
   test('takes in who says that it steers to us', () => {
-    expect(armedAfter(armed, [name(3)], nodes, enabled, () => true)).toEqual(new Set(nodes))
+    expect(
+      armedAfter(
+        armed,
+        node => node === name(3),
+        nodes,
+        enabled,
+        () => true,
+      ),
+    ).toEqual(new Set(nodes))
   })
 
   test('lets go of who takes part no more, but not under enforce', () => {
-    expect(armedAfter(armed, [], nodes, enabled, () => false)).toEqual(new Set())
-    expect(armedAfter(armed, [], nodes, { mode: 'enforce', enabled: true }, () => false)).toBe(armed)
+    expect(
+      armedAfter(
+        armed,
+        () => false,
+        nodes,
+        enabled,
+        () => false,
+      ),
+    ).toEqual(new Set())
+    expect(
+      armedAfter(
+        armed,
+        () => false,
+        nodes,
+        { mode: 'enforce', enabled: true },
+        () => false,
+      ),
+    ).toBe(armed)
   })
 
   test('is everybody under enforce where nothing is encrypted', () => {
-    expect(armedAfter(armed, [], nodes, { mode: 'enforce', enabled: false }, () => false)).toEqual(new Set(nodes))
+    expect(
+      armedAfter(
+        armed,
+        () => false,
+        nodes,
+        { mode: 'enforce', enabled: false },
+        () => false,
+      ),
+    ).toEqual(new Set(nodes))
   })
 })

@@ -1,18 +1,20 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import type { PublicKey } from '#keys/public-key.ts'
 import { CidrOwners } from '#src/mesh/cidr-owners.ts'
 import { type CidrSource, podCidrClaimant } from '#src/mesh/claims.ts'
 import { digestOf } from '#src/mesh/digest.ts'
 import type { FamilyView, HostFacts } from '#src/mesh/family-view.ts'
 import type { HeardHello } from '#src/mesh/hello-content.ts'
 import { type LaneStates, NO_STATES } from '#src/mesh/lanes.ts'
-import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
-import { planFamily } from '#src/mesh/plan.ts'
+import type { Lane, NodeName, NodeRecord } from '#src/mesh/node-record.ts'
+import { type FamilyPlan, planFamily } from '#src/mesh/plan.ts'
 import { PlanMemory } from '#src/mesh/plan-memory.ts'
-import { type Cidr, nthAddress, parseAddress, parseCidr } from '#wg/ip.ts'
-import type { DesiredRoute } from '#wg/reconcile/desired.ts'
+import { type Cidr, hostCidr, nthAddress, parseAddress, parseCidr } from '#wg/ip.ts'
+import type { DesiredPeer, DesiredRoute } from '#wg/reconcile/desired.ts'
 import { DeviceMirror } from '#wg/reconcile/device-mirror.ts'
-import { diffPeers } from '#wg/reconcile/peers.ts'
+import { diffPeers, type PeerOperations } from '#wg/reconcile/peers.ts'
+import { Table } from '#wg/table.ts'
 import {
   announcement,
   endpointOf,
@@ -29,7 +31,7 @@ import { CONFIG } from './world.ts'
 
 /** Nodes as the agent has them: owners that are kept up, in a map that changes in place. */
 class Cluster implements CidrSource {
-  readonly nodes = new Map<NodeName, NodeRecord>()
+  readonly nodes = new Table<NodeName, NodeRecord>()
   readonly #owners = new CidrOwners()
 
   put(record: NodeRecord): void {
@@ -53,14 +55,16 @@ class Cluster implements CidrSource {
 
 const ALL_WHOLE: ReadonlyMap<NodeName, number> = new Map()
 
+const SPARE = 'wg-spare.cali'
+
 const NO_GATEWAYS: readonly Cidr[] = []
 
 /** A node's agent without the world around it: what it plans goes into its kernel. */
 class Agent {
   readonly cluster = new Cluster()
   readonly memory = new PlanMemory()
-  readonly mirror = new DeviceMirror(CONFIG.interfaceName)
-  readonly hellos = new Map<NodeName, HeardHello>()
+  readonly mirrors = { main: new DeviceMirror(CONFIG.interfaceName), spare: new DeviceMirror(SPARE) }
+  readonly hellos = { main: new Table<NodeName, HeardHello>(), spare: new Table<NodeName, HeardHello>() }
   states: LaneStates = NO_STATES
   steered: ReadonlySet<Cidr> = new Set()
   steeredHosts: ReadonlySet<Cidr> = new Set()
@@ -72,10 +76,15 @@ class Agent {
   }
 
   view(): FamilyView {
-    const { cluster, mirror, hellos, steered, steeredHosts, now } = this
+    const { cluster, mirrors, hellos, steered, steeredHosts, now } = this
     const identity = { name: CONFIG.interfaceName, listenPort: CONFIG.listenPort, privateKey: privateKey(1) }
-    const main = { identity, kernel: { up: true, peers: mirror.peers, steered, steeredHosts }, hellos }
+    const main = { up: true, peers: mirrors.main.peers, steered, steeredHosts }
+    const spare = { up: true, peers: mirrors.spare.peers, steered, steeredHosts }
     const wallTime = now
+    const lanes = {
+      main: { identity, kernel: main, hellos: hellos.main },
+      spare: { identity: { ...identity, name: SPARE, listenPort: 51_822 }, kernel: spare, hellos: hellos.spare },
+    }
     // What an agent gives anew for each plan is remembered by nobody.
     const known = {
       nodes: cluster.nodes,
@@ -85,26 +94,48 @@ class Agent {
       now,
       wallTime,
     }
-    return { ...viewOf([], { main }), ...known, ...this.fields }
+    return { ...viewOf([]), lanes, ...known, ...this.fields }
   }
 
   pass(): void {
     const view = this.view()
+    const before = { main: new Map(this.states.main), spare: new Map(this.states.spare) }
     const plan = planFamily(this.states, view, this.memory)
-    expect(plan).toEqual(planFamily(this.states, view))
-    const { peers, writtenEndpoints, settled } = this.mirror
-    const operations = diffPeers(mainPeers(plan), peers, writtenEndpoints, settled)
-    expect(operations).toEqual(diffPeers(mainPeers(plan), peers, writtenEndpoints))
+    expect(inOrder(plan)).toEqual(inOrder(planFamily(before, view)))
     this.states = plan.lanes
+    for (const mirror of Object.values(this.mirrors)) carryOut(mirror, plan)
     const inHostTable = (route: DesiredRoute) => route.table === HOST_TABLE || route.table === OTHER_HOST_TABLE
     const unicast = plan.desired.routes.filter(({ type }) => type === 'unicast')
-    this.steered = destinations(unicast.filter(route => !inHostTable(route)))
-    this.steeredHosts = destinations(unicast.filter(inHostTable))
-    for (const change of [...operations.additions, ...operations.removals]) this.mirror.notePeer(change)
+    this.steered = kept(this.steered, destinations(unicast.filter(route => !inHostTable(route))))
+    this.steeredHosts = kept(this.steeredHosts, destinations(unicast.filter(inHostTable)))
   }
 }
 
+/** What the plan asks of a device is done, and is what a comparison of everything asks for. */
+function carryOut(mirror: DeviceMirror, { desired }: FamilyPlan): void {
+  const { peers, writtenEndpoints, differences } = mirror
+  const wanted = desired.devices.find(({ name }) => name === mirror.name)?.peers ?? NOBODY
+  const operations = differences.find(wanted, peers, writtenEndpoints)
+  expect(byKey(operations)).toEqual(byKey(diffPeers(wanted, peers, writtenEndpoints)))
+  for (const change of [...operations.additions, ...operations.removals]) mirror.notePeer(change)
+}
+
+const NOBODY = new Table<PublicKey, DesiredPeer>()
+
+/** What is in no order that means anything, in one. */
+const inOrder = ({ desired, moving, ...plan }: FamilyPlan) => ({
+  ...plan,
+  desired: { ...desired, routes: new Set(desired.routes.map(route => JSON.stringify(route))) },
+  moving: { ...moving, waitsFor: new Set(moving.waitsFor) },
+})
+
+const byKey = ({ additions, removals }: PeerOperations) => [additions, removals].map(all => new Set(all))
+
 const destinations = (routes: readonly DesiredRoute[]): Set<Cidr> => new Set(routes.map(route => route.destination))
+
+/** The same set where it says the same, as an agent's kernel gives it. */
+const kept = <Item>(before: ReadonlySet<Item>, after: ReadonlySet<Item>): ReadonlySet<Item> =>
+  before.size === after.size && before.isSubsetOf(after) ? before : after
 
 const HOST_TABLE = 5
 const OTHER_HOST_TABLE = 6
@@ -166,18 +197,26 @@ const own = fc
     )
   })
 
-/** All peers shake hands, from where they are dialled or from elsewhere. */
-const handshake = fc.constantFrom(undefined, undefined, 2, 3, 8).map(from => ({ mirror, now }: Agent) => {
-  const heard = [...mirror.peers.values()].map(({ endpoint, ...peer }) =>
-    peerStatus(peer.publicKey, {
-      ...peer,
-      latestHandshake: BigInt(now) * 1_000_000n,
-      endpoint: from === undefined ? endpoint : endpointOf(from),
-    }),
+/** All peers shake hands, or one of them, from where they are dialled or from elsewhere. */
+const handshake = fc
+  .record({ from: fc.constantFrom(undefined, undefined, 2, 3, 8), only: fc.constantFrom(undefined, 0, 1, 2) })
+  .map(({ from, only }) => ({ mirrors, now }: Agent) => {
+    for (const mirror of Object.values(mirrors)) shakeHands(mirror, now, from, only)
+  })
+
+function shakeHands(mirror: DeviceMirror, now: number, from: number | undefined, only: number | undefined): void {
+  const heard = [...mirror.peers.values()].map((peer, place) =>
+    only === undefined || only === place
+      ? peerStatus(peer.publicKey, {
+          ...peer,
+          latestHandshake: BigInt(now) * 1_000_000n,
+          endpoint: from === undefined ? peer.endpoint : endpointOf(from),
+        })
+      : peer,
   )
   const peers = new Map(heard.map(peer => [peer.publicKey, peer]))
   mirror.noteStatus({ ...DEVICE, listenPort: CONFIG.listenPort, fwmark: 0, peers })
-})
+}
 
 /** The agent of a node says hello. */
 const hello = fc
@@ -186,11 +225,14 @@ const hello = fc
     agrees: mostly(true, false),
     steers: fc.boolean(),
     parked: fc.boolean(),
+    lane: fc.constantFrom<Lane>('main', 'spare'),
   })
-  .map(({ index, agrees, steers, parked }) => ({ hellos, now }: Agent) => {
+  .map(({ index, agrees, steers, parked, lane }) => ({ hellos, now }: Agent) => {
     const accepts = agrees ? digestOf(publicKey(1), OWN_ADDRESSES) : undefined
-    hellos.set(name(index), { key: publicKey(index), at: now, knowsOurs: agrees, accepts, steers, parked })
+    hellos[lane].set(name(index), { key: publicKey(index), at: now, knowsOurs: agrees, accepts, steers, parked })
   })
+
+const pathMtus = mostly(ALL_WHOLE, new Map([[name(2), 1232]]), new Map([[name(2), 1280]]))
 
 /** What may happen to an agent, each a function that does it. */
 const happening = fc.oneof(
@@ -214,13 +256,26 @@ const happening = fc.oneof(
   },
   {
     weight: 1,
+    arbitrary: pathMtus.map(found => (agent: Agent) => {
+      agent.fields = { ...agent.fields, pathMtus: found }
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.boolean().map(all => (agent: Agent) => {
+      // Somebody else's doing.
+      agent.steeredHosts = new Set(all ? [2, 3].map(other => hostCidr(endpointOf(other).address)) : [])
+    }),
+  },
+  {
+    weight: 1,
     arbitrary: fc
       .record({
         enabled: mostly(true, false),
         mainChanges: mostly(false, true),
         routeSync: mostly(true, false),
         pinsEndpoints: fc.boolean(),
-        pathMtus: mostly(ALL_WHOLE, new Map([[name(2), 1232]]), new Map([[name(2), 1280]])),
+        pathMtus,
         config: mostly(CONFIG, ...CONFIGS),
       })
       .map(fields => (agent: Agent) => {
@@ -265,6 +320,7 @@ describe('when one node announces another key', () => {
     agent.cluster.put(nodeRecord(other, { announced: { 4: announcement(other, { hello: undefined }), 6: undefined } }))
   for (let round = 0; round < 3; round++) agent.pass()
   const before = planFamily(agent.states, agent.view(), agent.memory)
+  const [peers, routes] = [new Map(mainPeers(before)), before.desired.routes]
   agent.cluster.put(
     nodeRecord(3, {
       announced: {
@@ -276,17 +332,31 @@ describe('when one node announces another key', () => {
   const after = planFamily(before.lanes, agent.view(), agent.memory)
 
   test('every other peer is the same object as before', () => {
-    const [one, other] = [before, after].map(plan => mainPeers(plan).get(announcement(2).publicKey))
+    const [one, other] = [peers, mainPeers(after)].map(all => all.get(announcement(2).publicKey))
     expect(one).toBeDefined()
     expect(other).toBe(one)
   })
 
   test('the routes are the same list as before', () => {
     expect(after.desired.routes.length).toBeGreaterThan(0)
-    expect(after.desired.routes).toBe(before.desired.routes)
+    expect(after.desired.routes).toBe(routes)
   })
 
   test('the peer of the new key is not among those that were there', () => {
-    expect([...mainPeers(after).keys()]).not.toEqual([...mainPeers(before).keys()])
+    expect([...mainPeers(after).keys()]).not.toEqual([...peers.keys()])
   })
+})
+
+test('a peer that announces another key is looked at when the one in use is heard from elsewhere', () => {
+  const agent = new Agent()
+  const announce = (key: number) =>
+    agent.cluster.put(nodeRecord(2, { announced: { 4: announcement(key, { hello: undefined }), 6: undefined } }))
+  announce(2)
+  for (let round = 0; round < 3; round++) agent.pass()
+  announce(6)
+  for (let round = 0; round < 3; round++) agent.pass()
+  const [inUse] = agent.mirrors.main.peers.keys()
+  shakeHands(agent.mirrors.main, agent.now, 8, 0)
+  const plan = planFamily(agent.states, agent.view(), agent.memory)
+  expect(inUse && mainPeers(plan).get(inUse)?.mayRoamTo).toContain(endpointOf(8).address)
 })

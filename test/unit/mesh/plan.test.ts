@@ -1,10 +1,11 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { PublicKey } from '#keys/public-key.ts'
-import { claimCidrs, claimKeys, podCidrSource } from '#src/mesh/claims.ts'
+import { claimCidrs, podCidrSource } from '#src/mesh/claims.ts'
 import { digestOf } from '#src/mesh/digest.ts'
 import type { FamilyView } from '#src/mesh/family-view.ts'
 import type { HeardHello } from '#src/mesh/hello-content.ts'
+import { KeyOwners } from '#src/mesh/key-owners.ts'
 import { type LaneStates, NO_STATES } from '#src/mesh/lanes.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import { type FamilyPlan, hellosOf, planFamily } from '#src/mesh/plan.ts'
@@ -104,8 +105,8 @@ describe('the plan of an ordinary mesh', () => {
 
   test('gives an MTU to all routes to a peer whose path carries less, and to no other', () => {
     const memory = new PlanMemory()
-    const { lanes } = settled.plan
-    const before = planFamily(lanes, settled.view, memory).desired.routes
+    const { lanes, desired } = planFamily(settled.plan.lanes, settled.view, memory)
+    const before = desired.routes
     const after = planFamily(lanes, { ...settled.view, pathMtus: new Map([[name(2), 1232]]) }, memory).desired.routes
     const limited = after.filter(route => route.type === 'unicast' && route.mtu !== undefined)
     expect(limited).toEqual([
@@ -247,8 +248,9 @@ describe('keys that are not to be believed', () => {
       [younger, older],
       [older, younger],
     ]) {
-      const { owner } = claimKeys(order, 4, name(1), new Set(), new Map())
-      expect(owner.get(publicKey(2))).toBe(name(3))
+      const owners = new KeyOwners(4)
+      for (const node of order) owners.announce(node.name, node)
+      expect(owners.owner(publicKey(2))).toBe(name(3))
     }
   })
 })

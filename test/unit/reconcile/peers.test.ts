@@ -289,7 +289,7 @@ describe('whatever there is and whatever is wanted', () => {
         apply(actual, change)
         mirror.notePeer(change)
       }
-      expect(mirror.peers).toEqual(actual)
+      expect(new Map(mirror.peers)).toEqual(actual)
     })
   })
 })
