@@ -45,11 +45,15 @@ export interface PassOutcome {
   readonly health: Pick<Health, 'ready' | 'readyz'>
 }
 
+/** A look at all peers that takes long, as the mesh is large, takes at most this part of the time; milliseconds at most. */
+const SHARE = 1 / 50
+const LONGEST_GAP = 2_000
+
 /** Milliseconds within which a watch may still show what was there before our own patch. */
 const OWN_ECHO = 5_000
 
 /**
- * Tells others what the agent knows, after every pass: the snapshot in the state directory, the Node condition, Events.
+ * Tells others what the agent knows, after every pass, or soon after it where that takes long: the snapshot in the state directory, the Node condition, Events.
  * Nothing that goes wrong here disturbs a pass.
  */
 export class Report {
@@ -77,6 +81,10 @@ export class Report {
   /** Since when encryption is on, in the agent's milliseconds: no peer can be overdue before that. */
   readonly #enabledSince: Record<Family, number | undefined> = { 4: undefined, 6: undefined }
   #tally: Tally | undefined
+  #untold: PassOutcome | undefined
+  #timer: NodeJS.Timeout | undefined
+  /** Not before that, milliseconds of the agent's clock. */
+  #tellAt = 0
   #observed: unknown
   #written: { readonly content: ConditionContent; readonly at: number } | undefined
 
@@ -107,7 +115,28 @@ export class Report {
     return this.#events.dropped
   }
 
+  /** Takes in what a pass has left. */
   after(outcome: PassOutcome): void {
+    this.#untold = outcome
+    if (this.#timer) return
+    const wait = this.#tellAt - performance.now()
+    if (wait <= 0) this.#tellLatest()
+    else this.#timer = setTimeout(() => this.#tellLatest(), wait).unref()
+  }
+
+  #tellLatest(): void {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    const outcome = this.#untold
+    if (!outcome) return
+    this.#untold = undefined
+    const started = performance.now()
+    this.#tell(outcome)
+    const ended = performance.now()
+    this.#tellAt = ended + Math.min(LONGEST_GAP, (ended - started) / SHARE)
+  }
+
+  #tell(outcome: PassOutcome): void {
     const { feed, dataplane, enabled, guard, health } = outcome
     const troubles = health.ready ? [] : health.readyz().body.trimEnd().split('\n')
     // Before that everything would look as if it had been turned off.
@@ -141,6 +170,7 @@ export class Report {
   }
 
   async stop(): Promise<void> {
+    this.#tellLatest()
     await Promise.all([
       this.#condition.stop(),
       this.#events.stop(),
