@@ -40,6 +40,12 @@ test-kernel: ## the same cases on the kernel's own WireGuard, in a small VM
 	@scripts/setup lab kernel
 	@$(TIERS) kernel kernel-newest kernel-6.1
 
+.PHONY: test-uml
+test-uml: ## the lab's cases on the kernel's own WireGuard in user-mode Linux, whose programs run at full speed; an hour
+	@scripts/setup lab uml
+	@test/kernel/uml/build
+	@test/kernel/uml/every-case
+
 .PHONY: test-cluster
 test-cluster: ## the same cases against a real kube-apiserver and etcd
 	@scripts/setup lab cluster
