@@ -207,7 +207,7 @@ export class MeshAgent {
 
   /** @throws KeyFileError */
   async #renew(family: Family, keyring: Keyring, dataplane: Dataplane): Promise<Renewed> {
-    const { settings, podveil } = this.#feed
+    const { settings, podveil, nodes } = this.#feed
     let config: FamilyConfig
     try {
       config = familyConfig(family, settings, dataplane.links)
@@ -215,7 +215,7 @@ export class MeshAgent {
       // The family's own pass says so; the other one goes on.
       return NO_DEVICES
     }
-    return await this.#renewals[family].devices(config, podveil, keyring, dataplane.meshes[family])
+    return await this.#renewals[family].devices(config, podveil, keyring, dataplane.meshes[family], nodes)
   }
 
   #ownNode(): NodeRecord | undefined {

@@ -3,8 +3,8 @@ import type { Logger } from '#src/cluster/logger.ts'
 import type { FamilyConfig } from '#src/mesh/family-view.ts'
 import type { PodveilSettings } from '#src/mesh/guard.ts'
 import { SPARE_DEVICES } from '#src/mesh/marks.ts'
-import type { MovePlan } from '#src/mesh/move.ts'
-import type { NodeName } from '#src/mesh/node-record.ts'
+import { type MovePlan, othersMove } from '#src/mesh/move.ts'
+import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import { rotationDue } from '#src/mesh/rotation.ts'
 import type { Family } from '#wg/ip.ts'
 import type { DeviceFile, HeldDevice } from './device-file.ts'
@@ -62,7 +62,13 @@ export class Renewal {
    * What the devices are now.
    * @throws KeyFileError
    */
-  async devices(config: FamilyConfig, podveil: PodveilSettings, keyring: Keyring, mesh: FamilyMesh): Promise<Renewed> {
+  async devices(
+    config: FamilyConfig,
+    podveil: PodveilSettings,
+    keyring: Keyring,
+    mesh: FamilyMesh,
+    nodes: ReadonlyMap<NodeName, NodeRecord>,
+  ): Promise<Renewed> {
     const family = this.#family
     let keys = (await keyring.keys(false))[family]
     if (!keys) {
@@ -73,8 +79,9 @@ export class Renewal {
     const { due, patience } = rotationDue(podveil.rotation, this.#self, held.keySince, Date.now())
     this.#patience = patience
     const spareKey = mesh.devices.find(({ name }) => name === SPARE_DEVICES[family])?.publicKey
-    // A spare device that carries traffic for somebody else's change keeps its key until that has gone back.
-    const spareIsTaken = spareKey === keys.current.publicKey() && mesh.isCarriedBySpare
+    // A spare device that carries traffic for somebody else's change, or may at any time, keeps its key until that has gone back.
+    const spareIsTaken =
+      spareKey === keys.current.publicKey() && (mesh.isCarriedBySpare || othersMove(nodes, this.#self, family))
     if (due && !keys.next && !spareIsTaken) {
       await keyring.prepare(family)
       keys = (await keyring.keys(false))[family] ?? keys

@@ -1,6 +1,7 @@
+import type { Family } from '#wg/ip.ts'
 import type { FamilyView } from './family-view.ts'
 import { type LaneStates, laneOf } from './lanes.ts'
-import type { Move, NodeName } from './node-record.ts'
+import type { Move, NodeName, NodeRecord } from './node-record.ts'
 import type { PeerState } from './peer-machine.ts'
 
 /** Where this node wants its traffic while its main device gets another key, port or name, and who is not there yet. */
@@ -19,6 +20,13 @@ export function planMove(view: FamilyView, states: LaneStates): MovePlan {
   const isAway = view.nodes.get(view.self)?.spare[view.family]?.move !== undefined
   return { move: isAway && waitsFor.length > 0 ? 'back' : undefined, waitsFor }
 }
+
+/**
+ * Whether another node is moving its traffic to the spare devices, as far as this one has seen: it may begin to send by ours at
+ * any time, to the key that it knows to accept.
+ */
+export const othersMove = (nodes: ReadonlyMap<NodeName, NodeRecord>, self: NodeName, family: Family): boolean =>
+  nodes.values().some(({ name, spare }) => name !== self && spare[family]?.move === 'away')
 
 /** Those that the main device must not change for yet: we send by it, or they do, or might begin to. */
 function* onMain(view: FamilyView, states: LaneStates): Generator<NodeName> {

@@ -3,6 +3,7 @@ import type { PublicKey } from '#keys/public-key.ts'
 import type { FamilyConfig } from '#src/mesh/family-view.ts'
 import type { LaneStates } from '#src/mesh/lanes.ts'
 import { SPARE_DEVICES } from '#src/mesh/marks.ts'
+import { othersMove } from '#src/mesh/move.ts'
 import {
   type Announcement,
   LANES,
@@ -102,13 +103,21 @@ export class WorldNode {
   }
 
   get mainChanges(): boolean {
-    return this.next !== undefined || this.nextPort !== this.port
+    return (this.next !== undefined && !this.#spareIsTaken) || this.nextPort !== this.port
   }
 
-  /** Has it take another key, once. */
+  /** Has it take another key, once, unless its spare device is there for somebody else. */
   rotate(): void {
     const next = keyAt(this.#index - 1 + AFTER_ROTATION)
-    if (this.key !== next) this.next = next
+    if (this.key !== next && !this.#spareIsTaken) this.next = next
+  }
+
+  /** As the agent decides it. */
+  get #spareIsTaken(): boolean {
+    const isCarried =
+      [...this.conversations.spare.values()].some(({ heard }) => heard?.steers) ||
+      [...this.routes.values()].includes('spare')
+    return this.devices.spare.key === this.key && (isCarried || othersMove(this.seen, this.name, 4))
   }
 
   /** Has its main device listen elsewhere, or where it did before. */
@@ -119,7 +128,11 @@ export class WorldNode {
   /** What each device is to be, as the agent decides it. */
   identity(lane: Lane): { name: string; listenPort: number; privateKey: PrivateKey } {
     if (lane === 'main') return { name: CONFIG.interfaceName, listenPort: this.port, privateKey: this.key }
-    return { name: SPARE_DEVICES[4], listenPort: SPARE_PORT, privateKey: this.next ?? this.key }
+    return {
+      name: SPARE_DEVICES[4],
+      listenPort: SPARE_PORT,
+      privateKey: this.#spareIsTaken ? this.key : (this.next ?? this.key),
+    }
   }
 
   /** The main device becomes what it is to be. */
