@@ -62,7 +62,8 @@ function source(work: string): string {
   return join(work, directory)
 }
 
-const wanted = (): string[] =>
-  readFileSync(CONFIG, 'utf8')
+function wanted(): string[] {
+  return readFileSync(CONFIG, 'utf8')
     .split('\n')
     .filter(line => line.startsWith('CONFIG_'))
+}

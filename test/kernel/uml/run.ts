@@ -42,7 +42,7 @@ await runTool('uml run', async args => {
   }
   if (process.getuid?.() !== 0) throw new Skip('reading all of this machine’s files takes root')
   if (!existsSync(program())) throw new Skip(`there is no ${program()}: test/kernel/uml/build`)
-  needProgram('busybox', 'busybox')
+  needProgram('busybox-static', 'busybox')
 
   const box = mkdtempSync(join(tmpdir(), 'podveil-uml-'))
   try {
@@ -121,4 +121,6 @@ async function follow(file: string, to: Writable, signal: AbortSignal): Promise<
   }
 }
 
-const tail = (file: string): string => readFileSync(file, 'utf8').trimEnd().split('\n').slice(-15).join('\n')
+function tail(file: string): string {
+  return readFileSync(file, 'utf8').trimEnd().split('\n').slice(-15).join('\n')
+}
