@@ -1,4 +1,4 @@
-import { fingerprint, type PublicKey } from '#keys/public-key.ts'
+import type { PublicKey } from '#keys/public-key.ts'
 import type { Logger } from '#src/cluster/logger.ts'
 import type { EchoFigures } from '#src/hello/echo-meter.ts'
 import { PROBE_TIMES } from '#src/hello/path-prober.ts'
@@ -10,8 +10,8 @@ import { type LaneStates, laneOf } from '#src/mesh/lanes.ts'
 import { LeftAddresses } from '#src/mesh/left-addresses.ts'
 import { LANES, type Lane, type NodeName, type NodeRecord } from '#src/mesh/node-record.ts'
 import { obstacle, rivals } from '#src/mesh/obstacles.ts'
-import type { PeerState, PeerStates } from '#src/mesh/peer-machine.ts'
-import { type ChangedPair, type FamilyPlan, helloOf, planFamily } from '#src/mesh/plan.ts'
+import type { PeerStates } from '#src/mesh/peer-machine.ts'
+import { type FamilyPlan, helloOf, planFamily } from '#src/mesh/plan.ts'
 import { PlanMemory } from '#src/mesh/plan-memory.ts'
 import { TunnelPulse } from '#src/mesh/tunnel-pulse.ts'
 import type { DeviceStatus, PeerStatus } from '#wg/device/device.ts'
@@ -19,10 +19,13 @@ import type { Cidr, Family, IpAddress } from '#wg/ip.ts'
 import type { Ownership } from '#wg/reconcile/desired.ts'
 import type { FamilyKernel } from '#wg/reconcile/family-kernel.ts'
 import type { RouteEvent } from '#wg/rtnetlink/monitor.ts'
-import { Follower, Table } from '#wg/table.ts'
+import { Table } from '#wg/table.ts'
+import { ChangingPairs } from './changing-pairs.ts'
 import { HelloExchange } from './hello-exchange.ts'
 import { bothOwned, ownershipOf, sameOwnership } from './ownership.ts'
+import { logPairs } from './pair-log.ts'
 import { PathMtus } from './path-mtus.ts'
+import { Said } from './said.ts'
 
 /** Milliseconds between looks at the handshakes: while a pair is changing, and while none is. */
 const FAST_POLL = 500
@@ -67,10 +70,8 @@ export class FamilyMesh {
   #states: LaneStates | undefined
   #plan: FamilyPlan | undefined
   readonly #memory = new PlanMemory()
-  /** Nodes whose pair is on its way from one state to another. */
-  readonly #changing: Readonly<Record<Lane, Set<NodeName>>> = { main: new Set(), spare: new Set() }
-  readonly #counted = { main: new Follower<NodeName>(), spare: new Follower<NodeName>() }
-  readonly #said: Readonly<Record<Lane, Said>> = { main: nothingSaid(), spare: nothingSaid() }
+  readonly #changing: Readonly<Record<Lane, ChangingPairs>> = { main: new ChangingPairs(), spare: new ChangingPairs() }
+  readonly #said: Readonly<Record<Lane, Said>> = { main: new Said(), spare: new Said() }
   #input: MeshInput | undefined
   #pollAt = 0
   /** When the devices were read last, milliseconds. */
@@ -200,14 +201,14 @@ export class FamilyMesh {
     let operations = 0
     for (let round = 0; round < MAX_ROUNDS; round++) {
       const plan = planFamily(this.#states, this.#view(input, now), this.#memory)
-      this.#report(plan.changed)
+      logPairs(this.#log, this.family, plan.changed)
       this.#states = plan.lanes
       this.#plan = plan
       operations = await this.#kernel.reconcile(plan.desired)
       if (operations === 0) break
     }
     if (operations === 0) this.#disown(ownershipOf(this.family, input))
-    for (const lane of LANES) this.#countChanging(lane, this.#states[lane])
+    for (const lane of LANES) this.#changing[lane].note(this.#states[lane])
     if (LANES.some(lane => this.#changing[lane].size > 0) || strayed)
       this.#pollAt = Math.min(this.#pollAt, now + FAST_POLL)
     const speakAt = LANES.map(lane => this.#speak(lane, input, now))
@@ -341,23 +342,10 @@ export class FamilyMesh {
 
   /** Those to whom there may be something else to say than the last time. */
   #toSpeakTo(lane: Lane, view: FamilyView, states: PeerStates): Set<NodeName> {
-    const { peers, steered } = view.lanes[lane].kernel
-    const said = this.#said[lane]
-    const [changed, seen, sameRoutes] = [said.states.take(states), said.kernel.take(peers), said.steered === steered]
-    said.steered = steered
-    return changed && seen && sameRoutes
-      ? new Set([...changed, ...this.#memory.concerned(seen)])
+    const changed = this.#said[lane].take(states, view.lanes[lane].kernel)
+    return changed
+      ? new Set([...changed.nodes, ...this.#memory.concerned(changed.keys)])
       : new Set([...states.keys(), ...this.#hellos[lane].partners()])
-  }
-
-  #countChanging(lane: Lane, states: PeerStates): void {
-    const changing = this.#changing[lane]
-    const changed = this.#counted[lane].take(states)
-    if (!changed) changing.clear()
-    for (const node of changed ?? states.keys()) {
-      if (isChanging(states.get(node))) changing.add(node)
-      else changing.delete(node)
-    }
   }
 
   /**
@@ -395,44 +383,8 @@ export class FamilyMesh {
     }
     this.#paths.adopt(found, now)
   }
-
-  #report(changed: ReadonlyMap<NodeName, ChangedPair>): void {
-    for (const [name, { before: from, after: to }] of changed) {
-      if (from?.phase === to?.phase && keyOf(from) === keyOf(to)) continue
-      if (!to || (from === undefined && to.phase === 'absent')) continue
-      const key = keyOf(to)
-      this.#log.info(
-        {
-          event: 'peer-changed',
-          peer: name,
-          family: this.family,
-          from: from?.phase ?? 'absent',
-          to: to.phase,
-          ...(key && { key: fingerprint(key) }),
-        },
-        `${name} IPv${this.family}: ${to.phase}: ${to.reason}`,
-      )
-    }
-  }
 }
 
 /** Always the same, so that nobody looks at it twice. */
 const NO_PEERS: ReadonlyMap<PublicKey, PeerStatus> = new Table()
 const NOTHING: ReadonlySet<Cidr> = new Set()
-
-/** How far what the hellos follow from has been looked at. */
-interface Said {
-  readonly states: Follower<NodeName>
-  readonly kernel: Follower<PublicKey>
-  steered: ReadonlySet<Cidr> | undefined
-}
-
-const nothingSaid = (): Said => ({ states: new Follower(), kernel: new Follower(), steered: undefined })
-
-const keyOf = (state: PeerState | undefined): PublicKey | undefined =>
-  state === undefined || state.phase === 'absent' ? undefined : state.key
-
-const isChanging = (state: PeerState | undefined): boolean =>
-  state?.phase === 'accepting' ||
-  state?.phase === 'lingering' ||
-  (state?.phase === 'encrypting' && state.candidate !== undefined)

@@ -3,6 +3,7 @@ import { SPARE_DEVICES } from '#src/mesh/marks.ts'
 import { LANES, type Lane } from '#src/mesh/node-record.ts'
 import type { Family } from '#wg/ip.ts'
 import type { Ownership } from '#wg/reconcile/desired.ts'
+import { sameSet } from '#wg/same-set.ts'
 
 interface Named {
   readonly config: FamilyConfig
@@ -30,6 +31,4 @@ export const bothOwned = (a: Ownership, b: Ownership): Ownership => ({
 })
 
 export const sameOwnership = (a: Ownership, b: Ownership): boolean =>
-  equal(a.deviceNames, b.deviceNames) && equal(a.tables, b.tables)
-
-const equal = (a: ReadonlySet<unknown>, b: ReadonlySet<unknown>): boolean => a.size === b.size && a.isSubsetOf(b)
+  sameSet(a.deviceNames, b.deviceNames) && sameSet(a.tables, b.tables)

@@ -53,8 +53,8 @@ const LONGEST_GAP = 2_000
 const OWN_ECHO = 5_000
 
 /**
- * Tells others what the agent knows, after every pass, or soon after it where that takes long: the snapshot in the state directory, the Node condition, Events.
- * Nothing that goes wrong here disturbs a pass.
+ * Tells others what the agent knows, after every pass, or soon after it where that takes long: the snapshot in the state
+ * directory, the Node condition, Events. Nothing that goes wrong here disturbs a pass.
  */
 export class Report {
   readonly #nodeName: NodeName

@@ -1,5 +1,6 @@
 import { type Cidr, cidrAddress, type Family, hostCidr, type IpAddress } from '#wg/ip.ts'
 import type { PrefixMap } from '#wg/prefix-map.ts'
+import { sameSet } from '#wg/same-set.ts'
 import { Follower } from '#wg/table.ts'
 import { type Claimant, ownersOf, type Refusals } from './cidr-owners.ts'
 import { HostOwners } from './host-owners.ts'
@@ -138,7 +139,7 @@ export class CidrClaims {
     for (const cidr of this.#source.prefixes(node)) if (this.owner.get(cidr) === name) all.add(cidr)
     for (const address of [...deviceAddresses(node, this.#family), ...nodeAddresses(node, this.#family)])
       if (this.#mayHold(name, address)) all.add(hostCidr(address))
-    if (!before || before.size !== all.size || !before.isSubsetOf(all)) this.#found.set(name, all)
+    if (!before || !sameSet(before, all)) this.#found.set(name, all)
   }
 
   /** An address of another node, or inside its prefix, is not this node's to announce. */

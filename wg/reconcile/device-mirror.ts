@@ -2,6 +2,7 @@ import type { PublicKey } from '#keys/public-key.ts'
 import type { DeviceStatus, PeerChange, PeerStatus } from '../device/device.ts'
 import { type Cidr, type Endpoint, type IpAddress, sameEndpoint } from '../ip.ts'
 import type { Link } from '../rtnetlink/link.ts'
+import { sameSet } from '../same-set.ts'
 import { Table } from '../table.ts'
 import { PeerDifferences } from './peers.ts'
 
@@ -78,7 +79,7 @@ export class DeviceMirror {
 function sharedPeer(before: PeerStatus | undefined, now: PeerStatus): PeerStatus {
   if (!before) return now
   const { allowedIps, endpoint } = before
-  const sameIps = allowedIps.size === now.allowedIps.size && allowedIps.isSubsetOf(now.allowedIps)
+  const sameIps = sameSet(allowedIps, now.allowedIps)
   const sameRest =
     before.latestHandshake === now.latestHandshake &&
     before.rxBytes === now.rxBytes &&

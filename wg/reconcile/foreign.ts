@@ -1,4 +1,6 @@
+import { fingerprint } from '#keys/public-key.ts'
 import type { DeviceStatus, PeerStatus } from '../device/device.ts'
+import { sameSet } from '../same-set.ts'
 
 /** A device as we know it. */
 interface Known {
@@ -19,20 +21,19 @@ export function foreignChanges(known: Known, now: DeviceStatus): string[] {
   if (status.listenPort !== now.listenPort)
     found.push(`changed the port of ${name} from ${status.listenPort} to ${now.listenPort}`)
   if (status.fwmark !== now.fwmark) found.push(`changed the mark of ${name} to 0x${now.fwmark.toString(16)}`)
-  for (const [key, before] of peers) {
+  for (const before of peers.values()) {
     const peer = now.peers.get(before.publicKey)
-    const named = `peer ${key.slice(0, 8)}`
+    const named = `peer ${fingerprint(before.publicKey)}`
     if (!peer) found.push(`removed ${named} from ${name}`)
     else if (!sameSet(before.allowedIps, peer.allowedIps))
       found.push(`changed what ${named} of ${name} may send: ${difference(before.allowedIps, peer.allowedIps)}`)
     else if (before.persistentKeepalive !== peer.persistentKeepalive)
       found.push(`changed the keepalive of ${named} of ${name} to ${peer.persistentKeepalive}`)
   }
-  for (const key of now.peers.keys()) if (!peers.has(key)) found.push(`added peer ${key.slice(0, 8)} to ${name}`)
+  for (const { publicKey } of now.peers.values())
+    if (!peers.has(publicKey)) found.push(`added peer ${fingerprint(publicKey)} to ${name}`)
   return found
 }
-
-const sameSet = <T>(a: ReadonlySet<T>, b: ReadonlySet<T>): boolean => a.size === b.size && a.isSubsetOf(b)
 
 /** A node may have thousands of prefixes. */
 const MOST_SHOWN = 4

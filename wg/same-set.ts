@@ -1,0 +1,2 @@
+/** Whether two sets hold the same. */
+export const sameSet = <T>(a: ReadonlySet<T>, b: ReadonlySet<T>): boolean => a.size === b.size && a.isSubsetOf(b)
