@@ -8,6 +8,7 @@ import type { DeviceIdentity, FamilyConfig, FamilyView, LaneView } from '#src/me
 import type { HeardHello, HelloContent } from '#src/mesh/hello-content.ts'
 import { type LaneStates, laneOf } from '#src/mesh/lanes.ts'
 import { LeftAddresses } from '#src/mesh/left-addresses.ts'
+import { isProven } from '#src/mesh/move.ts'
 import { LANES, type Lane, type NodeName, type NodeRecord } from '#src/mesh/node-record.ts'
 import { obstacle, rivals } from '#src/mesh/obstacles.ts'
 import type { PeerStates } from '#src/mesh/peer-machine.ts'
@@ -151,10 +152,10 @@ export class FamilyMesh {
     return new Set(LANES.flatMap(lane => [...this.#steered(lane)]))
   }
 
-  /** Somebody's traffic goes by the spare device, ours or theirs. */
+  /** Somebody's traffic goes by the spare device, ours or theirs, or may from now on, as a peer has said that it accepts from it. */
   get isCarriedBySpare(): boolean {
     const theirs = [...this.#hellos.spare.heard().values()].some(({ steers }) => steers)
-    return theirs || this.#steered('spare').size > 0
+    return theirs || this.#steered('spare').size > 0 || (this.#states !== undefined && isProven(this.#states.spare))
   }
 
   /** The device that the pair's state is about. */

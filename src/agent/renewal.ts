@@ -45,6 +45,8 @@ export class Renewal {
   #patience = 0
   #told = ''
   #rotation: KeyRotation | undefined
+  /** The main device's next change gives it the next key, which the spare device has already. */
+  #keyChanges = false
 
   constructor(family: Family, self: NodeName, file: DeviceFile, log: Logger) {
     this.#family = family
@@ -66,7 +68,7 @@ export class Renewal {
     config: FamilyConfig,
     podveil: PodveilSettings,
     keyring: Keyring,
-    mesh: FamilyMesh,
+    mesh: Pick<FamilyMesh, 'devices' | 'isCarriedBySpare'>,
     nodes: ReadonlyMap<NodeName, NodeRecord>,
   ): Promise<Renewed> {
     const family = this.#family
@@ -95,8 +97,8 @@ export class Renewal {
       listenPort: sparePort(family, config, held, podveil),
       privateKey: spareIsTaken ? current : (next ?? current),
     }
-    const keyChanges = next !== undefined && !spareIsTaken
-    const mainChanges = keyChanges || held.name !== config.interfaceName || held.listenPort !== config.listenPort
+    this.#keyChanges = next !== undefined && !spareIsTaken
+    const mainChanges = this.#keyChanges || held.name !== config.interfaceName || held.listenPort !== config.listenPort
     return { identities: { main, spare }, mainChanges }
   }
 
@@ -139,16 +141,17 @@ export class Renewal {
       waitsFor.length > 0
         ? `, without waiting any longer for ${names(waitsFor)}: they lose packets until they follow`
         : ''
-    const key = keys.next ?? keys.current
+    const next = this.#keyChanges ? keys.next : undefined
+    const key = next ?? keys.current
     const before = await this.#file.held(this.#family)
     const publicKey = key.publicKey()
     // The key first: an agent that dies before the other file is written still knows the device by its name.
-    if (keys.next) await keyring.promote(this.#family)
+    if (next) await keyring.promote(this.#family)
     await this.#file.hold(this.#family, {
       name: config.interfaceName,
       listenPort: config.listenPort,
       publicKey,
-      keySince: keys.next ? Date.now() : (before?.keySince ?? Date.now()),
+      keySince: next ? Date.now() : (before?.keySince ?? Date.now()),
     })
     this.#log[who === '' ? 'info' : 'warn'](
       { event: 'device-changed', family: this.#family, key: fingerprint(publicKey) },

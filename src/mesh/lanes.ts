@@ -80,7 +80,8 @@ export function stepPair(
   const spare = stays ? before.spare : step('spare', factsOf('spare', onSpare, false))
   const away = move === 'away' || node?.spare[view.family]?.move === 'away'
   // What is on the main device stays until the spare one has proven itself; nothing new begins there meanwhile.
-  const parked = away && (spare.phase === 'encrypting' || before.main.phase !== 'encrypting')
+  const proven = spare.phase === 'encrypting' && spare.candidate === undefined
+  const parked = away && (proven || before.main.phase !== 'encrypting')
   const main = step('main', factsOf('main', standing, parked))
   return { main, spare }
 }

@@ -2,7 +2,7 @@ import type { Family } from '#wg/ip.ts'
 import type { FamilyView } from './family-view.ts'
 import { type LaneStates, laneOf } from './lanes.ts'
 import type { Move, NodeName, NodeRecord } from './node-record.ts'
-import type { PeerState } from './peer-machine.ts'
+import type { PeerState, PeerStates } from './peer-machine.ts'
 
 /** Where this node wants its traffic while its main device gets another key, port or name, and who is not there yet. */
 export interface MovePlan {
@@ -27,6 +27,12 @@ export function planMove(view: FamilyView, states: LaneStates): MovePlan {
  */
 export const othersMove = (nodes: ReadonlyMap<NodeName, NodeRecord>, self: NodeName, family: Family): boolean =>
   nodes.values().some(({ name, spare }) => name !== self && spare[family]?.move === 'away')
+
+/**
+ * Whether a peer has said, by these devices, that it accepts from us: it said so of the key that ours has now, and traffic may
+ * go there as soon as anybody moves.
+ */
+export const isProven = (states: PeerStates): boolean => states.values().some(({ phase }) => phase === 'encrypting')
 
 /** Those that the main device must not change for yet: we send by it, or they do, or might begin to. */
 function* onMain(view: FamilyView, states: LaneStates): Generator<NodeName> {

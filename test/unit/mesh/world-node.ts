@@ -3,7 +3,7 @@ import type { PublicKey } from '#keys/public-key.ts'
 import type { FamilyConfig } from '#src/mesh/family-view.ts'
 import type { LaneStates } from '#src/mesh/lanes.ts'
 import { SPARE_DEVICES } from '#src/mesh/marks.ts'
-import { othersMove } from '#src/mesh/move.ts'
+import { isProven, othersMove } from '#src/mesh/move.ts'
 import {
   type Announcement,
   LANES,
@@ -18,9 +18,10 @@ import { type Cidr, type Endpoint, type IpAddress, nthAddress, parseAddress, par
 import type { Talk } from './talk.ts'
 
 /** One for each node, then those that they take when they have lost theirs, then those that they rotate to. */
-const KEYS = Array.from({ length: 12 }, (_, i) => PrivateKey.fromBytes(new Uint8Array(32).fill((i + 1) * 16)))
+const KEYS = Array.from({ length: 24 }, (_, i) => PrivateKey.fromBytes(new Uint8Array(32).fill((i + 1) * 10)))
 const AFTER_LOSS = 4
 const AFTER_ROTATION = 8
+const ROTATIONS = 4
 
 /** The port of the main device, the one that it may be changed to, and that of the spare device. */
 export const PORT = 51820
@@ -47,6 +48,8 @@ export class WorldDevice {
   readonly formerKeys = new Set<PublicKey>()
   readonly peers = new Map<PublicKey, PeerStatus>()
   readonly written = new Map<PublicKey, Endpoint>()
+  /** The latest time that each peer has begun a handshake at, by its own clock: an earlier one is taken for a replay. */
+  readonly begunAt = new Map<PublicKey, number>()
 
   clone(): WorldDevice {
     const copy = new WorldDevice()
@@ -56,6 +59,7 @@ export class WorldDevice {
     for (const key of this.formerKeys) copy.formerKeys.add(key)
     for (const [key, peer] of this.peers) copy.peers.set(key, peer)
     for (const [key, endpoint] of this.written) copy.written.set(key, endpoint)
+    for (const [key, time] of this.begunAt) copy.begunAt.set(key, time)
     return copy
   }
 }
@@ -77,6 +81,8 @@ export class WorldNode {
   port = PORT
   nextPort = PORT
   enabled = false
+  /** Milliseconds that its clock is behind the others'. */
+  clockBehind = 0
   /** What this node's watch has shown it, which may be old. */
   readonly seen = new Map<NodeName, NodeRecord>()
   devices: Record<Lane, WorldDevice> = { main: new WorldDevice(), spare: new WorldDevice() }
@@ -89,6 +95,7 @@ export class WorldNode {
   /** Who it has accepted from since it lost a key. */
   readonly acceptedSince = new Set<NodeName>()
   readonly #index: number
+  #rotations = 0
 
   constructor(index: number) {
     this.#index = index
@@ -103,20 +110,26 @@ export class WorldNode {
   }
 
   get mainChanges(): boolean {
-    return (this.next !== undefined && !this.#spareIsTaken) || this.nextPort !== this.port
+    return this.keyChanges || this.nextPort !== this.port
   }
 
-  /** Has it take another key, once, unless its spare device is there for somebody else. */
+  /** The next change of the main device gives it the next key. */
+  get keyChanges(): boolean {
+    return this.next !== undefined && !this.#spareIsTaken
+  }
+
+  /** Has it take another key, unless its spare device is there for somebody else. */
   rotate(): void {
-    const next = keyAt(this.#index - 1 + AFTER_ROTATION)
-    if (this.key !== next && !this.#spareIsTaken) this.next = next
+    if (this.next || this.#spareIsTaken || this.#rotations === ROTATIONS) return
+    this.next = keyAt(this.#index - 1 + AFTER_ROTATION + 4 * this.#rotations++)
   }
 
   /** As the agent decides it. */
   get #spareIsTaken(): boolean {
     const isCarried =
       [...this.conversations.spare.values()].some(({ heard }) => heard?.steers) ||
-      [...this.routes.values()].includes('spare')
+      [...this.routes.values()].includes('spare') ||
+      isProven(this.states?.spare ?? new Map())
     return this.devices.spare.key === this.key && (isCarried || othersMove(this.seen, this.name, 4))
   }
 
@@ -135,10 +148,12 @@ export class WorldNode {
     }
   }
 
-  /** The main device becomes what it is to be. */
-  change(): void {
-    this.key = this.next ?? this.key
-    this.next = undefined
+  /** The main device becomes what it is to be. @param keyChanges as the pass found it when it began */
+  change(keyChanges: boolean): void {
+    if (keyChanges && this.next) {
+      this.key = this.next
+      this.next = undefined
+    }
     this.port = this.nextPort
   }
 
@@ -163,9 +178,11 @@ export class WorldNode {
     const copy = new WorldNode(this.#index)
     copy.key = this.key
     copy.next = this.next
+    copy.#rotations = this.#rotations
     copy.port = this.port
     copy.nextPort = this.nextPort
     copy.enabled = this.enabled
+    copy.clockBehind = this.clockBehind
     for (const [name, record] of this.seen) copy.seen.set(name, record)
     for (const [cidr, lane] of this.routes) copy.routes.set(cidr, lane)
     for (const key of this.lostKeys) copy.lostKeys.add(key)

@@ -95,11 +95,25 @@ export class World {
     const [here, there] = [one.devices[lane], other.devices[lane]]
     if (!here.up || !there.up || !here.key || !there.key) return
     const [mine, theirs] = [here.peers.get(there.key.publicKey()), there.peers.get(here.key.publicKey())]
-    // Whoever knows the other's port begins.
-    if (!mine || !theirs || (mine.endpoint?.port !== there.port && theirs.endpoint?.port !== here.port)) return
-    const latestHandshake = BigInt(this.now)
-    here.peers.set(mine.publicKey, { ...mine, latestHandshake, endpoint: endpointOf(other, there) })
-    there.peers.set(theirs.publicKey, { ...theirs, latestHandshake, endpoint: endpointOf(one, here) })
+    if (!mine || !theirs) return
+    const [now, then] = [this.clock(one), this.clock(other)]
+    // Whoever knows the other's port begins, unless its clock says that it is earlier than it was.
+    if (mine.endpoint?.port === there.port && now >= (there.begunAt.get(theirs.publicKey) ?? 0))
+      there.begunAt.set(theirs.publicKey, now)
+    else if (theirs.endpoint?.port === here.port && then >= (here.begunAt.get(mine.publicKey) ?? 0))
+      here.begunAt.set(mine.publicKey, then)
+    else return
+    here.peers.set(mine.publicKey, { ...mine, latestHandshake: BigInt(now) * MS, endpoint: endpointOf(other, there) })
+    there.peers.set(theirs.publicKey, {
+      ...theirs,
+      latestHandshake: BigInt(then) * MS,
+      endpoint: endpointOf(one, here),
+    })
+  }
+
+  /** What a node's clock says, Unix milliseconds. */
+  clock(node: WorldNode): number {
+    return EPOCH + this.now - node.clockBehind
   }
 
   /** A node loses its disk and its kernel, and starts anew. */
@@ -117,6 +131,7 @@ export class World {
 
   /** One pass of a node's agent, its writes in the order in which the reconciler makes them. */
   pass(node: WorldNode): void {
+    const { keyChanges } = node
     node.states ??= adoptPeers(this.#view(node))
     if (this.#careless)
       node.states = {
@@ -142,7 +157,7 @@ export class World {
       this.patches.set(node.name, said)
     this.#speak(node)
     const { move, waitsFor } = plan.moving
-    if (move === 'away' && (waitsFor.length === 0 || this.#hasty)) node.change()
+    if (move === 'away' && (waitsFor.length === 0 || this.#hasty)) node.change(keyChanges)
   }
 
   /** @returns what is left to be done once nothing is steered to it any more */
@@ -252,6 +267,7 @@ export class World {
       if (change.kind === 'remove') {
         device.peers.delete(change.publicKey)
         device.written.delete(change.publicKey)
+        device.begunAt.delete(change.publicKey)
         return
       }
       const { publicKey, addAllowedIps = [], removeAllowedIps = [] } = change
@@ -285,7 +301,7 @@ export class World {
     return {
       family: 4,
       now: this.now,
-      wallTime: this.now,
+      wallTime: this.clock(node),
       self: node.name,
       nodes: node.seen,
       natExceptions: [],
@@ -328,6 +344,11 @@ export class World {
     }
   }
 }
+
+/** Nanoseconds of a millisecond, as the kernel counts. */
+const MS = 1_000_000n
+/** When the model begins, Unix milliseconds. */
+const EPOCH = 1_700_000_000_000
 
 const SILENT: Said = { main: undefined, spare: undefined }
 
