@@ -4,6 +4,7 @@ import { PrivateKey } from '#keys/private-key.ts'
 import { type Carelessness, Loss, World, type WorldNode } from './world.ts'
 
 const LONG = process.env.PODVEIL_LONG === '1'
+const HOUR = 3_600_000
 const NOBODYS_KEY = PrivateKey.fromBytes(new Uint8Array(32).fill(0x77)).publicKey()
 
 interface Event {
@@ -44,6 +45,9 @@ function events(world: World): Event[] {
     }),
     ...each('rotation of', node => node.rotate()),
     ...each('change of port of', node => node.changePort()),
+    ...each('a clock that is set back an hour, of', node => {
+      if (node.clockBehind < 3 * HOUR) node.clockBehind += HOUR
+    }),
     ...each('restart of', node => world.restart(node)),
     ...[1, 2, 3].flatMap(writes => each(`death after ${writes} writes of`, node => world.crash(node, writes))),
     ...pairs('a handshake of', (node, other) => world.handshake(node, other)),
