@@ -141,7 +141,12 @@ describeLab('what an operator who knows Calico finds', meshNeeds, () => {
         return steering.every(one => one.encrypted === (one.family === family))
       }
       await waitFor(() => only(6), limit(20_000), 'IPv6 to be encrypted, and IPv6 alone')
-      expect(await onNode(node, 'wg show interfaces')).toBe('wg-v6.cali\n')
+      // What was encrypted before lingers a while.
+      await waitFor(
+        async () => expect(await onNode(node, 'wg show interfaces')).toBe('wg-v6.cali\n') ?? true,
+        limit(30_000),
+        'the device of IPv4 to go',
+      )
       expect(Object.keys(await meshAnnotations(lab, node.name))).not.toContain('projectcalico.org/WireguardPublicKey')
       await lab.patchFelix({ wireguardEnabled: true, wireguardEnabledV6: false })
       await waitFor(() => only(4), limit(20_000), 'IPv4 to be encrypted, and IPv4 alone')
