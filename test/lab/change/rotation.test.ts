@@ -182,6 +182,7 @@ describeLab('private keys replaced while pods talk', meshNeeds, () => {
       const squatter = 'require("dgram").createSocket("udp4").bind(51822, "0.0.0.0"); setTimeout(() => {}, 120_000)'
       const pid = await onNode(rotating, `${process.execPath} -e '${squatter}' >/dev/null 2>&1 & echo $!`)
       try {
+        await waitFor(async () => (await onNode(rotating, 'ss -Hlun sport = :51822')) !== '', limit(15_000), 'the port')
         const report = await measureLoss(
           lab,
           async () => {
