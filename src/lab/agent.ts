@@ -18,6 +18,8 @@ const MANIFESTS = fileURLToPath(new URL('../../manifests', import.meta.url))
 /** What `command: [podveil, agent]` finds unless somebody gives another image: the program of this checkout. */
 const IMAGE = process.env.PODVEIL_LAB_IMAGE ?? fileURLToPath(new URL('../../bin', import.meta.url))
 
+const ANSWER_MS = 5_000
+
 /**
  * wireguard-go is the agent's child and keeps its niceness. In a kernel this work would be done before any process gets
  * to run; on a busy machine its queues would overflow, and that is not the loss which a lab is there to find.
@@ -121,9 +123,10 @@ export class LabAgent {
     return [...enter, '--', 'env', '-i', '--chdir=/', ...assignments, ...argv]
   }
 
-  /** GET from within its node. @throws LabError when nobody answers */
+  /** GET from within its node. @throws LabError when nobody answers, or not soon */
   async http(path: string, port: number = HEALTH_PORT): Promise<HttpAnswer> {
-    return parseHttpAnswer(await must(onNode(this.#files, this.#node, httpGet(port, path))))
+    const get = onNode(this.#files, this.#node, httpGet(port, path))
+    return parseHttpAnswer(await must(get, { timeoutMs: ANSWER_MS }))
   }
 
   async metrics(): Promise<string> {

@@ -11,21 +11,13 @@ export interface HttpAnswer {
  * @param port of 127.0.0.1
  * @returns arguments of a program that prints the whole answer; HTTP/1.0, as that has neither chunks nor a next request
  */
-export const httpGet = (port: number, path: string): string[] => [
-  'timeout',
-  '5',
-  'bash',
-  '-c',
-  GET,
-  'bash',
-  `${port}`,
-  path,
-]
+export const httpGet = (port: number, path: string): string[] => ['bash', '-c', GET, 'bash', `${port}`, path]
 
 const GET = [
   'exec 3<>"/dev/tcp/127.0.0.1/$1" || exit',
   String.raw`printf "GET %s HTTP/1.0\r\nHost: 127.0.0.1:%s\r\n\r\n" "$2" "$1" >&3`,
-  'cat <&3',
+  // In bash's place, so that whoever has waited long enough ends it by the one process that there is.
+  'exec cat <&3',
 ].join('\n')
 
 /** @throws LabError for what is no answer of a web server */

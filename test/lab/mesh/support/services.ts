@@ -82,7 +82,7 @@ function rulesOf(node: LabNode, two: LabNode, mode: ProxyMode): string {
 
 /** @returns what address the other side saw, undefined where nobody answered */
 export async function ask(namespace: string, address: string, port: number): Promise<string | undefined> {
-  const script = `exec 3<>/dev/tcp/${address}/${port} && timeout 3 cat <&3`
-  const { stdout } = await run(inNamespace(namespace, ['timeout', '4', 'bash', '-c', script]))
+  const script = `exec 3<>/dev/tcp/${address}/${port} && exec cat <&3`
+  const { stdout } = await run(inNamespace(namespace, ['bash', '-c', script]), { timeoutMs: 4_000 })
   return stdout.startsWith(ANSWER) ? stdout.slice(ANSWER.length + 1).trim() : undefined
 }
