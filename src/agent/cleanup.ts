@@ -9,6 +9,7 @@ import { openDevices } from '#wg/device/probe.ts'
 import { FAMILIES } from '#wg/ip.ts'
 import { Connection } from '#wg/netlink/connection.ts'
 import { NETLINK_GENERIC } from '#wg/netlink/socket.ts'
+import { NeighbourTable } from '#wg/nftables/neighbours.ts'
 import { applyRuleset, listTable } from '#wg/nftables/nft.ts'
 import { removal, TABLE } from '#wg/nftables/ruleset.ts'
 import { FamilyKernel } from '#wg/reconcile/family-kernel.ts'
@@ -46,6 +47,7 @@ export async function cleanup(options: CleanupOptions, say: (line: string) => vo
     await applyRuleset(removal)
     say(`removed the nftables table inet ${TABLE}`)
   }
+  if ((await new NeighbourTable().reconcile(undefined)) === 'written') say(`removed the nftables table arp ${TABLE}`)
   const was = await new SysctlFile(options.stateDir).putBack(VALID_MARK)
   if (was !== undefined) say(`set ${VALID_MARK.sysctl} back to ${was}`)
   if (options.forget) {

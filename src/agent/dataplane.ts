@@ -11,6 +11,7 @@ import { Connection } from '#wg/netlink/connection.ts'
 import { NETLINK_GENERIC } from '#wg/netlink/socket.ts'
 import { Firewall } from '#wg/nftables/firewall.ts'
 import { TableMonitor } from '#wg/nftables/monitor.ts'
+import { NeighbourTable } from '#wg/nftables/neighbours.ts'
 import { type DesiredFirewall, TABLE } from '#wg/nftables/ruleset.ts'
 import { FamilyKernel } from '#wg/reconcile/family-kernel.ts'
 import type { Link } from '#wg/rtnetlink/link.ts'
@@ -47,6 +48,7 @@ export class Dataplane implements Disposable {
   #repairTimer: NodeJS.Timeout | undefined
   readonly #links = new Map<number, Link>()
   readonly #firewall = new Firewall()
+  readonly #neighbours = new NeighbourTable()
   readonly #tableMonitor: TableMonitor
   #firewallFault: string | undefined
   #stalls: string | undefined
@@ -105,6 +107,7 @@ export class Dataplane implements Disposable {
     this.meshes = { 4: mesh(4), 6: mesh(6) }
     this.#tableMonitor = new TableMonitor(TABLE, () => {
       this.#firewall.suspect()
+      this.#neighbours.suspect()
       wake()
     })
     monitor.on('event', event => this.#noteEvent(event))
@@ -134,6 +137,8 @@ export class Dataplane implements Disposable {
     try {
       const outcome = await this.#firewall.reconcile(desired)
       if (outcome === 'repaired') this.#noteForeign(undefined, `changed the nftables table ${TABLE}`)
+      if ((await this.#neighbours.reconcile(desired?.hosts && desired.mark)) === 'repaired')
+        this.#noteForeign(4, `changed the nftables table arp ${TABLE}`)
       if (desired && (outcome !== 'unchanged' || !this.#marksValidated)) await this.#validateMarks()
       this.#firewallFault = undefined
       this.#stalls = undefined
@@ -155,6 +160,7 @@ export class Dataplane implements Disposable {
   distrust(): void {
     for (const family of FAMILIES) this.meshes[family].distrust()
     this.#firewall.suspect()
+    this.#neighbours.suspect()
     this.#marksValidated = false
     this.#readLinks().then(this.#wake, error =>
       this.#log.warn({ event: 'links-unreadable' }, `cannot list links: ${String(error)}`),

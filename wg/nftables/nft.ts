@@ -16,10 +16,10 @@ export async function applyRuleset(ruleset: string): Promise<void> {
   await nft(['-f', '-'], ruleset)
 }
 
-/** A table of family inet as nft writes it; undefined where there is no such table. @throws NftError */
-export async function listTable(name: string): Promise<string | undefined> {
+/** A table as nft writes it; undefined where there is no such table. @throws NftError */
+export async function listTable(name: string, family: 'inet' | 'arp' = 'inet'): Promise<string | undefined> {
   try {
-    return await nft(['list', 'table', 'inet', name], '')
+    return await nft(['list', 'table', family, name], '')
   } catch (error) {
     if (error instanceof NftError && error.message.includes('No such file')) return undefined
     throw error

@@ -19,8 +19,8 @@ function reconcile(namespace: Namespace): Record<string, unknown> {
   )
 }
 
-describeInNamespaces('our table', () => {
-  test('is brought to what is desired from whatever is there, with as little as that takes', () => {
+describeInNamespaces('our tables', () => {
+  test('are brought to what is desired from whatever is there, with as little as that takes', () => {
     using namespace = new Namespace()
     namespace.addDevice('eth0')
     namespace.ip('address add 10.200.0.11/24 dev eth0')
@@ -48,6 +48,18 @@ describeInNamespaces('our table', () => {
       removed: 'written',
       'removed again': 'unchanged',
       'what is left': '',
+      'no marks for neighbours': 'unchanged',
+      'marks for neighbours': 'written',
+      'the same marks': 'unchanged',
+      'the same marks, looked at': 'unchanged',
+      'what marks them': [
+        'chain mark_question {',
+        'type filter hook input priority filter; policy accept;',
+        'meta mark set meta mark | 0x00200000',
+      ],
+      'somebody flushed the marks': 'repaired',
+      'another agent takes the marks away': 'written',
+      'what is left of them': '',
     })
   })
 })

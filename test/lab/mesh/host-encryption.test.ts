@@ -116,8 +116,16 @@ describeLab('wireguardHostEncryptionEnabled', meshNeeds, () => {
           await untilHostsEncrypted(lab)
         }
 
-        // Control: steered, and without what answers in clear, a node that lost its tunnel is locked out.
+        // Whoever steers to a node is still told its link-layer address by it.
+        for (const node of lab.nodes) await onNode(node, 'ip -4 neigh flush all')
+        for (const from of lab.nodes) for (const to of lab.nodes) expect(await reaches(from, to)).toBe(true)
+        // Control: not, where the strict reverse-path filter judges such a question by the way into the tunnel.
         for (const node of lab.nodes) await node.agent.kill()
+        await onNode(three, 'nft delete table arp podveil')
+        await onNode(one, 'ip -4 neigh flush all')
+        expect(await reaches(one, three)).toBe(false)
+
+        // Control: steered, and without what answers in clear, a node that lost its tunnel is locked out.
         await losePower(three)
         expect(await reaches(three, one)).toBe(true)
         await onNode(one, 'nft delete chain inet podveil host_out')
