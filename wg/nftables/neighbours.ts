@@ -37,11 +37,12 @@ export class NeighbourTable {
    */
   async reconcile(mark: number | undefined): Promise<'unchanged' | 'written' | 'repaired'> {
     const known = this.#known
-    if (known?.mark === mark && (mark === undefined || !this.#suspect)) return 'unchanged'
+    const settled = known !== undefined && known.mark === mark
+    if (settled && (mark === undefined || !this.#suspect)) return 'unchanged'
     const present = mark === undefined ? await listIfAny() : await listTable(TABLE, FAMILY)
     const foreign = known?.mark !== undefined && present !== known.listing
     this.#suspect = false
-    if (known?.mark === mark && !foreign) return 'unchanged'
+    if (settled && !foreign) return 'unchanged'
     this.#known = undefined
     if (mark !== undefined) await applyRuleset(`${removal}${rules(mark)}`)
     else if (present !== undefined) await applyRuleset(removal)
