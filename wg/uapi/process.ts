@@ -69,7 +69,7 @@ export class UserspaceProcesses {
   async start(name: string): Promise<void> {
     const missing = await this.missing()
     if (missing !== undefined) throw new DeviceError('unsupported', name, missing)
-    await mkdir(this.#directory, { recursive: true, mode: 0o755 })
+    await this.#makeDirectory(name)
     await this.removeStaleSocket(name)
     const { status, report } = await this.#launch(name)
     if (status !== 0) throw startError(name, this.#binary, status, report)
@@ -89,6 +89,22 @@ export class UserspaceProcesses {
     const path = this.#client.socketPath(name)
     const stats = await lstat(path).catch(() => undefined)
     if (stats?.isSocket() && !(await this.isRunning(name))) await rm(path, { force: true })
+  }
+
+  /** @throws DeviceError */
+  async #makeDirectory(name: string): Promise<void> {
+    try {
+      await mkdir(this.#directory, { recursive: true, mode: 0o755 })
+      await access(this.#directory, constants.W_OK)
+    } catch (cause) {
+      const why = (cause as NodeJS.ErrnoException).code ?? 'unknown error'
+      throw new DeviceError(
+        'unsupported',
+        name,
+        `no socket can be made in ${this.#directory} (${why}): in a container, mount the host's directory there, so that the next agent finds the process as well`,
+        { cause },
+      )
+    }
   }
 
   async #launch(name: string): Promise<{ status: number | string; report: string }> {

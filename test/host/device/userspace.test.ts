@@ -178,6 +178,16 @@ describe.skipIf(!isInstalled)(isInstalled ? name : `${name} (wireguard-go is not
       )
     })
 
+    test('have its socket where there is no directory for it says so, and what to mount', async () => {
+      const directory = '/sys/wireguard'
+      await using bench = await open({ directory })
+      const error = await refusal(bench.devices.create(bench.newName()))
+      expect(error.reason).toBe('unsupported')
+      expect(error.message).toMatch(
+        /no socket can be made in \/sys\/wireguard \(E[A-Z]+\): in a container, mount the host's directory/,
+      )
+    })
+
     test('make a device for want of privileges says so', async () => {
       await using bench = await NamespaceBench.make(async (namespace, links) => ({
         devices: new UserspaceDevices(links, { prefix: [...enter(namespace), 'setpriv', '--bounding-set=-net_admin'] }),

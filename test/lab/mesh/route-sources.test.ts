@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import type { LabNode } from '#src/lab/lab.ts'
+import type { Lab, LabNode } from '#src/lab/lab.ts'
 import { NODES } from '#src/lab/objects.ts'
 import { events } from '../cli/podveil.ts'
 import { describeLab } from '../harness/requirements.ts'
@@ -36,6 +36,11 @@ const untilSteered = (node: LabNode, address: string, steered = true): Promise<u
     `${node.name} ${steered ? 'to steer' : 'not to steer'} ${address}`,
   )
 
+async function untilEncryptedTo(lab: Lab, from: readonly Pick<LabNode, 'exec'>[], address: string): Promise<void> {
+  for (const one of from)
+    await waitFor(async () => (await expectEncrypted(lab, one, address)) ?? true, limit(15_000), 'the way back')
+}
+
 const deviceAddress = (node: LabNode): Promise<string> => onNode(node, `ip -4 -o address show dev ${DEVICE}`)
 
 describeLab('with Calico’s IPAM', meshNeeds, () => {
@@ -67,8 +72,7 @@ describeLab('with Calico’s IPAM', meshNeeds, () => {
       await changeBlock(lab, blockOf(one), one.name, lent)
       for (const node of [one, three]) await untilSteered(node, LENT)
       // Node 2 answers through the tunnel once it has seen the block, and those whom it answers accept it.
-      for (const from of [one.pod, three.pod, one, three])
-        await waitFor(async () => (await expectEncrypted(lab, from, LENT)) ?? true, limit(15_000), 'the way back')
+      await untilEncryptedTo(lab, [one.pod, three.pod, one, three], LENT)
       expect(await echo(lab, two, LENT)).toMatchObject({ answered: true, clear: 0 })
     })
   })
@@ -96,21 +100,25 @@ describeLab('with Calico’s IPAM', meshNeeds, () => {
 })
 
 describeLab('what a node claims beside its block', meshNeeds, () => {
-  test('an address of its IPIP device is encrypted; a block inside another node’s is refused, and told (control: one elsewhere is its own)', async () => {
+  test('addresses of its IPIP and VXLAN devices are encrypted; a block inside another node’s is refused, and told (control: one elsewhere is its own)', async () => {
     await withMesh({ nodes: 3, families: '4' }, async lab => {
       const [one, two, three] = [nodeOf(lab, 1), nodeOf(lab, 2), nodeOf(lab, 3)]
       await eachBlock(lab)
       await turnOn(lab)
 
-      const tunnel = '10.65.0.2'
-      await onNode(two, `ip address add ${tunnel}/32 dev lo`)
-      await onNode(one, `ip route add ${tunnel}/32 via ${two.addresses[0]} dev eth0`)
-      // Control: before it is known to be the node's, it is spoken to in clear.
-      expect((await echo(lab, one.pod, tunnel)).clear).toBeGreaterThan(0)
-      const annotations = { 'projectcalico.org/IPv4IPIPTunnelAddr': tunnel }
-      await lab.client.mergePatch(`${NODES}/${two.name}`, { metadata: { annotations } })
-      await untilSteered(one, tunnel)
-      await expectEncrypted(lab, one.pod, tunnel)
+      for (const [device, tunnel] of [
+        ['IPIP', '10.65.0.2'],
+        ['VXLAN', '10.65.1.2'],
+      ] as const) {
+        await onNode(two, `ip address add ${tunnel}/32 dev lo`)
+        await onNode(one, `ip route add ${tunnel}/32 via ${two.addresses[0]} dev eth0`)
+        // Control: before it is known to be the node's, it is spoken to in clear.
+        expect((await echo(lab, one.pod, tunnel)).clear).toBeGreaterThan(0)
+        const annotations = { [`projectcalico.org/IPv4${device}TunnelAddr`]: tunnel }
+        await lab.client.mergePatch(`${NODES}/${two.name}`, { metadata: { annotations } })
+        await untilSteered(one, tunnel)
+        await untilEncryptedTo(lab, [one.pod], tunnel)
+      }
 
       await createBlock(lab, '10.244.2.0/28', three.name)
       await createBlock(lab, '10.244.66.0/28', three.name)
@@ -145,8 +153,7 @@ describeLab('with the Pods’ own addresses', meshNeeds, () => {
       expect(await echo(lab, three.pod, LENT)).toMatchObject({ answered: false, clear: 1 })
       await createPod(lab, 'second', two, LENT)
       for (const node of [one, three]) await untilSteered(node, LENT)
-      await waitFor(async () => (await onNode(two, 'ip rule')).includes(LENT), limit(15_000), 'node 2')
-      for (const from of [one.pod, three.pod, one, three]) await expectEncrypted(lab, from, LENT)
+      await untilEncryptedTo(lab, [one.pod, three.pod, one, three], LENT)
       await deletePod(lab, 'second')
       await untilSteered(one, LENT, false)
     })

@@ -1,5 +1,6 @@
-import { expect, test } from 'vitest'
+import { afterAll, expect, test } from 'vitest'
 import type { Lab, LabNode } from '#src/lab/lab.ts'
+import { tell } from '../guard/support/tell.ts'
 import { describeLab } from '../harness/requirements.ts'
 import { waitFor } from '../harness/wait-for.ts'
 import { AgentLog } from './support/agent-log.ts'
@@ -117,6 +118,10 @@ const auditEvery = (interval: string) => (lab: Lab) => lab.patchFelix({ routeRef
 const withMesh = keptMesh({ nodes: 2, rpFilter: 1 }, auditEvery('90s'))
 
 describeLab('what somebody else changes in the kernel', meshNeeds, () => {
+  /** Milliseconds from before the damage until a look found all as it was, a dozen programs a look. */
+  const repairs: number[] = []
+  afterAll(() => tell('repairs, ms', { all: repairs.toSorted((a, b) => a - b) }))
+
   test.each([...TOLD, ...(profile.long ? TOLD_TOO : [])])(
     'is repaired at once, and said: $name',
     async ({ script, said }) => {
@@ -124,8 +129,10 @@ describeLab('what somebody else changes in the kernel', meshNeeds, () => {
         const node = nodeOf(lab, 1)
         const before = await settled(node)
         const log = new AgentLog(node)
+        const damaged = performance.now()
         await onNode(node, script)
         await untilLike(before, node, limit(3_000))
+        repairs.push(Math.round(performance.now() - damaged))
         await log.says(said, limit(10_000))
         await untilEncrypted(lab)
       })

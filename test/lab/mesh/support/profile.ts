@@ -17,7 +17,7 @@ export const profile = {
   usualRate: inVm ? 30 : long ? 200 : 50,
   /** Times that encryption is turned on and off: where it is the point, and where it only has to work at all. */
   switches: long ? 10 : inVm ? 3 : 4,
-  fewSwitches: long ? 10 : 2,
+  fewSwitches: long ? 10 : 1,
   /** Milliseconds for which traffic is watched while nothing changes. */
   watchMs: long ? 5_000 : inVm ? 1_000 : 500,
 } as const
