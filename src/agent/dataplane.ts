@@ -10,8 +10,10 @@ import { FAMILIES, type Family } from '#wg/ip.ts'
 import { Connection } from '#wg/netlink/connection.ts'
 import { NETLINK_GENERIC } from '#wg/netlink/socket.ts'
 import { Firewall } from '#wg/nftables/firewall.ts'
+import { markUses } from '#wg/nftables/mark-use.ts'
 import { TableMonitor } from '#wg/nftables/monitor.ts'
 import { NeighbourTable } from '#wg/nftables/neighbours.ts'
+import { listRules } from '#wg/nftables/nft.ts'
 import { type DesiredFirewall, TABLE } from '#wg/nftables/ruleset.ts'
 import { FamilyKernel } from '#wg/reconcile/family-kernel.ts'
 import type { Link } from '#wg/rtnetlink/link.ts'
@@ -33,6 +35,9 @@ export interface DataplaneOptions {
   readonly probeTimes: ProbeTimes
 }
 
+/** How much longer others' use of marks is not looked for than a look takes. */
+const MARKS_SHARE = 100
+
 /** Everything of this node's kernel that the agent works on, open. */
 export class Dataplane implements Disposable {
   readonly meshes: Readonly<Record<Family, FamilyMesh>>
@@ -51,6 +56,10 @@ export class Dataplane implements Disposable {
   readonly #neighbours = new NeighbourTable()
   readonly #tableMonitor: TableMonitor
   #firewallFault: string | undefined
+  #markUses: readonly string[] = []
+  /** Whose use of which mark was looked for; undefined when it has to be looked for anew. */
+  #soughtMark: number | undefined
+  #seekMarksAt = Number.NEGATIVE_INFINITY
   #stalls: string | undefined
   #marksValidated = false
   /** They have been, at some time: what is found otherwise then is somebody else's doing. */
@@ -142,6 +151,7 @@ export class Dataplane implements Disposable {
       if (desired && (outcome !== 'unchanged' || !this.#marksValidated)) await this.#validateMarks()
       this.#firewallFault = undefined
       this.#stalls = undefined
+      void this.#seekMarks(desired?.mark)
     } catch (error) {
       this.#firewall.suspect()
       const fault = error instanceof Error ? error.message : String(error)
@@ -149,6 +159,11 @@ export class Dataplane implements Disposable {
       this.#firewallFault = fault
       this.#warnOfPods()
     }
+  }
+
+  /** What is left alone and may send packets astray, a sentence each. */
+  get rivals(): readonly string[] {
+    return [...FAMILIES.flatMap(family => this.meshes[family].rivals), ...this.#markUses]
   }
 
   /** Our nftables table as it is to be; empty for none, undefined while it is not known. */
@@ -161,6 +176,7 @@ export class Dataplane implements Disposable {
     for (const family of FAMILIES) this.meshes[family].distrust()
     this.#firewall.suspect()
     this.#neighbours.suspect()
+    this.#soughtMark = undefined
     this.#marksValidated = false
     this.#readLinks().then(this.#wake, error =>
       this.#log.warn({ event: 'links-unreadable' }, `cannot list links: ${String(error)}`),
@@ -189,6 +205,25 @@ export class Dataplane implements Disposable {
     if (stalls !== undefined && stalls !== this.#stalls)
       this.#log.warn({ event: 'pods-unclamped', pods, tunnel }, `${stalls}: ${UNCLAMPED_REMEDY}`)
     this.#stalls = stalls
+  }
+
+  /** Beside the pass, which must not wait for it: where a proxy has thousands of services, nft lists for a second. */
+  async #seekMarks(mark: number | undefined): Promise<void> {
+    if (mark === undefined) this.#markUses = []
+    const began = performance.now()
+    if (mark === undefined || mark === this.#soughtMark || began < this.#seekMarksAt) return
+    this.#soughtMark = mark
+    this.#seekMarksAt = Number.POSITIVE_INFINITY
+    try {
+      const words = `somebody else's packet filter uses our mark 0x${mark.toString(16)}`
+      const remedy = 'choose other bits with iptablesMarkMask in FelixConfiguration'
+      this.#markUses = markUses(await listRules(), mark, TABLE).map(use => `${words}, in ${use}: ${remedy}`)
+      if (this.#markUses.length > 0) this.#wake()
+    } catch (error) {
+      this.#log.debug({ event: 'marks-unknown' }, `others' use of marks is not known: ${String(error)}`)
+    }
+    const ended = performance.now()
+    this.#seekMarksAt = ended + (ended - began) * MARKS_SHARE
   }
 
   /** Lets a strict reverse-path filter look at the mark. */

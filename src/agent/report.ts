@@ -142,8 +142,7 @@ export class Report {
     // Before that everything would look as if it had been turned off.
     if (!feed.synced || !feed.own) return
     const now = performance.now()
-    const rivals = FAMILIES.flatMap(family => dataplane?.meshes[family].rivals ?? [])
-    const refusedSettings = new Set([...feed.faults, ...outcome.refused, ...rivals])
+    const refusedSettings = new Set([...feed.faults, ...outcome.refused, ...(dataplane?.rivals ?? [])])
     const peers = { 4: peersOf(dataplane, 4), 6: peersOf(dataplane, 6) }
     this.#tellPeers(dataplane, peers, now)
     this.#tellCircumstances({

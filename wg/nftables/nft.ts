@@ -26,6 +26,11 @@ export async function listTable(name: string, family: 'inet' | 'arp' = 'inet'): 
   }
 }
 
+/** All rules of the network namespace as libnftables-json(5) has them, without elements of sets. @throws NftError, SyntaxError */
+export async function listRules(): Promise<unknown> {
+  return JSON.parse(await nft(['-j', '-t', 'list', 'ruleset'], ''))
+}
+
 /** Packets of each named counter of a table of family inet. @throws NftError */
 export async function readCounters(table: string): Promise<ReadonlyMap<string, number>> {
   const listed: unknown = JSON.parse(await nft(['-j', 'list', 'counters', 'table', 'inet', table], ''))

@@ -68,6 +68,26 @@ describeLab('a mesh that is encrypted, beside others on the node', meshNeeds, ()
     })
   })
 
+  test('leaves a packet filter that changes its mark alone and tells of it (control: of one that changes another mark it does not)', async () => {
+    await withMesh(async lab => {
+      const one = nodeOf(lab, 1)
+      const chain = 'chain marks { type filter hook prerouting priority mangle; ip saddr 10.99.0.0/16'
+      await onNode(
+        one,
+        `nft 'table ip test_other { ${chain} meta mark set meta mark | 0x400000; }; }
+          table ip test_marks { ${chain} meta mark set meta mark | 0x200000; }; }'`,
+      )
+      await untilTold(
+        lab,
+        /node-1 ConfigurationRefused .*uses our mark 0x200000, in chain marks of table ip test_marks.*iptablesMarkMask/,
+      )
+      expect((await events(lab)).filter(event => event.includes('test_other'))).toEqual([])
+      expect(await onNode(one, 'nft list table ip test_marks')).toMatch(/meta mark set/)
+      await expectEncrypted(lab, one.pod, podOf(lab, 2))
+      await onNode(one, 'nft delete table ip test_marks; nft delete table ip test_other')
+    })
+  })
+
   test('leaves a rule that looks at its mark alone and tells of it (control: of one that looks at another mark it does not)', async () => {
     await withMesh(async lab => {
       const one = nodeOf(lab, 1)
