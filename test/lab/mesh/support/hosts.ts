@@ -20,7 +20,7 @@ export const HOST_TABLE = 5
 /** What is lost between nodes' own addresses, of datagrams and of one connection each, all of which are answered. */
 export interface HostReport {
   readonly sent: number
-  /** Each by whom it was sent to, and how. */
+  /** Each by whom it was sent to, and how, with the error of a send that failed. */
   readonly lost: readonly string[]
   /** Connections that broke or fell silent, each with its reason. */
   readonly broken: readonly string[]
@@ -47,6 +47,8 @@ const PROBE = `
   createServer(socket => socket.on('error', () => {}).pipe(socket)).listen(${PORT}, '::', () => process.stdout.write('ready\\n'))
   let sent = 0, sending = false
   const open = new Set()
+  const refused = new Map()
+  const noted = text => error => { if (error) refused.set(text, error.code) }
   const streams = []
   const begin = () => {
     sending = true
@@ -65,8 +67,8 @@ const PROBE = `
         const isConnected = stream.asked % 8 === 0
         const text = address + (isConnected ? ' by a connected socket ' : ' ') + sent++
         open.add(text)
-        if (isConnected) connected.send(text, () => {})
-        else sockets[family].send(text, ${PORT}, address, () => {})
+        if (isConnected) connected.send(text, noted(text))
+        else sockets[family].send(text, ${PORT}, address, noted(text))
         stream.asked += 4
         socket.write('ping')
       }, 20)
@@ -83,7 +85,7 @@ const PROBE = `
       const hurt = streams.filter(({ failed, asked, answered }) => failed || asked !== answered)
       if (Date.now() < given && (open.size > 0 || hurt.length > 0)) return setTimeout(tell, 50)
       const broken = hurt.map(({ to, failed, asked, answered }) => to + ': ' + (failed ?? answered + ' of ' + asked))
-      process.stdout.write(JSON.stringify({ sent, lost: [...open], broken, sources: [...sources] }) + '\\n')
+      process.stdout.write(JSON.stringify({ sent, lost: [...open].map(text => [text, refused.get(text)].filter(Boolean).join(': ')), broken, sources: [...sources] }) + '\\n')
     }
     tell()
   })`
