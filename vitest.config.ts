@@ -14,7 +14,13 @@ export default defineConfig({
       // third of the tier's time: nothing here keeps anything from one case to the next.
       {
         extends: true,
-        test: { name: 'unit', include: ['test/unit/**/*.test.ts'], testTimeout: 120_000, isolate: false },
+        test: {
+          name: 'unit',
+          include: ['test/unit/**/*.test.ts'],
+          testTimeout: 120_000,
+          maxWorkers: 2,
+          isolate: false,
+        },
       },
       {
         extends: true,
