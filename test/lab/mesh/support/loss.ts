@@ -33,7 +33,12 @@ export async function measureLoss(
   }
 }
 
-async function measureOnce(lab: Lab, work: () => Promise<void>, rate: number): Promise<TrafficReport> {
+/** For what cannot be done again: whatever is lost counts. */
+export async function measureOnce(
+  lab: Lab,
+  work: () => Promise<void>,
+  rate: number = profile.usualRate,
+): Promise<TrafficReport> {
   await lab.traffic.start({ rate, streams: true })
   try {
     await work()
