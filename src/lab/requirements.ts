@@ -5,8 +5,8 @@ import { runIn } from './namespaces.ts'
 import { run } from './run.ts'
 import type { DataplaneChoice } from './state.ts'
 
-/** Debian and Ubuntu packages that bring the programs. */
-const PACKAGES: Readonly<Record<string, string>> = {
+/** Debian and Ubuntu packages that bring the programs which the lab and its cases run. */
+export const PACKAGES: Readonly<Record<string, string>> = {
   ip: 'iproute2',
   nft: 'nftables',
   'wireguard-go': 'wireguard-go',
@@ -15,6 +15,7 @@ const PACKAGES: Readonly<Record<string, string>> = {
   ping: 'iputils-ping',
   openssl: 'openssl',
   kubectl: 'kubectl',
+  nsenter: 'util-linux',
   setpriv: 'util-linux',
 }
 
