@@ -223,6 +223,7 @@ export async function losePower(node: LabNode, { forget = false } = {}): Promise
     [
       'for device in wireguard.cali wg-v6.cali; do ip link del $device || true; done',
       'nft delete table inet podveil || true',
+      'nft delete table arp podveil || true',
       'for family in 4 6; do',
       '  for priority in 98 99 100; do while ip -$family rule del pref $priority 2>/dev/null; do :; done; done',
       `  for table in 1 2 3 4 ${HOST_TABLE}; do ip -$family route flush table $table 2>/dev/null || true; done`,
