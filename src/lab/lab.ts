@@ -7,7 +7,7 @@ import type { ControlPlane } from './control-plane.ts'
 import { EmbeddedControlPlane } from './embedded-control-plane.ts'
 import { LabError } from './errors.ts'
 import { listNamespaces, namespacePids, removeNamespaces, runIn } from './namespaces.ts'
-import { makeNodeDirectories, onNode } from './node-shell.ts'
+import { keepMounts, makeNodeDirectories, onNode } from './node-shell.ts'
 import { createNode, createObjects, deleteNode, FELIX_CONFIGURATIONS, felixConfiguration } from './objects.ts'
 import { isNamespaceOf, type LabPlan, type NodePlan, planLab } from './plan.ts'
 import { killAll, stopProcess } from './processes.ts'
@@ -90,7 +90,7 @@ export class Lab implements AsyncDisposable {
    */
   static async up(options: LabOptions = {}, signal?: AbortSignal): Promise<Lab> {
     const spec = { ...DEFAULTS, ...options }
-    const missing = missingRequirement(['openssl', ...(spec.agents ? ['wg', 'setpriv'] : [])])
+    const missing = missingRequirement(['openssl', 'nsenter', ...(spec.agents ? ['wg', 'setpriv'] : [])])
     if (missing) throw missing
     const lab = new Lab(spec)
     if ((await listNamespaces()).some(name => isNamespaceOf(spec.name, name))) throw alreadyThere(spec.name)
@@ -199,6 +199,7 @@ export class Lab implements AsyncDisposable {
     await requireBridgeTables(plan.switchNamespace)
     await armUnderlayWatch(plan.switchNamespace)
     for (const node of plan.nodes) makeNodeDirectories(this.#files, node)
+    await Promise.all(plan.nodes.map(node => keepMounts(this.#files, node)))
     writeTokens(plan, this.#files)
     signal?.throwIfAborted()
     await this.api.start()
