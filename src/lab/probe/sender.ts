@@ -9,6 +9,8 @@ import { type FlowTarget, flowKey, type Pause, PROBE_PORT, type SentFlow } from 
  * of the time in which nothing was sent.
  */
 const LONGEST_BACKLOG_MS = 50
+/** Of one that has nobody to send to. */
+const LONGEST_WAIT_MS = 1_000
 /** Datagrams in a millisecond while a backlog is made up for. */
 const CATCH_UP_PER_TICK = 32
 
@@ -93,7 +95,15 @@ export class Sender {
         progress = true
       }
     }
-    this.#timer = setTimeout(() => this.#tick(), 1)
+    this.#timer = setTimeout(() => this.#tick(), this.#untilNextMs())
+  }
+
+  /** A dozen probes that all wake each millisecond would keep a processor of a small machine to themselves. */
+  #untilNextMs(): number {
+    const interval = 1000 / this.#options.rate
+    const running = monotonicMs() - this.#startedAt - this.#paused
+    const due = this.#flows.reduce((least, { sent, phase }) => Math.min(least, sent + phase), Infinity)
+    return Math.min(Math.max(1, due * interval - running), LONGEST_WAIT_MS)
   }
 
   /** Time for which datagrams are due. */
