@@ -246,12 +246,14 @@ export class FamilyMesh {
   /** A peer is sent to where its Node was: set right in this pass, it may go back there with its next packet. */
   #strayed({ nodes, identities }: MeshInput): boolean {
     this.#left.note(nodes, Date.now())
-    const left = this.#left.all
-    if (left.size === 0) return false
     return LANES.some(lane => {
       const name = identities[lane]?.name
-      const peers = name === undefined ? undefined : this.#kernel.device(name)?.peers.values()
-      return peers?.some(({ endpoint }) => endpoint !== undefined && left.has(endpoint.address)) ?? false
+      const peers = name === undefined ? undefined : this.#kernel.device(name)?.peers
+      return this.#left.all.entries().some(([node, addresses]) => {
+        const state = this.#states?.[lane].get(node)
+        const endpoint = state && state.phase !== 'absent' ? peers?.get(state.key)?.endpoint : undefined
+        return endpoint !== undefined && addresses.has(endpoint.address)
+      })
     })
   }
 

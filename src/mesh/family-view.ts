@@ -78,8 +78,8 @@ export interface FamilyView {
   readonly wallTime: number
   readonly self: NodeName
   readonly nodes: ReadonlyMap<NodeName, NodeRecord>
-  /** Addresses that Nodes have ceased to publish, and since when, in Unix milliseconds. */
-  readonly left: ReadonlyMap<IpAddress, number>
+  /** Addresses that each Node has ceased to publish, and since when, in Unix milliseconds. */
+  readonly left: ReadonlyMap<NodeName, ReadonlyMap<IpAddress, number>>
   readonly cidrSource: CidrSource
   /** wireguardEnabled or wireguardEnabledV6, as it applies to this node. */
   readonly enabled: boolean

@@ -5,31 +5,34 @@ import { SESSION } from './whereabouts.ts'
 
 /**
  * Addresses that Nodes have published until a short while ago. WireGuard goes on sending to where it last heard from, and a
- * node that still has its old address answers from there: that is no gateway, and will soon be nobody's.
+ * node that still has its old address answers from there: that is no gateway, and will soon be nobody's, or another node's.
  */
 export class LeftAddresses {
   readonly #published = new Map<NodeName, readonly IpAddress[]>()
-  readonly #left = new Map<IpAddress, number>()
+  readonly #left = new Map<NodeName, Map<IpAddress, number>>()
   readonly #followed = new Follower<NodeName>()
 
-  /** When each was given up, in Unix milliseconds, for as long as a session lives. Live. */
-  get all(): ReadonlyMap<IpAddress, number> {
+  /** When each node gave each up, in Unix milliseconds, for as long as a session lives. Live. */
+  get all(): ReadonlyMap<NodeName, ReadonlyMap<IpAddress, number>> {
     return this.#left
   }
 
   /** @param wallTime Unix milliseconds */
   note(nodes: ReadonlyMap<NodeName, Pick<NodeRecord, 'addresses'>>, wallTime: number): void {
-    const taken: IpAddress[] = []
     for (const name of this.#followed.take(nodes) ?? new Set([...this.#published.keys(), ...nodes.keys()])) {
       const before = this.#published.get(name)
       const addresses = nodes.get(name)?.addresses
       if (before === addresses) continue
       if (addresses) this.#published.set(name, addresses)
       else this.#published.delete(name)
-      taken.push(...(addresses ?? []))
-      for (const address of before ?? []) if (!addresses?.includes(address)) this.#left.set(address, wallTime)
+      const left = this.#left.get(name) ?? new Map<IpAddress, number>()
+      for (const address of before ?? []) left.set(address, wallTime)
+      for (const address of addresses ?? []) left.delete(address)
+      this.#left.set(name, left)
     }
-    for (const address of taken) this.#left.delete(address)
-    for (const [address, since] of this.#left) if (Math.abs(wallTime - since) > SESSION) this.#left.delete(address)
+    for (const [name, left] of this.#left) {
+      for (const [address, since] of left) if (Math.abs(wallTime - since) > SESSION) left.delete(address)
+      if (left.size === 0) this.#left.delete(name)
+    }
   }
 }

@@ -42,7 +42,7 @@ export function whereaboutsOf(
     (learned.port === port && addresses.includes(learned.address))
   const home = { endpoint, mayRoamTo: new Set(addresses), translated: false, lasts: atHome }
   if (atHome || !isFresh(held, view.wallTime)) return atHome ? home : { ...home, mayRoamTo: new Set() }
-  const elsewhere = isGateway(view, learned.address) && !isLeft(view, learned.address, held)
+  const elsewhere = isGateway(view, learned.address) && !isLeft(view, node, learned.address, held)
   const admitted = addresses.includes(learned.address) || elsewhere
   return admitted
     ? { endpoint, mayRoamTo: new Set([...addresses, learned.address]), translated: true, lasts: false }
@@ -53,9 +53,14 @@ export function whereaboutsOf(
 export const isGateway = ({ pinsEndpoints, natExceptions }: FamilyView, address: IpAddress): boolean =>
   !pinsEndpoints || natExceptions.some(cidr => cidrContains(cidr, address))
 
-/** A Node published it, and whoever is there has not shaken hands since: it is the node, which is about to lose it. */
-const isLeft = ({ left }: FamilyView, address: IpAddress, held: PeerStatus | undefined): boolean => {
-  const since = left.get(address)
+/** Its Node published it, and the peer has not shaken hands from there since: it is the node, which is about to lose it. */
+const isLeft = (
+  { left }: FamilyView,
+  node: NodeRecord | undefined,
+  address: IpAddress,
+  held: PeerStatus | undefined,
+): boolean => {
+  const since = node && left.get(node.name)?.get(address)
   return since !== undefined && held !== undefined && Number(held.latestHandshake / 1_000_000n) <= since
 }
 

@@ -15,34 +15,44 @@ const nodes = (...published: readonly (readonly [number, ...IpAddress[]])[]) =>
 
 const noted = (left: LeftAddresses, published: ReturnType<typeof nodes>, wallTime: number) => {
   left.note(published, wallTime)
-  return [...left.all]
+  return [...left.all].map(([node, addresses]) => [node, ...addresses])
 }
 
 describe('an address that a Node has ceased to publish', () => {
   test('is known since when, for as long as a session lives', () => {
     const left = new LeftAddresses()
     expect(noted(left, nodes([3, OLD]), 0)).toEqual([])
-    expect(noted(left, nodes([3, NEW]), MINUTE)).toEqual([[OLD, MINUTE]])
-    expect(noted(left, nodes([3, NEW]), 4 * MINUTE)).toEqual([[OLD, MINUTE]])
+    expect(noted(left, nodes([3, NEW]), MINUTE)).toEqual([[name(3), [OLD, MINUTE]]])
+    expect(noted(left, nodes([3, NEW]), 4 * MINUTE)).toEqual([[name(3), [OLD, MINUTE]]])
     expect(noted(left, nodes([3, NEW]), 4 * MINUTE + 1)).toEqual([])
   })
 
   test('is that of a Node that was deleted, too', () => {
     const left = new LeftAddresses()
     left.note(nodes([3, OLD]), 0)
-    expect(noted(left, nodes(), MINUTE)).toEqual([[OLD, MINUTE]])
+    expect(noted(left, nodes(), MINUTE)).toEqual([[name(3), [OLD, MINUTE]]])
   })
 
-  test('is left no more when it, or another Node, publishes it', () => {
+  test('is left no more when it publishes it again', () => {
     const left = new LeftAddresses()
     left.note(nodes([3, OLD]), 0)
-    expect(noted(left, nodes([3, NEW], [4, OLD]), MINUTE)).toEqual([])
+    left.note(nodes([3, NEW]), MINUTE)
+    expect(noted(left, nodes([3, OLD]), 2 * MINUTE)).toEqual([[name(3), [NEW, 2 * MINUTE]]])
+  })
+
+  test('is left by it all the same where another Node publishes it, as when two have exchanged theirs', () => {
+    const left = new LeftAddresses()
+    left.note(nodes([3, OLD], [4, NEW]), 0)
+    expect(noted(left, nodes([3, NEW], [4, OLD]), MINUTE)).toEqual([
+      [name(3), [OLD, MINUTE]],
+      [name(4), [NEW, MINUTE]],
+    ])
   })
 
   test('is forgotten when the clock was set back by more', () => {
     const left = new LeftAddresses()
     left.note(nodes([3, OLD]), 10 * MINUTE)
-    expect(noted(left, nodes([3, NEW]), 10 * MINUTE)).toEqual([[OLD, 10 * MINUTE]])
+    expect(noted(left, nodes([3, NEW]), 10 * MINUTE)).toEqual([[name(3), [OLD, 10 * MINUTE]]])
     expect(noted(left, nodes([3, NEW]), 0)).toEqual([])
   })
 })

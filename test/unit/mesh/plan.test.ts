@@ -494,11 +494,10 @@ describe('a peer behind a gateway that translates addresses', () => {
   })
 
   test('is no gateway where its Node was until a moment ago: it is dialled at its new address, until it shakes hands from the old one', () => {
-    expect(heardFrom(THERE, 102, { left: new Map([[GATEWAY, minutes(101)]]) })).toEqual({
-      keepalive: 0,
-      writes: [home],
-    })
-    expect(heardFrom(THERE, 102, { left: new Map([[GATEWAY, minutes(99)]]) })).toEqual(kept)
+    const leftAt = (minute: number, node = 2) => new Map([[name(node), new Map([[GATEWAY, minutes(minute)]])]])
+    expect(heardFrom(THERE, 102, { left: leftAt(101) })).toEqual({ keepalive: 0, writes: [home] })
+    expect(heardFrom(THERE, 102, { left: leftAt(99) })).toEqual(kept)
+    expect(heardFrom(THERE, 102, { left: leftAt(101, 3) })).toEqual(kept)
   })
 
   test.each([
