@@ -1,13 +1,19 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { desiredFirewall, type FirewallFacts, type FirewallPlan, planFirewall } from '#src/mesh/firewall.ts'
-import { armedAfter, PODVEIL_DEFAULTS } from '#src/mesh/guard.ts'
+import {
+  desiredFirewall,
+  type FirewallFacts,
+  type FirewallPlan,
+  type GuardFacts,
+  planFirewall,
+} from '#src/mesh/firewall.ts'
+import { armedAfter, PODVEIL_DEFAULTS, type PodveilSettings } from '#src/mesh/guard.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import { parseAddress } from '#wg/ip.ts'
 import { announcement, endpointOf, name, nodeRecord, podCidr } from './records.ts'
 
-const GUARD = {
-  mode: 'audit' as const,
+const GUARD: GuardFacts = {
+  mode: 'audit',
   settings: PODVEIL_DEFAULTS,
   armed: { 4: new Set<NodeName>(), 6: new Set<NodeName>() },
   wireguardPorts: [51820],
@@ -26,6 +32,15 @@ const factsOf = (nodes: ReadonlyMap<NodeName, NodeRecord>, fields: Partial<Firew
 
 /** Where the API server may be. */
 const PLACES = [443, 6443].map(port => [{ address: parseAddress('10.96.0.1'), port }])
+
+/** One thing that is otherwise than before. */
+interface Change {
+  readonly put?: Readonly<Record<'index' | 'cidr' | 'address' | 'key', number>>
+  readonly drop?: number
+  readonly settings?: Partial<PodveilSettings>
+  readonly guard?: Partial<GuardFacts>
+  readonly facts?: Partial<FirewallFacts>
+}
 
 const meshOf = (...records: NodeRecord[]) => new Map(records.map(record => [record.name, record]))
 
@@ -54,39 +69,48 @@ describe('the plan of the packet filter', () => {
     const node = fc.record({
       index: fc.integer({ min: 1, max: 4 }),
       cidr: fc.nat(5),
+      address: fc.nat(3),
       key: fc.integer({ min: 1, max: 4 }),
     })
-    const change = fc.record({
-      put: fc.option(node),
-      drop: fc.option(fc.integer({ min: 2, max: 4 })),
-      armed: fc.option(fc.subarray([2, 3, 4])),
-      clear: fc.option(fc.subarray([2, 3, 4])),
-      mark: fc.constantFrom(0x200000, 0x400000),
-      apiServers: fc.constantFrom(undefined, ...PLACES),
-    })
+    const some = fc.subarray([2, 3, 4])
+    const change = fc.oneof(
+      node.map(put => ({ put })),
+      fc.integer({ min: 2, max: 4 }).map(drop => ({ drop })),
+      some.map(armed => ({ guard: { armed: { ...GUARD.armed, 4: new Set(armed.map(name)) } } })),
+      some.map(clear => ({ settings: { clearTextNodes: new Set(clear.map(name)) } })),
+      some.map(all => ({ settings: { podSupernets: all.map(podCidr) } })),
+      some.map(all => ({ settings: { natExceptions: all.map(podCidr) } })),
+      fc.constantFrom('audit' as const, 'enforce' as const).map(mode => ({ guard: { mode } })),
+      some.map(wireguardPorts => ({ guard: { wireguardPorts } })),
+      some.map(all => ({ facts: { devices: all.map(name) } })),
+      some.map(all => ({ facts: { deviceAddresses: all.map(index => endpointOf(index).address) } })),
+      fc.constantFrom(0x200000, 0x400000).map(mark => ({ facts: { mark } })),
+      fc.constantFrom(undefined, ...PLACES).map(apiServers => ({ facts: { apiServers } })),
+    )
     fc.assert(
-      fc.property(fc.array(change, { maxLength: 12 }), changes => {
+      fc.property(fc.array<Change>(change, { maxLength: 12 }), changes => {
         const nodes = meshOf(nodeRecord(1))
         let plan: FirewallPlan | undefined
-        let guard: NonNullable<FirewallFacts['guard']> = GUARD
-        for (const { put, drop, armed, clear, mark, apiServers } of changes) {
+        let facts = factsOf(nodes)
+        let guard = GUARD
+        for (const { put, drop, settings, ...changed } of changes) {
           if (put)
             nodes.set(
               name(put.index),
               nodeRecord(put.index, {
                 podCidrs: [podCidr(put.cidr)],
-                addresses: [endpointOf(put.cidr + 1).address],
+                addresses: [endpointOf(put.address + 1).address],
                 announced: { 4: announcement(put.key), 6: undefined },
               }),
             )
           if (drop) nodes.delete(name(drop))
-          if (armed) guard = { ...guard, armed: { ...guard.armed, 4: new Set(armed.map(name)) } }
-          if (clear) guard = { ...guard, settings: { ...guard.settings, clearTextNodes: new Set(clear.map(name)) } }
-          const facts = factsOf(nodes, { mark, guard, apiServers })
+          guard = { ...guard, ...changed.guard, settings: { ...guard.settings, ...settings } }
+          facts = { ...facts, ...changed.facts, guard }
           plan = planFirewall(plan, facts)
           expect(plan.desired).toEqual(desiredFirewall(facts))
         }
       }),
+      { numRuns: 500 },
     )
   })
 })
