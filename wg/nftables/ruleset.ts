@@ -187,17 +187,19 @@ ${hosts ? hostChains(hosts, tunnels, bit, others) : ''}${guard ? guardChains(gua
  * A connection that another node begins in clear is answered in clear, as that node may have no tunnel (any more): which
  * way it came last is kept in the mark of the connection. Judged by the one who begins alone, so that two that could both
  * use the tunnel do not keep each other out of it. An agent's own way to the API server is always clear, so that it
- * learns of a key that a peer has lost.
+ * learns of a key that a peer has lost; what a server on this node answers pods is theirs, and encrypted.
  */
 function hostChains({ apiServers }: HostRules, tunnels: string, bit: string, others: string): string {
   const pass = `meta mark set meta mark | ${bit}`
   const each = (rule: (ip: string, family: Family) => string): string =>
     FAMILIES.map(family => `    ${rule(IP[family], family)}\n`).join('')
   const api = apiServers.flatMap(({ address, port }) => {
-    const ip = IP[familyOf(address)]
+    const family = familyOf(address)
+    const ip = IP[family]
+    const asked = `meta l4proto tcp ct original ${ip} daddr ${address} ct original proto-dst ${port}`
     return [
       `    ${ip} daddr ${address} tcp dport ${port} ${pass}\n`,
-      `    meta l4proto tcp ct original ${ip} daddr ${address} ct original proto-dst ${port} ${pass}\n`,
+      `    ${ip} daddr @host${family} ${asked} ${pass}\n`,
     ]
   })
   return `
