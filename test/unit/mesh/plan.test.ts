@@ -103,6 +103,15 @@ describe('the plan of an ordinary mesh', () => {
     expect(own?.type).toBe('throw')
   })
 
+  test('leads to other nodes’ addresses what its own pods send, but for what carries the mark', () => {
+    const { tables, mark, rulePriority } = CONFIG
+    const { rules } = settled.plan.desired
+    const selector = { invert: false, fwmark: 0, fwmask: mark, source: podCidr(1), outputInterface: undefined }
+    expect(rules.filter(({ table }) => table === tables.nodes)).toEqual([
+      { ...selector, priority: rulePriority + 1, table: tables.nodes },
+    ])
+  })
+
   test('gives an MTU to all routes to a peer whose path carries less, and to no other', () => {
     const memory = new PlanMemory()
     const { lanes, desired } = planFamily(settled.plan.lanes, settled.view, memory)
