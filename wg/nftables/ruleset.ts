@@ -236,8 +236,8 @@ ${each((ip, f) => [
   `${ip} daddr @local${f} accept`,
   `${ip} daddr @clear${f} accept`,
   `${ip} daddr @supernet${f} ${verdict('out_to_pod')}`,
-  `${ip} daddr @node${f} ${ip} saddr @local${f} ${verdict('out_to_node')}`,
-  `${ip} daddr @node${f} ct original ${ip} saddr @local${f} ${verdict('out_to_node')}`,
+  `${ip} daddr @node${f} ${ip} saddr @supernet${f} ${verdict('out_to_node')}`,
+  `${ip} daddr @node${f} ct original ${ip} saddr @supernet${f} ${verdict('out_to_node')}`,
   `${ip} daddr @node${f} ct reply ${ip} saddr @local${f} ${verdict('out_to_node')}`,
 ])}  }
   chain guard_in {
