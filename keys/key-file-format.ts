@@ -2,7 +2,7 @@ import { PrivateKey } from './private-key.ts'
 
 /** What a key file is bound to, as opaque strings: a cloned disk or a Node made anew must not bring another's key along. */
 export interface KeyBinding {
-  /** /etc/machine-id of the host. */
+  /** /etc/machine-id of the host; empty where it has none. */
   readonly machineId: string
   /** metadata.uid of the Node. */
   readonly nodeUid: string
@@ -47,7 +47,10 @@ export function parseKeyFile(text: string): KeyFileContents {
   const parsed = parseKeys(record(keys, 'keys'))
   // Of two members of one name JSON.parse() takes the last: a name with a changed byte would give another's key.
   if (text.split('"privateKey"').length - 1 !== parsed.size) throw new KeyFileFormatError('a key is there twice')
-  return { binding: { machineId: bounded(machineId, 'machineId'), nodeUid: bounded(nodeUid, 'nodeUid') }, keys: parsed }
+  return {
+    binding: { machineId: bounded(machineId, 'machineId', 0), nodeUid: bounded(nodeUid, 'nodeUid', 1) },
+    keys: parsed,
+  }
 }
 
 function parseKeys(encoded: Record<string, unknown>): Map<KeyName, PrivateKey> {
@@ -89,8 +92,8 @@ function record(value: unknown, what: string): Record<string, unknown> {
   return { ...value }
 }
 
-function bounded(value: unknown, what: string): string {
-  if (typeof value !== 'string' || value === '' || value.length > MAX_BINDING)
-    throw new KeyFileFormatError(`${what} is not a string of 1 to ${MAX_BINDING} characters`)
+function bounded(value: unknown, what: string, least: number): string {
+  if (typeof value !== 'string' || value.length < least || value.length > MAX_BINDING)
+    throw new KeyFileFormatError(`${what} is not a string of ${least} to ${MAX_BINDING} characters`)
   return value
 }

@@ -112,6 +112,24 @@ describe('a key file', () => {
   })
 })
 
+describe('a key file of a machine without an id', () => {
+  it('gives the same keys at the next start, and changes them', async () => {
+    const open = () => new KeyFile(path, { ...BINDING, machineId: '' })
+    const { keys } = await open().loadOrCreate(['v4'])
+    expect(await open().load()).toMatchObject({ kind: 'loaded' })
+    const next = PrivateKey.generate()
+    await open().save(new Map([...keys, ['v4.next', next]]))
+    const { keys: after } = await open().loadOrCreate(['v4'])
+    expect(after.get('v4')?.publicKey()).toBe(keys.get('v4')?.publicKey())
+    expect(after.get('v4.next')?.publicKey()).toBe(next.publicKey())
+  })
+
+  it('is another node’s once the machine has one', async () => {
+    await new KeyFile(path, { ...BINDING, machineId: '' }).loadOrCreate(['v4'])
+    expect(await file.load()).toEqual({ kind: 'foreign', differs: 'machine' })
+  })
+})
+
 describe('a key file of another node', () => {
   it.each([
     ['a cloned disk', { ...BINDING, machineId: 'another' }, 'machine'],
@@ -140,7 +158,7 @@ describe('a key file is refused, and left as it is, when it', () => {
     ['is another JSON', '[1, 2]', 'the file is not an object'],
     ['has no version', '{}', 'no version'],
     ['is of a later version', good().replace('"version":1', '"version":2'), 'version 2 is not 1'],
-    ['has no binding', '{"version":1,"keys":{}}', 'machineId is not a string of 1 to 256 characters'],
+    ['has no binding', '{"version":1,"keys":{}}', 'machineId is not a string of 0 to 256 characters'],
     ['has no keys', JSON.stringify({ version: 1, ...BINDING }), 'keys is not an object'],
     ['has a key that is not an object', good({ v4: privateKey }), 'key v4 is not an object'],
     ['has a key that is not text', good({ v4: { privateKey: 7 } }), 'key v4 has no privateKey'],
