@@ -7,7 +7,7 @@ import type { AgentFlags } from '#src/commands/agent.ts'
 import type { NodeName } from '#src/mesh/node-record.ts'
 import { VERSION } from '#src/version.ts'
 import { readinessOf } from './health.ts'
-import { plainText, serve } from './http-endpoint.ts'
+import { plainText, serve, stopServing } from './http-endpoint.ts'
 import { readMachineId } from './keyring.ts'
 import { MeshAgent } from './mesh-agent.ts'
 
@@ -63,7 +63,7 @@ export async function runAgent(options: AgentFlags & { environment: NodeJS.Proce
   const signal = await untilSignal()
   log.info({ event: 'agent-stopping', signal }, 'stopping; the kernel keeps what was set')
   await agent.stop()
-  for (const server of servers) server.close()
+  for (const server of servers) stopServing(server)
 }
 
 /** A second signal ends the process at once. */

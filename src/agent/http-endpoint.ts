@@ -75,6 +75,12 @@ export async function serve(
   return server
 }
 
+/** Ends it at once: who says half a request, or leaves an answer unread, must not keep the process that is to end. */
+export function stopServing(server: Server): void {
+  server.close()
+  server.closeAllConnections()
+}
+
 /** Whatever goes wrong while it is made is an answer as well. */
 async function answerOf(make: () => Answer | Promise<Answer>): Promise<Answer> {
   try {

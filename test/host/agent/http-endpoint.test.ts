@@ -1,6 +1,7 @@
-import type { AddressInfo } from 'node:net'
+import { once } from 'node:events'
+import { type AddressInfo, connect } from 'node:net'
 import { describe, expect, test } from 'vitest'
-import { plainText, serve } from '#src/agent/http-endpoint.ts'
+import { plainText, serve, stopServing } from '#src/agent/http-endpoint.ts'
 import { parseAddress } from '#wg/ip.ts'
 
 const answers = { '/metrics': () => plainText(200, 'podveil_up 1') }
@@ -17,8 +18,7 @@ async function answering(where: Parameters<typeof serve>[3]): Promise<string[]> 
     }
     return found
   } finally {
-    server.closeAllConnections()
-    server.close()
+    stopServing(server)
   }
 }
 
@@ -36,5 +36,15 @@ describe('health and metrics are served', () => {
       code: 'ERR_FOREIGN_ADDRESS',
       message: expect.stringMatching(/^192\.0\.2\.1 is no address of this node: .*--health-address/) as string,
     })
+  })
+
+  test('until they are ended, whoever has said half a request by then', async () => {
+    const server = await serve('health', 0, answers)
+    const client = connect((server.address() as AddressInfo).port, '127.0.0.1', () => client.write('GET /livez HTTP'))
+    await once(server, 'connection')
+    const closed = once(server, 'close')
+    stopServing(server)
+    await closed
+    client.destroy()
   })
 })
