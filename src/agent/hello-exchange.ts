@@ -1,14 +1,16 @@
 import { randomBytes } from 'node:crypto'
 import type { PublicKey } from '#keys/public-key.ts'
+import { messageOf } from '#src/cluster/hostile.ts'
 import type { Logger } from '#src/cluster/logger.ts'
 import { HelloChannel } from '#src/hello/channel.ts'
 import { Conversation } from '#src/hello/conversation.ts'
 import type { EchoFigures } from '#src/hello/echo-meter.ts'
-import type { HelloMessage } from '#src/hello/message.ts'
+import { HELLO_PORT, type HelloMessage } from '#src/hello/message.ts'
 import type { HeardHello, HelloContent } from '#src/mesh/hello-content.ts'
 import type { NodeName } from '#src/mesh/node-record.ts'
 import type { PeerStates } from '#src/mesh/peer-machine.ts'
 import type { IpAddress } from '#wg/ip.ts'
+import { SocketError } from '#wg/native/socket.ts'
 import { Table } from '#wg/table.ts'
 import { EchoExchange, type EchoPartner } from './echo-exchange.ts'
 import type { PathMtus } from './path-mtus.ts'
@@ -50,6 +52,7 @@ export class HelloExchange {
   #byAddress: ReadonlyMap<IpAddress, NodeName> | undefined
   #place: Place | undefined
   #channel: HelloChannel | undefined
+  #fault: string | undefined
 
   /** @param paths the path MTUs of all pairs of the family, asked about by the pairs that are on this device */
   constructor(log: Logger, wake: () => void, paths: PathMtus) {
@@ -74,11 +77,12 @@ export class HelloExchange {
       this.#place = place
       this.#echoTimer = setInterval(() => this.#echoes.ask(performance.now()), ECHO_TICK)
       this.#echoTimer.unref()
+      this.#fault = undefined
     } catch (error) {
-      this.#log.warn(
-        { event: 'hello-unavailable', device: place.device, err: error },
-        `cannot speak hello on ${place.device}: trying again`,
-      )
+      const fault = `cannot speak hello on ${place.device}, trying again: ${reasonOf(error)}`
+      // Every pass tries again.
+      if (fault !== this.#fault) this.#log.warn({ event: 'hello-unavailable', device: place.device, err: error }, fault)
+      this.#fault = fault
     }
   }
 
@@ -186,6 +190,12 @@ export class HelloExchange {
     if (isNews) this.#wake()
   }
 }
+
+/** Whoever listens on the port on every address has it on this device as well. */
+const reasonOf = (error: unknown): string =>
+  error instanceof SocketError && error.errnoName === 'EADDRINUSE'
+    ? `UDP port ${HELLO_PORT} is in use: end what listens there ("ss -ulnp sport = ${HELLO_PORT}" names it); until then no pair can prove itself`
+    : messageOf(error)
 
 const NOBODY = { address: undefined, conversation: undefined }
 
