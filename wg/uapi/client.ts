@@ -3,7 +3,7 @@ import { connect } from 'node:net'
 import { constants } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { DeviceChange, DeviceStatus } from '../device/device.ts'
+import { type DeviceChange, DeviceError, type DeviceStatus } from '../device/device.ts'
 import { isUapiError, UapiError, UapiFormatError } from './errors.ts'
 import { formatSet, UAPI_GET } from './format.ts'
 import { parseAnswer, parseDevice, type UapiAnswer } from './parse.ts'
@@ -50,7 +50,7 @@ export class UapiClient {
 
   /**
    * @returns undefined when no process serves the device
-   * @throws UapiError, UapiFormatError
+   * @throws UapiError, UapiFormatError; DeviceError where others could have put the socket there
    */
   async get(name: string): Promise<DeviceStatus | undefined> {
     const operation = `read ${name}`
@@ -59,7 +59,7 @@ export class UapiClient {
     return answer && parseDevice(name, answer.lines)
   }
 
-  /** @throws UapiError, ENODEV when no process serves the device; UapiFormatError */
+  /** @throws UapiError, ENODEV when no process serves the device; UapiFormatError, DeviceError */
   async set(name: string, change: DeviceChange): Promise<void> {
     const operation = `configure ${name}`
     for (const text of formatSet(change)) {
@@ -70,7 +70,7 @@ export class UapiClient {
   }
 
   async #transact(name: string, text: string, operation: string): Promise<UapiAnswer | undefined> {
-    await this.#checkDirectory(operation)
+    await this.#checkDirectory(name, operation)
     for (let attempt = 1; ; attempt++) {
       try {
         const answer = await this.#exchange(this.socketPath(name), text, operation)
@@ -84,17 +84,18 @@ export class UapiClient {
   }
 
   /** Private keys go through these sockets: whoever can put one there can have them. */
-  async #checkDirectory(operation: string): Promise<void> {
+  async #checkDirectory(name: string, operation: string): Promise<void> {
     const stats = await stat(this.#directory).catch((error: NodeJS.ErrnoException) => {
       if (error.code === 'ENOENT') return undefined
       throw new UapiError(operation, Math.abs(error.errno ?? EACCES), `cannot look into ${this.#directory}`)
     })
     if (!stats) return
     if ((stats.uid === 0 || stats.uid === process.geteuid?.()) && (stats.mode & 0o022) === 0) return
-    throw new UapiError(
-      operation,
-      EACCES,
-      `others can write to ${this.#directory}: run "chmod go-w" and chown it to root`,
+    // Not the kernel's EACCES, whose remedy is another.
+    throw new DeviceError(
+      'not-permitted',
+      name,
+      `others can write to ${this.#directory}, where its private key goes through: run "chmod go-w ${this.#directory}" and "chown root ${this.#directory}"`,
     )
   }
 

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { PrivateKey } from '#keys/private-key.ts'
+import { deviceError } from '#wg/device/errors.ts'
 import { parseCidr } from '#wg/ip.ts'
 import { UapiClient, type UapiClientOptions } from '#wg/uapi/client.ts'
 import { UapiError, UapiFormatError } from '#wg/uapi/errors.ts'
@@ -134,9 +135,12 @@ describe('a client of the userspace protocol', () => {
   it('does not hand a key to a socket that anybody could have put there', async () => {
     await serve(socket => socket.end('errno=0\n\n'))
     await chmod(directory, 0o777)
-    const error = await failure(client().set('wg0', { privateKey: PrivateKey.generate() }))
-    expect(error.errnoName).toBe('EACCES')
-    expect(error.message).toContain('others can write to')
+    const error = await client()
+      .set('wg0', { privateKey: PrivateKey.generate() })
+      .catch((thrown: unknown) => deviceError(thrown, 'wg0'))
+    expect(error).toMatchObject({ code: 'ERR_WIREGUARD_DEVICE', reason: 'not-permitted', device: 'wg0' })
+    expect(String(error)).toContain(`others can write to ${directory}`)
+    expect(String(error)).toContain(`run "chmod go-w ${directory}"`)
     expect(received).toEqual([])
   })
 })
