@@ -69,6 +69,23 @@ describe('devices of the kernel', () => {
     expect(sizes(kernel.requests)).toEqual([2, 2])
   })
 
+  it('do not take another failure for a kernel without the flag', async () => {
+    const { kernel, take } = await withPeer({ knowsRemoveFlag: true })
+    const request = kernel.request.bind(kernel)
+    kernel.request = async (_, operation) => {
+      throw new NetlinkError(operation, 105)
+    }
+    await expect(take(A)).rejects.toThrow(/ENOBUFS/)
+    kernel.request = request
+    kernel.requests.length = 0
+    await take(A)
+    const [message] = kernel.requests
+    const peers = message && readAttributes(message.payload.subarray(4)).at(-1)?.nested()
+    expect(kernel.requests).toHaveLength(1)
+    // Without a throw-away peer.
+    expect(peers).toHaveLength(1)
+  })
+
   it('send nothing for a change of nothing', async () => {
     const { kernel, devices } = await withPeer({})
     await devices.configure('wg0', {})
