@@ -7,6 +7,9 @@ const BYTES = new Uint8Array(32).fill(9)
 const PUBLIC = PrivateKey.fromBytes(BYTES).publicKey()
 const known = new Set<string>([PUBLIC])
 
+/** As a file that somebody has put into an annotation. */
+const inJson = (text: string) => JSON.stringify({ note: `first\n${text}\nlast` })
+
 test('public keys that are known stay', () => {
   const text = `peer ${PUBLIC} at 10.0.0.1, "${Buffer.from(PUBLIC, 'base64').toString('hex')}"`
   expect(redact(text, known)).toBe(text)
@@ -17,7 +20,7 @@ test('a key that is not known to be public goes, however it is written', () => {
     fc.property(fc.uint8Array({ minLength: 32, maxLength: 32 }), bytes => {
       const key = Buffer.from(bytes)
       for (const text of [key.toString('base64'), key.toString('hex'), key.toString('hex').toUpperCase()])
-        for (const around of [text, `PrivateKey = ${text}\n`, `"${text}"`, `private_key=${text};`]) {
+        for (const around of [text, `PrivateKey = ${text}\n`, `"${text}"`, `private_key=${text};`, inJson(text)]) {
           const redacted = redact(around, known)
           expect(redacted).not.toContain(text)
           expect(redacted).toContain(REDACTED)
@@ -32,9 +35,11 @@ test.each([
   ['a private key of TLS', '-----BEGIN EC PRIVATE KEY-----\nMHcCAQEE\n-----END EC PRIVATE KEY-----'],
   ['a password in a URL', 'https://admin:hunter2@api.example:6443/'],
 ])('%s goes', (_, text) => {
-  const redacted = redact(text, known)
-  expect(redacted).toContain(REDACTED)
-  expect(redacted).not.toMatch(/eyJ|abcdef0123456789|MHcCAQEE|hunter2/)
+  for (const around of [text, inJson(text)]) {
+    const redacted = redact(around, known)
+    expect(redacted).toContain(REDACTED)
+    expect(redacted).not.toMatch(/eyJ|abcdef0123456789|MHcCAQEE|hunter2/)
+  }
 })
 
 test('what is no secret stays as it is', () => {
