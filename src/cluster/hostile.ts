@@ -32,10 +32,16 @@ export function quote(value: unknown): string {
   }
 }
 
-/** One line of at most `longest` characters: control characters become spaces, so that a log line stays one. */
+/**
+ * One line of at most `longest` characters: control characters become spaces, so that a log line stays one; those that turn
+ * the direction of writing show as such, so that it says what it is.
+ */
 export function clip(text: string, longest: number): string {
   const cut = text.length > longest ? `${text.slice(0, longest)}…` : text
-  return cut.replace(/[\p{Cc}\u2028\u2029]+/gu, ' ').trim()
+  return cut
+    .replace(/[\p{Cc}\u2028\u2029]+/gu, ' ')
+    .replace(/\p{Bidi_Control}/gu, '\ufffd')
+    .trim()
 }
 
 /** What an error says, on one line. */
