@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import type { Logger } from '#src/cluster/logger.ts'
 import { type NodeSnapshot, SNAPSHOT_FILE } from '#src/status/snapshot.ts'
-import { replaceStateFile } from './state-file.ts'
+import { replaceReport } from './state-file.ts'
 
 /** Milliseconds between two writes, and after which a snapshot is written though nothing has changed. */
 const GAP = 1_000
@@ -68,7 +68,7 @@ export class SnapshotFile {
       const text = JSON.stringify({ ...snapshot, time: '' })
       const fresh = this.#written !== undefined && started - this.#written.at < HEARTBEAT
       if (fresh && text === this.#written?.text) return
-      await replaceStateFile(join(this.#directory, SNAPSHOT_FILE), `${JSON.stringify(snapshot, undefined, 1)}\n`)
+      await replaceReport(join(this.#directory, SNAPSHOT_FILE), `${JSON.stringify(snapshot, undefined, 1)}\n`)
       this.#written = { text, at: started }
       this.#gap = Math.min(LONGEST_GAP, Math.max(GAP, (performance.now() - started) / SHARE))
       this.#fault = undefined

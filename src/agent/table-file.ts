@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import type { Logger } from '#src/cluster/logger.ts'
 import { TABLE_FILE } from '#src/status/sources/table.ts'
-import { replaceStateFile } from './state-file.ts'
+import { replaceReport } from './state-file.ts'
 
 /**
  * Keeps the nftables table as it is to be in the state directory, 0600, for `podveil diff`: beside the snapshot, as in a
@@ -35,7 +35,7 @@ export class TableFile {
     // Something newer waits already.
     if (listing !== this.#kept) return
     try {
-      await replaceStateFile(join(this.#directory, TABLE_FILE), listing)
+      await replaceReport(join(this.#directory, TABLE_FILE), listing)
       this.#fault = undefined
     } catch (error) {
       // The next pass tries again.
