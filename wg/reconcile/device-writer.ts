@@ -7,6 +7,21 @@ import { readSysctl, writeSysctl } from '../sysctl.ts'
 import type { DesiredDevice } from './desired.ts'
 import type { DeviceMirror } from './device-mirror.ts'
 
+/** What a family needs of rtnetlink. */
+export type FamilyNet = Pick<
+  RouteNetlink,
+  | 'link'
+  | 'setLink'
+  | 'addresses'
+  | 'addAddress'
+  | 'deleteAddress'
+  | 'routes'
+  | 'applyRoutes'
+  | 'rules'
+  | 'addRule'
+  | 'deleteRule'
+>
+
 /** Handlers for what is done to the kernel. */
 export interface KernelNotes {
   /** A change that was made, in words. */
@@ -20,12 +35,12 @@ export interface KernelNotes {
 /** Brings one device, its link, addresses and sysctls to what is desired. Every write is noted in the mirror before it is sent. */
 export class DeviceWriter {
   readonly #devices: WireGuardDevices
-  readonly #net: RouteNetlink
+  readonly #net: FamilyNet
   readonly #notes: KernelNotes
   /** Links whose sysctls were as they should be, by index. */
   readonly #tuned = new Set<number>()
 
-  constructor(devices: WireGuardDevices, net: RouteNetlink, notes: KernelNotes) {
+  constructor(devices: WireGuardDevices, net: FamilyNet, notes: KernelNotes) {
     this.#devices = devices
     this.#net = net
     this.#notes = notes

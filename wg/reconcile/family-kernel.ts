@@ -5,11 +5,11 @@ import { RTPROT_KERNEL } from '../rtnetlink/constants.ts'
 import type { Link } from '../rtnetlink/link.ts'
 import type { RouteEvent } from '../rtnetlink/monitor.ts'
 import { describeRoute, type Route } from '../rtnetlink/route.ts'
-import type { RouteNetlink, RouteOperation } from '../rtnetlink/route-netlink.ts'
+import type { RouteOperation } from '../rtnetlink/route-netlink.ts'
 import { describeRule, makeRule, type Rule } from '../rtnetlink/rule.ts'
 import { sameInputs } from '../same-inputs.ts'
 import type { DesiredFamily, Others, Ownership } from './desired.ts'
-import { DeviceWriter, type KernelNotes } from './device-writer.ts'
+import { DeviceWriter, type FamilyNet, type KernelNotes } from './device-writer.ts'
 import { foreignChanges } from './foreign.ts'
 import { Mirror } from './mirror.ts'
 import { type Difference, diffRoutes, diffRules, routeOf, ruleOf } from './routes.ts'
@@ -20,7 +20,7 @@ import { type Difference, diffRoutes, diffRules, routeOf, ruleOf } from './route
  */
 export class FamilyKernel {
   readonly #devices: WireGuardDevices
-  readonly #net: RouteNetlink
+  readonly #net: FamilyNet
   readonly #notes: KernelNotes
   readonly #writer: DeviceWriter
   #mirror: Mirror | undefined
@@ -34,7 +34,7 @@ export class FamilyKernel {
     { readonly basis: readonly unknown[]; readonly destinations: ReadonlySet<Cidr> }
   >()
 
-  constructor(devices: WireGuardDevices, net: RouteNetlink, notes: KernelNotes) {
+  constructor(devices: WireGuardDevices, net: FamilyNet, notes: KernelNotes) {
     this.#devices = devices
     this.#net = net
     this.#notes = notes
