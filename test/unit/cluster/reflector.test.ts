@@ -24,8 +24,20 @@ describe('a reflector that finds the API server well', () => {
     const { query } = api.seen[0] ?? { query: new URLSearchParams() }
     expect(query.get('resourceVersionMatch')).toBe('NotOlderThan')
     expect(query.get('allowWatchBookmarks')).toBe('true')
-    expect(Number(query.get('timeoutSeconds'))).toBeGreaterThanOrEqual(300)
-    expect(Number(query.get('timeoutSeconds'))).toBeLessThanOrEqual(600)
+  })
+
+  it('asks for a watch of five to ten minutes, drawn anew for each, so that those of a cluster do not end together', async () => {
+    for (const [drawn, seconds] of [
+      [0, '300'],
+      [0.5, '450'],
+      [0.999, '600'],
+    ] as const) {
+      await using api = await FakeApi.start()
+      await using f = follow(api, new ManualClock(), { random: () => drawn })
+      f.reflector.start()
+      await f.reflector.synced
+      expect(api.seen[0]?.query.get('timeoutSeconds')).toBe(seconds)
+    }
   })
 
   it('tells of every later change in its order, on the same connection', async () => {
