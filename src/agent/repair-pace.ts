@@ -21,6 +21,23 @@ class Allowance {
   }
 }
 
+/** Who makes trouble again and again is not to fill the log: of what does not end, twenty lines a minute are written. */
+export class LinePace {
+  readonly #lines = new Allowance(20, 3_000)
+  #unsaid = 0
+
+  /** @param now milliseconds, monotonic @returns how many lines went unsaid before this one; undefined where this one does as well */
+  say(now: number): number | undefined {
+    if (this.#lines.take(now) > 0) {
+      this.#unsaid++
+      return undefined
+    }
+    const unsaid = this.#unsaid
+    this.#unsaid = 0
+    return unsaid
+  }
+}
+
 /** Milliseconds in which changes are one: a table that is flushed is told of route by route. */
 const ONE = 50
 
@@ -30,9 +47,8 @@ const ONE = 50
  */
 export class RepairPace {
   readonly #repairs = new Allowance(20, 250)
-  readonly #lines = new Allowance(20, 3_000)
+  readonly #lines = new LinePace()
   #begun = Number.NEGATIVE_INFINITY
-  #unsaid = 0
 
   /** @param now milliseconds, monotonic @returns milliseconds until the repair of what was found now may begin */
   repair(now: number): number {
@@ -44,12 +60,6 @@ export class RepairPace {
 
   /** @returns how many changes went unsaid before this one; undefined where this one does as well */
   say(now: number): number | undefined {
-    if (this.#lines.take(now) > 0) {
-      this.#unsaid++
-      return undefined
-    }
-    const unsaid = this.#unsaid
-    this.#unsaid = 0
-    return unsaid
+    return this.#lines.say(now)
   }
 }

@@ -14,6 +14,7 @@ import { sourcedNode } from '#src/mesh/sourced-node.ts'
 import { POD, type Workload, workloadClaimant } from '#src/mesh/workload.ts'
 import { type Cidr, FAMILIES, type Family, hostCidr } from '#wg/ip.ts'
 import { Table } from '#wg/table.ts'
+import { LinePace } from './repair-pace.ts'
 
 /** Many clusters have no Calico, and thousands of agents would ask for it. */
 const ABSENT_CALICO = { least: 120_000, most: 300_000 }
@@ -32,6 +33,8 @@ export class RouteFeed implements CidrSource {
   readonly #log: Logger
   readonly #changed: () => void
   readonly #raw = new Map<NodeName, NodeRecord>()
+  /** Of Nodes of which something malformed was told: whoever may write to one is not to fill every other's log. */
+  readonly #paces = new Map<NodeName, LinePace>()
   readonly #owners: Readonly<Record<RouteSource, CidrOwners>> = {
     PodCIDR: new CidrOwners(),
     CalicoIPAM: new CidrOwners(),
@@ -192,15 +195,23 @@ export class RouteFeed implements CidrSource {
     const raw = this.#raw.get(name)
     if (!raw) {
       this.nodes.delete(name)
+      this.#paces.delete(name)
       return
     }
     const before = this.nodes.get(name)
     const owned = this.#owners[source].of(name)
     const node = sourcedNode(raw, { source, owned, felixPort: family => this.#felixPort(name, family) })
     this.nodes.set(name, node)
-    for (const fault of node.faults)
-      if (!before?.faults.includes(fault))
-        this.#log.warn({ event: 'node-malformed', peer: name }, `Node ${name}: ${fault}`)
+    for (const fault of node.faults) if (!before?.faults.includes(fault)) this.#tellFault(name, fault)
+  }
+
+  #tellFault(name: NodeName, fault: string): void {
+    const pace = this.#paces.get(name) ?? new LinePace()
+    this.#paces.set(name, pace)
+    const unsaid = pace.say(performance.now())
+    if (unsaid === undefined) return
+    const more = unsaid > 0 ? ` (and ${unsaid} faults of it before that were not logged)` : ''
+    this.#log.warn({ event: 'node-malformed', peer: name }, `Node ${name}: ${fault}${more}`)
   }
 
   /** What our own devices are to have, where that does not follow from the Node's pod CIDRs. */

@@ -266,3 +266,25 @@ test('a Felix node is dialled where its configuration says that it listens, and 
   await until('the sources', () => it.feed.established)
   expect([2, 3].map(index => it.feed.nodes.get(name(index))?.announced[4]?.port)).toEqual([51999, 51900])
 })
+
+describe('a Node with something malformed', () => {
+  const malformed = (index: number, fault: string) => nodeRecord(index, { faults: [fault] })
+
+  test('is told once, and what is malformed otherwise is told as well', async () => {
+    await using it = follow()
+    await until('the sources', () => it.feed.established)
+    for (const fault of ['one', 'one', 'two']) it.feed.putNode(malformed(2, fault))
+    expect(it.lines.filter(line => line.startsWith('warn'))).toEqual(['warn Node node-2: one', 'warn Node node-2: two'])
+  })
+
+  test('that changes all the time does not fill the log, nor keep another from being told', async () => {
+    await using it = follow()
+    await until('the sources', () => it.feed.established)
+    for (let turn = 0; turn < 1_000; turn++) it.feed.putNode(malformed(2, `turn ${turn}`))
+    it.feed.putNode(malformed(3, 'one'))
+    const lines = it.lines.filter(line => line.startsWith('warn'))
+    expect(lines.slice(0, 20)).toEqual(Array.from({ length: 20 }, (_, turn) => `warn Node node-2: turn ${turn}`))
+    expect(lines.length).toBeLessThan(30)
+    expect(lines).toContain('warn Node node-3: one')
+  })
+})
