@@ -47,6 +47,7 @@ export async function serve(
   answers: Readonly<Record<string, () => Answer | Promise<Answer>>>,
   where: 'everywhere' | 'loopback' | IpAddress = 'everywhere',
 ): Promise<Server> {
+  const underWay = new Map<string, Promise<Answer>>()
   const server = http.createServer((request, response) => {
     const path = (request.url ?? '/').split('?')[0] ?? '/'
     const found = Object.hasOwn(answers, path) ? answers[path] : undefined
@@ -55,7 +56,7 @@ export async function serve(
     const answer = foreign
       ? plainText(403, 'ask for it as localhost')
       : found && request.method === 'GET'
-        ? answerOf(found)
+        ? shared(underWay, path, () => answerOf(found))
         : missing
     void Promise.resolve(answer).then(({ status, type, body, headers }) =>
       response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store', ...headers }).end(body),
@@ -79,6 +80,13 @@ export async function serve(
 export function stopServing(server: Server): void {
   server.close()
   server.closeAllConnections()
+}
+
+/** Who asks while an answer is being made gets that one: however many ask, /metrics runs one program at a time. */
+function shared(underWay: Map<string, Promise<Answer>>, path: string, make: () => Promise<Answer>): Promise<Answer> {
+  const answer = underWay.get(path) ?? make().finally(() => underWay.delete(path))
+  underWay.set(path, answer)
+  return answer
 }
 
 /** Whatever goes wrong while it is made is an answer as well. */

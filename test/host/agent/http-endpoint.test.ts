@@ -38,6 +38,29 @@ describe('health and metrics are served', () => {
     })
   })
 
+  test('by one answer to all who ask while it is being made, and by a new one after that', async () => {
+    let made = 0
+    const { promise: all, resolve: allHaveAsked } = Promise.withResolvers<void>()
+    const answer = async () => {
+      const body = String(++made)
+      await all
+      return plainText(200, body)
+    }
+    const server = await serve('metrics', 0, { '/metrics': answer })
+    try {
+      let asked = 0
+      server.on('request', () => {
+        if (++asked === 20) allHaveAsked()
+      })
+      const { port } = server.address() as AddressInfo
+      const ask = async () => (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
+      expect(await Promise.all(Array.from({ length: 20 }, ask))).toEqual(Array.from({ length: 20 }, () => '1\n'))
+      expect(await ask()).toBe('2\n')
+    } finally {
+      stopServing(server)
+    }
+  })
+
   test('until they are ended, whoever has said half a request by then', async () => {
     const server = await serve('health', 0, answers)
     const client = connect((server.address() as AddressInfo).port, '127.0.0.1', () => client.write('GET /livez HTTP'))
