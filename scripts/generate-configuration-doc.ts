@@ -42,7 +42,8 @@ const EFFECTS: Readonly<Record<ParameterKey, string | { readonly parsed: string 
   markMask: "bits that may be used; the sixth lowest, or the highest of fewer, marks WireGuard's own packets",
   nftablesMarkMask:
     'as `iptablesMarkMask`, whatever Felix makes its rules with: the one that is set counts, and of two the bits that both have',
-  mtuIfacePattern: 'which interfaces of the host count for the automatic MTU',
+  mtuIfacePattern:
+    'which interfaces of the host count for the automatic MTU; a group with a repetition or alternatives inside is not repeated',
   ipv6Support: 'false turns IPv6 off whatever `wireguardEnabledV6` says',
   logSeverity: 'the level of the log; unset, it is `--log-level`',
   wireguardMetricsEnabled: "the four metrics that have Felix's names",

@@ -96,20 +96,57 @@ export function oneOf<T>(words: Readonly<Record<string, T>>): Parse<T> {
   return raw => table.get(textOfValue(raw).toLowerCase()) ?? refuse(`is not one of ${[...table.keys()].join(', ')}`)
 }
 
-/** Interface names are at most 15 characters, so a pattern that backtracks badly has little to do it on. */
 const LONGEST_PATTERN = 512
+/** Characters of an interface name. */
+const LONGEST_NAME = 15
+/** That a pattern can be tried on a name in: a matter of milliseconds. */
+const MOST_WAYS = 1_000_000
 
 /** A regular expression of Go's kind, as far as JavaScript has the same. */
 export const pattern: Parse<RegExp> = raw => {
   const text = textOfValue(raw)
   if (isNone(text)) return /^$/
   if (text.length > LONGEST_PATTERN) return refuse(`is longer than ${LONGEST_PATTERN} characters`)
+  if (waysOf(text) > MOST_WAYS)
+    return refuse(
+      'may take for ever to match: use fewer repetitions and alternatives, and none in a group that is repeated',
+    )
   const caseless = text.startsWith('(?i)')
   try {
     return new RegExp(caseless ? text.slice(4) : text, caseless ? 'i' : '')
   } catch {
     return refuse('is not a regular expression')
   }
+}
+
+const REPETITION = /^(?:[*+?]|\{\d+(?:,\d*)?\})/
+
+/** Go matches in time that is proportional to the text. JavaScript tries one way after the other: how many there are at most. */
+function waysOf(text: string): number {
+  /** Of each group that is open. */
+  const groups = [{ alternatives: 1, repeats: false }]
+  let ways = 1
+  let repetitions = 0
+  for (let rest = text; rest !== ''; ) {
+    // A group's kind, `(?:`, is no repetition.
+    const [token = ''] = /^(?:\\.|\[(?:\\.|[^\]\\])*\]|\(\??|.)/s.exec(rest) ?? []
+    rest = rest.slice(token.length)
+    const [repetition] = token.startsWith('(') ? [] : (REPETITION.exec(rest) ?? [])
+    if (token.startsWith('(')) groups.push({ alternatives: 1, repeats: false })
+    const closed = token === ')' ? groups.pop() : undefined
+    const varies = closed !== undefined && (closed.repeats || closed.alternatives > 1)
+    const group = groups.at(-1)
+    // More is closed than was opened: no expression.
+    if (!group) return ways
+    if (varies && repetition !== undefined && repetition !== '?') return Number.POSITIVE_INFINITY
+    if (token === '|') ways *= ++group.alternatives / (group.alternatives - 1)
+    group.repeats ||= varies || repetition !== undefined
+    if (repetition === undefined) continue
+    // As many as so many repetitions can share the name's characters among them.
+    ways *= (LONGEST_NAME + ++repetitions) / repetitions
+    rest = rest.slice(repetition.length).replace(/^\?/, '')
+  }
+  return ways
 }
 
 export interface TableRange {

@@ -47,6 +47,8 @@ describe('with nothing configured', () => {
   })
 })
 
+const MANY_NAMES = `^(${Array.from({ length: 40 }, (_, i) => `eth${i}`).join('|')})(\\.[0-9]+)?$`
+
 /** field, value in a spec, its text in the environment, where it shows */
 const GOOD: [field: string, spec: unknown, text: string, read: (s: FelixSettings) => unknown, expected: unknown][] = [
   ['wireguardEnabled', true, 'Yes', s => s.wireguard[4].enabled, true],
@@ -85,7 +87,15 @@ const GOOD: [field: string, spec: unknown, text: string, read: (s: FelixSettings
   ['routeRefreshInterval', '1h', '3600', s => s.routeRefreshInterval, 3600],
   ['iptablesMarkMask', 0xff00, '0xff00', s => s.markMask, 0xff00],
   ['nftablesMarkMask', 0xff00, '0xff00', s => s.markMask, 0xff00],
+  [
+    'mtuIfacePattern',
+    '^(en|[*+(]|\\(+)?s{1,2}(\\.[0-9]+)?$',
+    '^(?:en|[*+(])?s(\\.[0-9]{2})?',
+    s => s.mtuIfacePattern.test('ens.12'),
+    true,
+  ],
   ['mtuIfacePattern', '^ens', '^ens', s => s.mtuIfacePattern.source, '^ens'],
+  ['mtuIfacePattern', MANY_NAMES, MANY_NAMES, s => s.mtuIfacePattern.test('eth39.7'), true],
   ['mtuIfacePattern', '(?i)^ENS', '(?i)^ENS', s => s.mtuIfacePattern.test('ens5'), true],
   ['ipv6Support', false, 'false', s => s.ipv6Support, false],
   ['logSeverityScreen', 'Warning', 'WARNING', s => s.logSeverity, 'warn'],
@@ -161,6 +171,14 @@ describe('each field', () => {
     ['iptablesMarkMask', 2 ** 32],
     ['mtuIfacePattern', '('],
     ['mtuIfacePattern', 'x'.repeat(1000)],
+    // Those that end after the sun has gone out.
+    ['mtuIfacePattern', `^${'(.*)'.repeat(24)}!$`],
+    ['mtuIfacePattern', `^${'.{0,15}'.repeat(24)}!$`],
+    ['mtuIfacePattern', `^${'(|.)'.repeat(60)}!$`],
+    ['mtuIfacePattern', '^(a|a|a|a)*!$'],
+    ['mtuIfacePattern', '^((a+)+)+!$'],
+    ['mtuIfacePattern', '^((a?)a?)*!$'],
+    ['mtuIfacePattern', '^[^](a*)*]!$'],
     ['ipv6Support', 'x'],
     ['logSeverityScreen', 'loud'],
     ['prometheusWireGuardMetricsEnabled', 'x'],
