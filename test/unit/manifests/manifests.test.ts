@@ -5,7 +5,8 @@ import { parse, parseAllDocuments } from 'yaml'
 import { parameterKeys, parameterName } from '#src/cluster/felix-parameters.ts'
 import { registerAgent } from '#src/commands/agent.ts'
 import { HELLO_PORT } from '#src/hello/message.ts'
-import { filesBelow, read, sources } from '../docs/support.ts'
+import { renderKustomization } from '#src/lab/pod/kustomize.ts'
+import { filesBelow, ROOT, read, sources } from '../docs/support.ts'
 
 interface Container {
   readonly name: string
@@ -196,4 +197,24 @@ test('no rule allows everything', () => {
 
 test('nothing is pulled by a tag that moves', () => {
   for (const path of [...ALL, 'Dockerfile']) expect(read(path)).not.toMatch(/:latest\b/)
+})
+
+describe('Calico’s definitions', () => {
+  const CALICOS = 'manifests/crds/calico'
+  const kustomizations = filesBelow('manifests', 'ustomization.yaml')
+    .filter(path => !path.includes('/components/'))
+    .map(path => path.replace(/\/[^/]*$/, ''))
+  const definitions = (directory: string) =>
+    renderKustomization(join(ROOT, directory)).filter(
+      ({ kind, metadata }) =>
+        kind === 'CustomResourceDefinition' && JSON.stringify(metadata).includes('crd.projectcalico.org'),
+    )
+
+  test('are made by the kustomization that is for clusters without Calico', () => {
+    expect(definitions(CALICOS)).not.toEqual([])
+  })
+
+  test.each(kustomizations)('are left alone by %s', directory => {
+    expect(definitions(directory)).toEqual([])
+  })
 })
