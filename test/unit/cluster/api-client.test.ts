@@ -106,6 +106,18 @@ describe('requests', () => {
     })
     expect(await f.client.get('/api/v1/nodes/a')).toMatchObject({ metadata: { name: 'a' } })
   })
+
+  it('that make something are not sent twice: the first may have arrived', async () => {
+    await using f = await setup()
+    f.api.put('a')
+    await f.client.get('/api/v1/nodes/a')
+    f.api.faults.push((_seen, response) => {
+      response.socket?.resetAndDestroy()
+      return true
+    })
+    expect(await errorOf(f.client.create('/api/v1/nodes', {}))).toBeInstanceOf(ApiUnreachableError)
+    expect(f.api.seen).toHaveLength(2)
+  })
 })
 
 describe('an answer that is no', () => {

@@ -4,6 +4,7 @@ import {
   chown,
   mkdir,
   mkdtemp,
+  open,
   readdir,
   readFile,
   rm,
@@ -16,7 +17,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { inspect } from 'node:util'
 import fc from 'fast-check'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { KeyFileError } from '#keys/errors.ts'
 import { KeyFile, type LoadedKeys } from '#keys/key-file.ts'
 import { PrivateKey } from '#keys/private-key.ts'
@@ -96,6 +97,26 @@ describe('a key file', () => {
     await file.save(new Map([['v4', PrivateKey.generate()]]))
     expect((await stat(path)).ino).not.toBe(before.ino)
     expect(await readdir(directory)).toEqual(['keys.json'])
+  })
+
+  it('is on disk before it has its name, and the name as well before the keys are used', async () => {
+    const { keys } = await file.loadOrCreate(['v4'])
+    const seen: (readonly [files: number, old: boolean])[] = []
+    const old = await readFile(path, 'utf8')
+    const handle = await open(directory)
+    await handle.close()
+    const sync = vi.spyOn(Object.getPrototypeOf(handle) as typeof handle, 'sync').mockImplementation(async () => {
+      seen.push([(await readdir(directory)).length, (await readFile(path, 'utf8')) === old])
+    })
+    try {
+      await file.save(new Map([...keys, ['v6', PrivateKey.generate()]]))
+    } finally {
+      sync.mockRestore()
+    }
+    expect(seen).toEqual([
+      [2, true],
+      [1, false],
+    ])
   })
 
   it('takes away what a crash left half written, and nothing else', async () => {
