@@ -173,6 +173,36 @@ describeLab('an agent that lacks something keeps trying', meshNeeds, () => {
   })
 
   test.each([
+    { port: 51820, whose: 'its WireGuard port', said: /wireguard\.cali: port 51820\/udp is taken by another program/ },
+    {
+      port: 9182,
+      whose: 'the hello’s port',
+      said: /hello on wireguard\.cali.* UDP port 9182 is in use: end what listens/,
+    },
+  ])('where another program has $whose, and says so once', async ({ port, said }) => {
+    await withLab({ dataplane: profile.dataplane, agents: false, nodes: 2, families: '4' }, async lab => {
+      const node = nodeOf(lab, 1)
+      const squatter = `require("dgram").createSocket("udp4").bind(${port}, "0.0.0.0"); setTimeout(() => {}, 120_000)`
+      const pid = await onNode(node, `${process.execPath} -e '${squatter}' >/dev/null 2>&1 & echo $!`)
+      try {
+        await waitFor(async () => (await onNode(node, `ss -Hlun sport = :${port}`)) !== '', limit(15_000), 'the port')
+        const log = new AgentLog(node)
+        for (const { agent } of lab.nodes) await agent.start()
+        await lab.setEncryption(true)
+        await log.says(said, limit(20_000))
+        const tries = async () =>
+          Number(/^podveil_reconcile_seconds_count(?:\{[^}]*\})? (\d+)/m.exec(await node.agent.metrics())?.[1])
+        const before = await tries()
+        await waitFor(async () => (await tries()) > before + 2, limit(30_000), 'it to try again')
+        expect(log.matching(said).filter(({ level }) => level > 30)).toHaveLength(1)
+      } finally {
+        await onNode(node, `kill ${pid.trim()} || true`)
+      }
+      await untilEncrypted(lab, limit(60_000))
+    })
+  })
+
+  test.each([
     {
       what: 'others can read',
       damage: (file: string) => chmodSync(file, 0o644),
