@@ -29,7 +29,11 @@ export function sourcedNode(node: NodeRecord, { source, owned, felixPort }: Node
     const own = source === 'PodCIDR' ? podCidrs : [...podCidrs, ...node.podCidrs]
     const hasNone = source === 'PodCIDR' && !node.podCidrs.some(cidr => familyOf(cidr) === family)
     if (hasNone || isOwnAddress(address, own)) return announced
-    faults.push(`announces the interface address ${address}, which is outside of its own ${own.join(', ')}`)
+    faults.push(
+      own.length === 0
+        ? `announces the interface address ${address}, and has no prefix of its own`
+        : `announces the interface address ${address}, which is outside of its own ${own.join(', ')}`,
+    )
     return { ...announced, interfaceAddress: undefined }
   }
   const [v4, v6] = FAMILIES.map(believed)

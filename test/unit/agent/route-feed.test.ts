@@ -187,6 +187,18 @@ describe('with Calico’s IPAM', () => {
     expect(it.lines.join('\n')).toContain('10.65.9.1, which is outside of its own 10.65.2.0/26, 10.244.2.0/24')
   })
 
+  test('whose prefix is another node’s is told that it has none to have an interface address in', async () => {
+    await using it = follow()
+    await until('the sources', () => it.feed.established)
+    const interfaceAddress = parseAddress('10.244.2.1')
+    it.feed.putNode(
+      nodeRecord(4, { podCidrs: [podCidr(2)], announced: { 4: announcement(4, { interfaceAddress }), 6: undefined } }),
+    )
+    expect(it.lines).toContain(
+      'warn Node node-4: announces the interface address 10.244.2.1, and has no prefix of its own',
+    )
+  })
+
   test('the pools of pods are what the guard holds closed; those of services are not', async () => {
     await using it = follow()
     it.api.put(POOLS, 'pods', { spec: { cidr: '10.65.0.0/16', disabled: true } })
