@@ -11,7 +11,7 @@ import {
   type KeyName,
   parseKeyFile,
 } from './key-file-format.ts'
-import { PrivateKey } from './private-key.ts'
+import type { PrivateKey } from './private-key.ts'
 
 /** Sixteen keys need less than two kilobytes. */
 const MAX_BYTES = 16_384
@@ -23,9 +23,6 @@ export type LoadedKeys =
   | { readonly kind: 'absent' }
   /** Intact, but made on another machine or for another Node object: a cloned disk, a restored backup, a Node made anew. */
   | { readonly kind: 'foreign'; readonly differs: 'machine' | 'node' | 'both' }
-
-/** How `loadOrCreate` came by its keys. */
-export type KeyOrigin = 'loaded' | 'created' | 'replaced-foreign'
 
 /**
  * The node's private keys on disk, bound to its machine and its Node object. The file is 0600 in a directory that nobody
@@ -69,19 +66,20 @@ export class KeyFile {
   }
 
   /**
-   * The keys of these names: those on disk, and new ones for those that are missing, saved before they are returned.
-   * @throws KeyFileError
+   * Removes the file, durably, and what a crash has left of others. Its bytes are not overwritten: they stay on the medium
+   * until something else is written there.
+   * @returns whether there was one
+   * @throws KeyFileError as `load` does, before anything is removed, and when removing fails
    */
-  async loadOrCreate(
-    names: readonly KeyName[],
-  ): Promise<{ keys: ReadonlyMap<KeyName, PrivateKey>; origin: KeyOrigin }> {
-    const loaded = await this.load()
-    const keys = new Map(loaded.kind === 'loaded' ? loaded.keys : [])
-    const missing = names.filter(name => !keys.has(name))
-    if (missing.length === 0) return { keys, origin: 'loaded' }
-    for (const name of missing) keys.set(name, PrivateKey.generate())
-    await this.save(keys)
-    return { keys, origin: loaded.kind === 'foreign' ? 'replaced-foreign' : 'created' }
+  async remove(): Promise<boolean> {
+    const found = (await this.#read()) !== undefined
+    await this.#attempt('cannot remove it', async () => {
+      const directory = dirname(this.#path)
+      await this.#sweep(directory)
+      await rm(this.#path, { force: true })
+      await syncDirectory(directory)
+    })
+    return found
   }
 
   async #read(): Promise<KeyFileContents | undefined> {
@@ -161,13 +159,7 @@ export class KeyFile {
       await rm(temporary, { force: true })
       throw error
     }
-    // The new name is durable only when the directory is.
-    const handle = await open(directory, constants.O_RDONLY | constants.O_DIRECTORY)
-    try {
-      await handle.sync()
-    } finally {
-      await handle.close()
-    }
+    await syncDirectory(directory)
   }
 
   /** Takes away what a crash between writing and renaming has left: keys that nobody uses. */
@@ -205,6 +197,16 @@ export class KeyFile {
       this.#path,
       `is not a key file (${what}): restore it from a backup, or delete it and the agent makes new keys`,
     )
+  }
+}
+
+/** A name that is new or gone is so durably only when its directory is. */
+async function syncDirectory(directory: string): Promise<void> {
+  const handle = await open(directory, constants.O_RDONLY | constants.O_DIRECTORY)
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
   }
 }
 

@@ -12,8 +12,8 @@ const pathOf = (path: string): string => fileURLToPath(new URL(`../${path}`, imp
 export const CONFIGURATION_DOC = pathOf('docs/configuration.md')
 const PODVEIL_CRD = pathOf('manifests/crds/podveil/podveilconfigurations.yaml')
 
-/** What a field does; `parsed` says that it is checked and nothing heeds it yet. */
-const EFFECTS: Readonly<Record<ParameterKey, string | { readonly parsed: string }>> = {
+/** What a field does. */
+const EFFECTS: Readonly<Record<ParameterKey, string>> = {
   enabled4: 'IPv4 pod traffic between nodes is encrypted',
   enabled6: 'IPv6 pod traffic between nodes is encrypted; needs `ipv6Support`',
   interfaceName4: 'name of the IPv4 device. A change loses nothing: traffic goes by the spare device meanwhile',
@@ -80,17 +80,13 @@ const row = (...cells: readonly string[]): string => `| ${cells.join(' | ')} |\n
 
 const head = (...cells: readonly string[]): string => row(...cells) + row(...cells.map(() => '---'))
 
-/** @param heeded which of the two tables */
-function felixTable(heeded: boolean): string {
-  const keys = parameterKeys.filter(key => (typeof EFFECTS[key] === 'string') === heeded)
-  const rows = keys.map(key => {
-    const effect = EFFECTS[key]
+function felixTable(): string {
+  const rows = parameterKeys.map(key => {
     const environment = code(`FELIX_${parameterName(key).toUpperCase()}`)
-    const words = typeof effect === 'string' ? effect : effect.parsed
     const accepts = accepted(key).replaceAll('|', '\\|')
-    return row(code(PARAMETERS[key].field), environment, accepts, defaultOf(key), words)
+    return row(code(PARAMETERS[key].field), environment, accepts, defaultOf(key), EFFECTS[key])
   })
-  return head('field', 'environment', 'accepts', 'default', heeded ? 'effect' : 'would be') + rows.join('')
+  return head('field', 'environment', 'accepts', 'default', 'effect') + rows.join('')
 }
 
 function agentTable(): string {
@@ -117,19 +113,19 @@ interface Field {
   readonly enum?: readonly string[]
 }
 
-function podveilTable(heeded: boolean): string {
+/** @throws Error for a field that nothing heeds */
+function podveilTable(): string {
   const crd = parse(readFileSync(PODVEIL_CRD, 'utf8')) as {
     spec: {
       versions: { schema: { openAPIV3Schema: { properties: { spec: { properties: Record<string, Field> } } } } }[]
     }
   }
   const fields = crd.spec.versions[0]?.schema.openAPIV3Schema.properties.spec.properties ?? {}
-  const rows = Object.entries(fields)
-    .filter(([field]) => Object.hasOwn(PODVEIL_DEFAULTS, field) === heeded)
-    .map(([field, { description = '', enum: words }]) =>
-      row(code(field), words ? words.map(code).join(', ') : '', description.trim().replaceAll('|', '\\|')),
-    )
-  return head('field', 'one of', heeded ? 'effect' : 'would be') + rows.join('')
+  const rows = Object.entries(fields).map(([field, { description = '', enum: words }]) => {
+    if (!Object.hasOwn(PODVEIL_DEFAULTS, field)) throw new Error(`nothing heeds ${field}`)
+    return row(code(field), words ? words.map(code).join(', ') : '', description.trim().replaceAll('|', '\\|'))
+  })
+  return head('field', 'one of', 'effect') + rows.join('')
 }
 
 export function configurationDoc(): string {
@@ -164,22 +160,16 @@ An empty value is unset; \`none\` is the zero value. Durations are \`25s\` or \`
 A value that cannot be used is refused, with a line in the log and an Event \`ConfigurationRefused\`; the last good value stays,
 or at first the default.
 
-${felixTable(true)}
-Checked as the others are, and not heeded yet:
-
-${felixTable(false)}
+${felixTable()}
 Any other field of Calico's is ignored.
 
 ## PodveilConfiguration
 
 \`podveil.io/v1alpha1\`: \`default\`, and \`node.<name of the node>\`, which beats it field by field. None has to be there.
 
-${podveilTable(true)}
+${podveilTable()}
 Without PodveilConfiguration the guard is on \`${PODVEIL_DEFAULTS.guard}\`, and the lists are empty.
-
-In the definition, and not heeded yet:
-
-${podveilTable(false)}`
+`
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) writeFileSync(CONFIGURATION_DOC, configurationDoc())

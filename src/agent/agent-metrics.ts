@@ -13,6 +13,7 @@ import { readCounters } from '#wg/nftables/nft.ts'
 import { GUARD_COUNTERS, TABLE } from '#wg/nftables/ruleset.ts'
 import type { ClusterFeed } from './cluster-feed.ts'
 import type { Dataplane } from './dataplane.ts'
+import { keyRecordPath } from './key-record.ts'
 import { Counter, collected, exposition, Histogram, type Labels, type Metric, type Sample } from './metrics/registry.ts'
 import type { Report } from './report.ts'
 
@@ -90,7 +91,7 @@ export class AgentMetrics {
       collected(
         'gauge',
         'podveil_keys_written_timestamp_seconds',
-        'Unix time at which the private keys were last written.',
+        'Unix time at which the private keys were last written, to the disk or for the kernel alone.',
         () => (this.#keysWritten === undefined ? [] : [{ labels: {}, value: this.#keysWritten }]),
       ),
       collected(
@@ -113,7 +114,8 @@ export class AgentMetrics {
   async text(): Promise<string> {
     // A node without nft, or without the guard, has no such counters.
     this.#clear = await readCounters(TABLE).catch(() => new Map())
-    this.#keysWritten = await stat(join(this.#stateDir, 'keys.json')).then(
+    const kept = stat(join(this.#stateDir, 'keys.json')).catch(() => stat(keyRecordPath(this.#stateDir)))
+    this.#keysWritten = await kept.then(
       ({ mtimeMs }) => Math.round(mtimeMs / 1000),
       () => undefined,
     )

@@ -1,10 +1,11 @@
+import type { PrivateKey } from '#keys/private-key.ts'
 import { DEFAULTS } from '#src/cluster/felix-parameters.ts'
 import type { Logger } from '#src/cluster/logger.ts'
 import type { ProbeTimes } from '#src/hello/path-prober.ts'
 import type { HostLink } from '#src/mesh/family-config.ts'
 import type { NodeName } from '#src/mesh/node-record.ts'
 import { podMtu, UNCLAMPED_REMEDY, unclamped } from '#src/mesh/pod-mtu.ts'
-import type { DeviceKind, WireGuardDevices } from '#wg/device/device.ts'
+import { DeviceError, type DeviceKind, type DeviceStatus, type WireGuardDevices } from '#wg/device/device.ts'
 import { type DevicePreference, openDevices } from '#wg/device/probe.ts'
 import { FAMILIES, type Family } from '#wg/ip.ts'
 import { Connection } from '#wg/netlink/connection.ts'
@@ -43,6 +44,7 @@ export class Dataplane implements Disposable {
   readonly meshes: Readonly<Record<Family, FamilyMesh>>
   readonly kind: DeviceKind
   readonly repairs = new Repairs()
+  readonly #devices: WireGuardDevices
   readonly #net: RouteNetlink
   readonly #generic: Connection
   readonly #monitor: RouteMonitor
@@ -95,6 +97,7 @@ export class Dataplane implements Disposable {
     wake: () => void,
   ) {
     this.kind = devices.kind
+    this.#devices = devices
     this.#net = net
     this.#generic = generic
     this.#monitor = monitor
@@ -136,6 +139,16 @@ export class Dataplane implements Disposable {
       mtu,
       running: up && (operState === 'up' || operState === 'unknown'),
     }))
+  }
+
+  /** Private keys of those of these devices that there are. @throws DeviceError */
+  async privateKeys(names: readonly string[]): Promise<PrivateKey[]> {
+    const keys: PrivateKey[] = []
+    for (const name of new Set(names)) {
+      const key = (await this.#readOwn(name))?.privateKey
+      if (key) keys.push(key)
+    }
+    return keys
   }
 
   /**
@@ -188,6 +201,16 @@ export class Dataplane implements Disposable {
     clearTimeout(this.#repairTimer)
     this.#tableMonitor[Symbol.dispose]()
     for (const open of [this.#monitor, this.#net, this.#generic]) open.close()
+  }
+
+  async #readOwn(name: string): Promise<DeviceStatus | undefined> {
+    try {
+      return await this.#devices.read(name)
+    } catch (error) {
+      // Another kind of link, of that name: its family says so.
+      if (error instanceof DeviceError && error.reason === 'not-wireguard') return undefined
+      throw error
+    }
   }
 
   async #readLinks(): Promise<void> {

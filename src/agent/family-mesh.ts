@@ -124,6 +124,12 @@ export class FamilyMesh {
     return [main, spare].flatMap(name => (name === undefined ? [] : (this.#kernel.device(name) ?? [])))
   }
 
+  /** Every device that is to be there has the key that it is to have, as the kernel says. */
+  get holdsKeys(): boolean {
+    const desired = this.#plan?.desired.devices
+    return desired?.every(one => this.#kernel.device(one.name)?.publicKey === one.privateKey.publicKey()) ?? false
+  }
+
   /** Our devices as links, those that there are. */
   get links(): readonly { readonly name: string; readonly index: number }[] {
     return Object.values(this.#names).flatMap(name => {
@@ -303,8 +309,12 @@ export class FamilyMesh {
     const laneView = (lane: Lane): LaneView => {
       const identity = identities[lane]
       const device = identity && this.#kernel.device(identity.name)
-      // One that listens elsewhere than it is said to cannot be reached.
-      const up = identity !== undefined && this.#kernel.up(identity.name) && device?.listenPort === identity.listenPort
+      // One that listens elsewhere than it is said to cannot be reached; and nobody hears of a key to come before a device has it.
+      const up =
+        identity !== undefined &&
+        this.#kernel.up(identity.name) &&
+        device?.listenPort === identity.listenPort &&
+        (lane === 'main' || device.publicKey === identity.privateKey.publicKey())
       const [steered, steeredHosts] = [this.#steered(lane), this.#steeredHosts(lane)]
       const kernel = { up, peers: device?.peers ?? NO_PEERS, steered, steeredHosts }
       return { identity, kernel, hellos: this.#hellos[lane].heard() }

@@ -1,5 +1,6 @@
 import { networkInterfaces } from 'node:os'
 import { KeyFileError } from '#keys/errors.ts'
+import type { PrivateKey } from '#keys/private-key.ts'
 import type { ApiClient } from '#src/cluster/api-client.ts'
 import type { Logger } from '#src/cluster/logger.ts'
 import { MeshNodePublisher } from '#src/cluster/mesh-node-publisher.ts'
@@ -63,6 +64,7 @@ export class MeshAgent {
   #missing = ''
   readonly #guardKeeper: GuardKeeper
   readonly #threading: Threading
+  readonly #heldDevices: DeviceFile
   readonly #renewals: Readonly<Record<Family, Renewal>>
   #guard: GuardDecision | undefined
   readonly #apiPlaces: ApiPlaces
@@ -80,8 +82,8 @@ export class MeshAgent {
     this.#feed = new ClusterFeed(client, nodeName, environment, log, () => this.#changed())
     this.#guardKeeper = new GuardKeeper(nodeName, this.#feed, options.stateDir, log)
     this.#threading = new Threading(log)
-    const devices = new DeviceFile(options.stateDir)
-    const renewal = (family: Family) => new Renewal(family, nodeName, devices, log)
+    this.#heldDevices = new DeviceFile(options.stateDir)
+    const renewal = (family: Family) => new Renewal(family, nodeName, this.#heldDevices, log)
     this.#renewals = { 4: renewal(4), 6: renewal(6) }
     this.#publisher = new Publisher({ client, nodeName, logger: log })
     this.#meshNode = new MeshNodePublisher({ client, logger: log })
@@ -179,7 +181,7 @@ export class MeshAgent {
     const guard = await this.#guardKeeper.decide(own)
     this.#guard = guard
     const enabled = this.#guardKeeper.enabled(guard)
-    const keyring = await this.#openKeyring(own, enabled[4] || enabled[6])
+    const keyring = await this.#openKeyring(own, enabled)
     // Without a key there never was a device of ours: a node that never encrypted opens nothing.
     if (!keyring) return Number.POSITIVE_INFINITY
     const dataplane = await this.#openDataplane()
@@ -202,6 +204,7 @@ export class MeshAgent {
     await this.#guardKeeper.arm(dataplane, guard, enabled)
     await this.#guardKeeper.filter(dataplane, guard, identities, apiServers)
     this.#announce(announced)
+    if (FAMILIES.every(family => dataplane.meshes[family].holdsKeys)) await keyring.leaveDisk()
     return Math.min(...due)
   }
 
@@ -231,19 +234,37 @@ export class MeshAgent {
     return own
   }
 
-  /** @returns undefined when there is no key, and none is to be made */
-  async #openKeyring(own: NodeRecord, create: boolean): Promise<Keyring | undefined> {
+  /** @returns undefined when there never was a key, and none is to be made */
+  async #openKeyring(own: NodeRecord, enabled: Readonly<Record<Family, boolean>>): Promise<Keyring | undefined> {
     const { stateDir, machineId } = this.#options
-    this.#keyring ??= new Keyring(stateDir, machineId, own.uid, this.#log)
-    const keys = await this.#keyring.keys(create)
-    return keys[4] || keys[6] ? this.#keyring : undefined
+    this.#keyring ??= new Keyring({
+      stateDir,
+      binding: { machineId, nodeUid: own.uid },
+      keysOfDevices: () => this.#keysOfDevices(),
+      log: this.#log,
+    })
+    const hasHadKeys = await this.#keyring.open(this.#feed.podveil.keyStorage)
+    const needed = FAMILIES.filter(family => enabled[family])
+    await this.#keyring.create(needed)
+    return hasHadKeys || needed.length > 0 ? this.#keyring : undefined
+  }
+
+  /** Of all that an earlier agent may have made. */
+  async #keysOfDevices(): Promise<PrivateKey[]> {
+    const dataplane = await this.#openDataplane()
+    const held = await Promise.all(FAMILIES.map(family => this.#heldDevices.held(family)))
+    return await dataplane.privateKeys([...this.#deviceNames, ...held.flatMap(device => device?.name ?? [])])
+  }
+
+  get #deviceNames(): string[] {
+    const { wireguard } = this.#feed.settings
+    return FAMILIES.flatMap(family => [wireguard[family].interfaceName, SPARE_DEVICES[family]])
   }
 
   async #openDataplane(): Promise<Dataplane> {
     if (this.#dataplane) return this.#dataplane
     const { dataplane, nodeName, stateDir, environment } = this.#options
-    const { wireguard } = this.#feed.settings
-    const names = FAMILIES.flatMap(family => [wireguard[family].interfaceName, SPARE_DEVICES[family]])
+    const names = this.#deviceNames
     try {
       this.#dataplane = await Dataplane.open(
         { preference: dataplane, names, self: nodeName, stateDir, log: this.#log, probeTimes: probeTimes(environment) },

@@ -72,7 +72,7 @@ export class Renewal {
     nodes: ReadonlyMap<NodeName, NodeRecord>,
   ): Promise<Renewed> {
     const family = this.#family
-    let keys = (await keyring.keys(false))[family]
+    let keys = keyring.keys[family]
     if (!keys) {
       this.#rotation = undefined
       return NO_DEVICES
@@ -86,7 +86,7 @@ export class Renewal {
       spareKey === keys.current.publicKey() && (mesh.isCarriedBySpare || othersMove(nodes, this.#self, family))
     if (due && !keys.next && !spareIsTaken) {
       await keyring.prepare(family)
-      keys = (await keyring.keys(false))[family] ?? keys
+      keys = keyring.keys[family] ?? keys
       this.#log.info({ event: 'key-rotation', family }, `IPv${family}: replacing the private key`)
     }
     const { current, next } = keys
@@ -135,7 +135,7 @@ export class Renewal {
   }
 
   async #change(waitsFor: readonly NodeName[], config: FamilyConfig, keyring: Keyring): Promise<void> {
-    const keys = (await keyring.keys(false))[this.#family]
+    const keys = keyring.keys[this.#family]
     if (!keys) return
     const who =
       waitsFor.length > 0

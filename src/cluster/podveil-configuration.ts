@@ -1,4 +1,5 @@
 import { type GuardMode, PODVEIL_DEFAULTS, type PodveilSettings } from '#src/mesh/guard.ts'
+import { KEY_STORAGES, type KeyStorage } from '#src/mesh/key-storage.ts'
 import type { NodeName } from '#src/mesh/node-record.ts'
 import { PEER_SOURCES, type PeerSource } from '#src/mesh/peer-source.ts'
 import { ROUTE_SOURCES, type RouteSource } from '#src/mesh/route-source.ts'
@@ -53,7 +54,7 @@ export function resolvePodveilSettings(
     return known.length > 0 ? Math.max(...known) : undefined
   }
   const { guard, clearTextNodes, podSupernets, natExceptions, rotation, ...others } = PODVEIL_DEFAULTS
-  const { routeSource, peerSource, pathMtuProbing, spareListeningPort, spareListeningPortV6 } = others
+  const { keyStorage, routeSource, peerSource, pathMtuProbing, spareListeningPort, spareListeningPortV6 } = others
   const last = lastGood.rotation
   return {
     settings: {
@@ -61,6 +62,7 @@ export function resolvePodveilSettings(
       clearTextNodes: read('clearTextNodes', parseNames, clearTextNodes, lastGood.clearTextNodes),
       podSupernets: read('podSupernets', parseCidrs, podSupernets, lastGood.podSupernets),
       natExceptions: read('natExceptions', parseCidrs, natExceptions, lastGood.natExceptions),
+      keyStorage: read('keyStorage', parseKeyStorage, keyStorage, lastGood.keyStorage),
       routeSource: read('routeSource', parseRouteSource, routeSource, lastGood.routeSource),
       pathMtuProbing: read('pathMtuProbing', parseSwitch, pathMtuProbing, lastGood.pathMtuProbing),
       peerSource: read('peerSource', parsePeerSource, peerSource, lastGood.peerSource),
@@ -85,6 +87,12 @@ export function resolvePodveilSettings(
 function parseMode(value: unknown): GuardMode {
   if (typeof value === 'string' && MODES.includes(value)) return value as GuardMode
   throw new RangeError('is not off, audit or enforce')
+}
+
+function parseKeyStorage(value: unknown): KeyStorage {
+  const storage = KEY_STORAGES.find(one => one === value)
+  if (storage === undefined) throw new RangeError(`is not one of ${KEY_STORAGES.join(', ')}`)
+  return storage
 }
 
 function parseRouteSource(value: unknown): RouteSource {

@@ -1,5 +1,6 @@
 import { type Cidr, FAMILIES, type Family, familyOf, hostCidr } from '#wg/ip.ts'
 import type { GuardRules, Prefixes } from '#wg/nftables/ruleset.ts'
+import type { KeyStorage } from './key-storage.ts'
 import type { NodeName, NodeRecord } from './node-record.ts'
 import type { PeerSource } from './peer-source.ts'
 import { ROTATION_DEFAULTS, type RotationSettings } from './rotation.ts'
@@ -18,6 +19,8 @@ export interface PodveilSettings {
   readonly podSupernets: readonly Cidr[]
   /** Where WireGuard packets may come from beside the nodes' own addresses. */
   readonly natExceptions: readonly Cidr[]
+  /** Where the private keys are kept. */
+  readonly keyStorage: KeyStorage
   /** What says which pod addresses are on which node; undefined where nobody says. */
   readonly routeSource: RouteSource | undefined
   /** Whether it is found out how large a packet each path carries. */
@@ -35,6 +38,7 @@ export const PODVEIL_DEFAULTS: PodveilSettings = {
   clearTextNodes: new Set(),
   podSupernets: [],
   natExceptions: [],
+  keyStorage: 'disk',
   routeSource: undefined,
   pathMtuProbing: true,
   peerSource: 'Nodes',

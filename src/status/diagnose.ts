@@ -138,6 +138,12 @@ function cluster({ api, snapshot }: Findings): Check[] {
   ]
 }
 
+const KEY_FILES = {
+  loaded: 'private and whole',
+  absent: 'none yet: it is made when encryption is turned on',
+  'in kernel': 'none: the keys are in the kernel alone (keyStorage: memory)',
+} as const
+
 function keyFile({ keyFile }: Findings): Check {
   if (typeof keyFile === 'object') return fail('key file', keyFile.fault, 'the sentence says how')
   if (keyFile === 'foreign')
@@ -146,10 +152,7 @@ function keyFile({ keyFile }: Findings): Check {
       'is of another machine or Node',
       'nothing: the agent makes new keys; it is what a cloned disk looks like',
     )
-  return ok(
-    'key file',
-    keyFile === 'absent' ? 'none yet: it is made when encryption is turned on' : 'private and whole',
-  )
+  return ok('key file', KEY_FILES[keyFile])
 }
 
 function device(family: FamilySnapshot, kernel: KernelFamily, { links, boundPorts, firewall }: Findings): Check[] {

@@ -14,7 +14,7 @@ export interface Findings {
   /** Whether our table of nftables is there. */
   readonly firewall: boolean | string
   readonly api: ApiFindings | string
-  readonly keyFile: 'loaded' | 'absent' | 'foreign' | { readonly fault: string }
+  readonly keyFile: 'loaded' | 'absent' | 'in kernel' | 'foreign' | { readonly fault: string }
   /** net.ipv4.conf.*.rp_filter and src_valid_mark, by interface, `all` among them. */
   readonly reversePath: ReadonlyMap<string, { readonly filter: number; readonly validMark: number }>
   /** The underlay's and the pods' links. */

@@ -2,6 +2,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { KeyFileError } from '#keys/errors.ts'
 import { KeyFile } from '#keys/key-file.ts'
+import { KeyRecord } from '#src/agent/key-record.ts'
 import { readMachineId } from '#src/agent/keyring.ts'
 import { ApiError } from '#src/cluster/api-errors.ts'
 import { messageOf } from '#src/cluster/hostile.ts'
@@ -93,6 +94,7 @@ async function keyFile(stateDir: string, nodeUid: string | undefined): Promise<F
   try {
     const file = new KeyFile(join(stateDir, 'keys.json'), { machineId: await readMachineId(), nodeUid: nodeUid ?? '' })
     const { kind } = await file.load()
+    if (kind === 'absent' && (await new KeyRecord(stateDir).load())) return 'in kernel'
     return kind === 'foreign' && nodeUid === undefined ? 'loaded' : kind
   } catch (error) {
     return { fault: error instanceof KeyFileError ? error.message : messageOf(error) }

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import type { Lab, LabNode } from '#src/lab/lab.ts'
 import { events } from '../cli/podveil.ts'
-import { DEVICES, patchPodveil } from '../guard/support/cluster.ts'
+import { DEVICES } from '../guard/support/cluster.ts'
 import { tell } from '../guard/support/tell.ts'
 import { describeLab } from '../harness/requirements.ts'
 import { waitFor } from '../harness/wait-for.ts'
@@ -10,6 +10,7 @@ import { expectNoLoss, measureLoss } from '../mesh/support/loss.ts'
 import { caseLimit, limit, meshNeeds, profile } from '../mesh/support/profile.ts'
 import { expectTunnelled, watchUnderlay } from '../mesh/support/underlay.ts'
 import { nodeOf, onNode, untilEncrypted, withEncryptedMesh } from '../mesh/support/with-mesh.ts'
+import { askForNewKeys, keysOf4, untilAnnounced, untilRotated } from './support/keys.ts'
 
 const withTwo = keptMesh({ nodes: 2, families: '4' }, lab => lab.patchFelix({ wireguardMTU: null }))
 const withThree = keptMesh({ nodes: 3, families: '4' })
@@ -25,9 +26,6 @@ async function keysOf(node: LabNode): Promise<string[]> {
 }
 
 const everyKey = async (lab: Lab): Promise<string[]> => (await Promise.all(lab.nodes.map(keysOf))).flat()
-
-const askForNewKeys = (lab: Lab, rotation: object = {}, name = 'default'): Promise<void> =>
-  patchPodveil(lab, { rotation: { notBefore: new Date().toISOString(), ...rotation } }, name)
 
 /** All nodes have keys other than these, and traffic is on the main devices again. */
 async function untilReplaced(lab: Lab, nodes: readonly LabNode[], old: readonly string[]): Promise<void> {
@@ -61,9 +59,6 @@ async function expectNowhere(lab: Lab, keys: readonly string[]): Promise<void> {
     for (const key of keys) expect(known).not.toContain(key)
   }
 }
-
-const untilAnnounced = (node: LabNode, words: RegExp): Promise<unknown> =>
-  waitFor(async () => expect(node.agent.logs()).toMatch(words) ?? true, limit(30_000), `${node.name} to say ${words}`)
 
 describeLab('private keys replaced while pods talk', meshNeeds, () => {
   test(
@@ -218,27 +213,6 @@ describeLab('private keys replaced while pods talk', meshNeeds, () => {
     })
   })
 })
-
-const keysOf4 = async (node: LabNode): Promise<string[]> =>
-  (await onNode(node, 'wg show wireguard.cali public-key')).trim().split('\n')
-
-/** The node has another key than this one, and traffic is on the main devices again. */
-async function untilRotated(lab: Lab, node: LabNode, old: string): Promise<void> {
-  await waitFor(async () => expect(await keysOf4(node)).not.toEqual([old]) ?? true, limit(60_000), 'new key')
-  await untilOneDevice(lab)
-  await expectTunnelled(lab)
-}
-
-const untilOneDevice = (lab: Lab): Promise<unknown> =>
-  Promise.all(
-    lab.nodes.map(node =>
-      waitFor(
-        async () => expect((await onNode(node, 'wg show interfaces')).trim()).toBe('wireguard.cali') ?? true,
-        limit(60_000),
-        `the spare device of ${node.name} to go`,
-      ),
-    ),
-  )
 
 async function elapse(lab: Lab, milliseconds: number): Promise<void> {
   const elapsed = async () => (await lab.traffic.snapshot()).elapsedMs

@@ -52,13 +52,20 @@ const meshWith = (key: PrivateKey, isCarriedBySpare: boolean) => ({
 async function withKeyToCome() {
   const directory = mkdtempSync(join(tmpdir(), 'podveil-renewal-'))
   directories.push(directory)
-  const keyring = new Keyring(directory, 'machine', 'uid', log)
-  const current = (await keyring.keys(true))[4]?.current
+  const keyring = new Keyring({
+    stateDir: directory,
+    binding: { machineId: 'machine', nodeUid: 'uid' },
+    keysOfDevices: async () => [],
+    log,
+  })
+  await keyring.open('disk')
+  await keyring.create([4])
+  const current = keyring.keys[4]?.current
   if (!current) throw new Error('a key was made')
   const renewal = new Renewal(4, SELF, new DeviceFile(directory), log)
   await renewal.devices(config(51820), PODVEIL_DEFAULTS, keyring, meshWith(current, false), new Map())
   await keyring.prepare(4)
-  const next = (await keyring.keys(false))[4]?.next
+  const next = keyring.keys[4]?.next
   if (!next) throw new Error('a key was prepared')
   const devices = (port: number, spareKey: PrivateKey, carried: boolean) =>
     renewal.devices(config(port), PODVEIL_DEFAULTS, keyring, meshWith(spareKey, carried), new Map())

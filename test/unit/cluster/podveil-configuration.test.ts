@@ -19,9 +19,10 @@ describe('PodveilConfiguration', () => {
   test('of a node beats that of the cluster, field by field', () => {
     const { settings } = resolve(
       { guard: 'enforce', spareListeningPort: 1000, rotation: { interval: '24h', patience: '5m' } },
-      { spareListeningPort: 2000, rotation: { patience: '1m' }, pathMtuProbing: false },
+      { spareListeningPort: 2000, rotation: { patience: '1m' }, pathMtuProbing: false, keyStorage: 'memory' },
     )
     expect(settings.pathMtuProbing).toBe(false)
+    expect(settings.keyStorage).toBe('memory')
     expect(settings.guard).toBe('enforce')
     expect(settings.spareListeningPort).toBe(2000)
     expect(settings.rotation).toMatchObject({ interval: 86_400_000, patience: 60_000 })
@@ -39,6 +40,7 @@ describe('PodveilConfiguration', () => {
     ['rotation.interval', { rotation: { interval: 'weekly' } }, /rotation\.interval .*is not a duration such as 720h/],
     ['rotation.notBefore', { rotation: { notBefore: 'today' } }, /rotation\.notBefore .*is not a time such as/],
     ['rotation', { rotation: { compromised: '13' } }, /rotation\.compromised .*is not a time such as/],
+    ['keyStorage', { keyStorage: 'tpm' }, /keyStorage .*is not one of disk, memory/],
     ['pathMtuProbing', { pathMtuProbing: 'no' }, /pathMtuProbing .*is neither true nor false/],
     ['spareListeningPort', { spareListeningPort: 65_536 }, /spareListeningPort .*is not a port: 1 to 65535/],
     ['spareListeningPortV6', { spareListeningPortV6: '1' }, /spareListeningPortV6 .*is not a port/],

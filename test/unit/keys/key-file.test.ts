@@ -38,6 +38,31 @@ afterEach(async () => {
   await rm(directory, { recursive: true, force: true })
 })
 
+/** Saves a new key for each name. */
+async function saveNew(...names: string[]): Promise<Map<string, PrivateKey>> {
+  const keys = new Map(names.map(name => [name, PrivateKey.generate()]))
+  await file.save(keys)
+  return keys
+}
+
+/** What is there to be seen whenever something is made durable. */
+async function atEachSync<Seen>(look: () => Promise<Seen>, action: () => Promise<unknown>): Promise<Seen[]> {
+  const seen: Seen[] = []
+  const handle = await open(directory)
+  await handle.close()
+  const sync = vi.spyOn(Object.getPrototypeOf(handle) as typeof handle, 'sync').mockImplementation(async () => {
+    seen.push(await look())
+  })
+  try {
+    await action()
+  } finally {
+    sync.mockRestore()
+  }
+  return seen
+}
+
+const publicKeys = (keys: ReadonlyMap<string, PrivateKey>) => [...keys].map(([name, key]) => [name, key.publicKey()])
+
 async function refusal(action: Promise<unknown>): Promise<KeyFileError> {
   const error = await action.then(
     () => undefined,
@@ -50,40 +75,26 @@ async function refusal(action: Promise<unknown>): Promise<KeyFileError> {
 }
 
 describe('a key file', () => {
-  it('is made at the first start and gives the same keys at the next', async () => {
+  it('is absent at first, and gives the same keys at the next start', async () => {
     expect(await file.load()).toEqual({ kind: 'absent' })
-    const first = await file.loadOrCreate(['v4', 'v6'])
-    expect(first.origin).toBe('created')
-    const second = await new KeyFile(path, BINDING).loadOrCreate(['v4', 'v6'])
-    expect(second.origin).toBe('loaded')
-    for (const name of ['v4', 'v6']) expect(second.keys.get(name)?.publicKey()).toBe(first.keys.get(name)?.publicKey())
-    expect(first.keys.get('v4')?.publicKey()).not.toBe(first.keys.get('v6')?.publicKey())
-  })
-
-  it('keeps the keys it has when another generation or family is added', async () => {
-    const { keys: before } = await file.loadOrCreate(['v4'])
-    const { keys: after, origin } = await file.loadOrCreate(['v4', 'v4.next'])
-    expect(origin).toBe('created')
-    expect(after.get('v4')?.publicKey()).toBe(before.get('v4')?.publicKey())
-    expect([...after.keys()]).toEqual(['v4', 'v4.next'])
+    const saved = await saveNew('v4', 'v6')
+    const loaded = await new KeyFile(path, BINDING).load()
+    expect(loaded.kind === 'loaded' && publicKeys(loaded.keys)).toEqual(publicKeys(saved))
   })
 
   it('forgets a generation that is not saved again', async () => {
-    const { keys } = await file.loadOrCreate(['v4', 'v4.next'])
-    const next = keys.get('v4.next')
+    const next = (await saveNew('v4', 'v4.next')).get('v4.next')
     if (!next) throw new Error('no key')
     await file.save(new Map([['v4', next]]))
     const loaded = await file.load()
-    expect(loaded.kind === 'loaded' && [...loaded.keys].map(([name, key]) => [name, key.publicKey()])).toEqual([
-      ['v4', next.publicKey()],
-    ])
+    expect(loaded.kind === 'loaded' && publicKeys(loaded.keys)).toEqual([['v4', next.publicKey()]])
   })
 
   it('is 0600 in a directory of 0700, whatever the umask', async () => {
     const nested = new KeyFile(join(directory, 'state', 'deep', 'keys.json'), BINDING)
     const umask = process.umask(0)
     try {
-      await nested.loadOrCreate(['v4'])
+      await nested.save(new Map([['v4', PrivateKey.generate()]]))
     } finally {
       process.umask(umask)
     }
@@ -92,7 +103,7 @@ describe('a key file', () => {
   })
 
   it('is replaced, not rewritten: who has the old one open keeps the old one', async () => {
-    await file.loadOrCreate(['v4'])
+    await saveNew('v4')
     const before = await stat(path)
     await file.save(new Map([['v4', PrivateKey.generate()]]))
     expect((await stat(path)).ino).not.toBe(before.ino)
@@ -100,19 +111,10 @@ describe('a key file', () => {
   })
 
   it('is on disk before it has its name, and the name as well before the keys are used', async () => {
-    const { keys } = await file.loadOrCreate(['v4'])
-    const seen: (readonly [files: number, old: boolean])[] = []
+    const keys = await saveNew('v4')
     const old = await readFile(path, 'utf8')
-    const handle = await open(directory)
-    await handle.close()
-    const sync = vi.spyOn(Object.getPrototypeOf(handle) as typeof handle, 'sync').mockImplementation(async () => {
-      seen.push([(await readdir(directory)).length, (await readFile(path, 'utf8')) === old])
-    })
-    try {
-      await file.save(new Map([...keys, ['v6', PrivateKey.generate()]]))
-    } finally {
-      sync.mockRestore()
-    }
+    const look = async () => [(await readdir(directory)).length, (await readFile(path, 'utf8')) === old]
+    const seen = await atEachSync(look, () => file.save(new Map([...keys, ['v6', PrivateKey.generate()]])))
     expect(seen).toEqual([
       [2, true],
       [1, false],
@@ -122,7 +124,7 @@ describe('a key file', () => {
   it('takes away what a crash left half written, and nothing else', async () => {
     await writeFile(join(directory, '.keys.json.tmp-0123456789abcdef'), 'half', { mode: 0o600 })
     await writeFile(join(directory, 'snapshot.json'), '{}', { mode: 0o600 })
-    await file.loadOrCreate(['v4'])
+    await saveNew('v4')
     expect((await readdir(directory)).sort()).toEqual(['keys.json', 'snapshot.json'])
   })
 
@@ -136,18 +138,46 @@ describe('a key file', () => {
 describe('a key file of a machine without an id', () => {
   it('gives the same keys at the next start, and changes them', async () => {
     const open = () => new KeyFile(path, { ...BINDING, machineId: '' })
-    const { keys } = await open().loadOrCreate(['v4'])
+    const keys = new Map([['v4', PrivateKey.generate()]])
+    await open().save(keys)
     expect(await open().load()).toMatchObject({ kind: 'loaded' })
-    const next = PrivateKey.generate()
-    await open().save(new Map([...keys, ['v4.next', next]]))
-    const { keys: after } = await open().loadOrCreate(['v4'])
-    expect(after.get('v4')?.publicKey()).toBe(keys.get('v4')?.publicKey())
-    expect(after.get('v4.next')?.publicKey()).toBe(next.publicKey())
+    keys.set('v4.next', PrivateKey.generate())
+    await open().save(keys)
+    const loaded = await open().load()
+    expect(loaded.kind === 'loaded' && publicKeys(loaded.keys)).toEqual(publicKeys(keys))
   })
 
   it('is another node’s once the machine has one', async () => {
-    await new KeyFile(path, { ...BINDING, machineId: '' }).loadOrCreate(['v4'])
+    await new KeyFile(path, { ...BINDING, machineId: '' }).save(new Map([['v4', PrivateKey.generate()]]))
     expect(await file.load()).toEqual({ kind: 'foreign', differs: 'machine' })
+  })
+})
+
+describe('a key file that is removed', () => {
+  it('is gone, with what a crash left half written, and nothing else is', async () => {
+    await saveNew('v4')
+    await writeFile(join(directory, '.keys.json.tmp-0123456789abcdef'), 'half', { mode: 0o600 })
+    await writeFile(join(directory, 'snapshot.json'), '{}', { mode: 0o600 })
+    expect(await file.remove()).toBe(true)
+    expect(await readdir(directory)).toEqual(['snapshot.json'])
+    expect(await file.load()).toEqual({ kind: 'absent' })
+    expect(await file.remove()).toBe(false)
+  })
+
+  it('is gone for good before anybody is told', async () => {
+    await saveNew('v4')
+    expect(
+      await atEachSync(
+        () => readdir(directory),
+        () => file.remove(),
+      ),
+    ).toEqual([[]])
+  })
+
+  it('is gone though it is another node’s', async () => {
+    await new KeyFile(path, { ...BINDING, machineId: 'another' }).save(new Map([['v4', PrivateKey.generate()]]))
+    expect(await file.remove()).toBe(true)
+    expect(await readdir(directory)).toEqual([])
   })
 })
 
@@ -157,11 +187,9 @@ describe('a key file of another node', () => {
     ['a Node made anew', { ...BINDING, nodeUid: 'another' }, 'node'],
     ['a backup from elsewhere', { machineId: 'another', nodeUid: 'another' }, 'both'],
   ])('does not give its keys away: %s', async (_, binding, differs) => {
-    const { keys: theirs } = await new KeyFile(path, binding).loadOrCreate(['v4'])
+    await new KeyFile(path, binding).save(new Map([['v4', PrivateKey.generate()]]))
     expect(await file.load()).toEqual({ kind: 'foreign', differs })
-    const { keys: own, origin } = await file.loadOrCreate(['v4'])
-    expect(origin).toBe('replaced-foreign')
-    expect(own.get('v4')?.publicKey()).not.toBe(theirs.get('v4')?.publicKey())
+    await saveNew('v4')
     expect((await file.load()).kind).toBe('loaded')
   })
 })
@@ -207,11 +235,12 @@ describe('a key file is refused, and left as it is, when it', () => {
     ['is too long', `${good()}${' '.repeat(20_000)}`, 'bytes long'],
   ])('%s', async (_, text, message) => {
     await writeFile(path, text, { mode: 0o600 })
-    const error = await refusal(file.loadOrCreate(['v4']))
+    const error = await refusal(file.load())
     expect(error.fault).toBe('damaged')
     expect(error.message).toContain(message)
     expect(error.message).toContain('restore it from a backup, or delete it')
     await refusal(file.save(new Map([['v4', PrivateKey.generate()]])))
+    await refusal(file.remove())
     expect(await readFile(path, 'utf8')).toBe(text)
   })
 
@@ -243,7 +272,7 @@ describe('a key file is refused, and left as it is, when it', () => {
   })
 
   it('is in a directory that others can write to', async () => {
-    await file.loadOrCreate(['v4'])
+    await saveNew('v4')
     await chmod(directory, 0o770)
     const error = await refusal(file.load())
     expect(error.fault).toBe('insecure')
@@ -251,7 +280,7 @@ describe('a key file is refused, and left as it is, when it', () => {
   })
 
   it.skipIf(process.geteuid?.() !== 0)('belongs to another user (needs root)', async () => {
-    await file.loadOrCreate(['v4'])
+    await saveNew('v4')
     await chown(path, 12345, 0)
     expect((await refusal(file.load())).message).toContain('belongs to uid 12345: run "chown 0 ')
     await chown(path, 0, 0)
@@ -269,14 +298,14 @@ describe('a key file is refused, and left as it is, when it', () => {
 })
 
 it('a name with a changed byte, which makes one key pass for another, is refused', async () => {
-  await file.loadOrCreate(['v4', 'v6'])
+  await saveNew('v4', 'v6')
   const text = await readFile(path, 'utf8')
   await writeFile(path, text.replace('"v6"', '"v4"'), { mode: 0o600 })
   expect((await refusal(file.load())).message).toContain('a key is there twice')
 })
 
 it('no cut and no changed byte of a key file gives a wrong key or shows a right one', async () => {
-  const { keys } = await file.loadOrCreate(['v4', 'v6'])
+  const keys = await saveNew('v4', 'v6')
   const text = await readFile(path)
   const secret = Buffer.from(keys.get('v4')?.reveal() ?? []).toString('base64')
   await fc.assert(

@@ -119,6 +119,11 @@ test.each<[string, Partial<Findings>, string[]]>([
   expect(failures(changes)).toEqual(expected)
 })
 
+test('says where keys are that are in no file', () => {
+  const check = diagnose(findings({ keyFile: 'in kernel' })).find(({ name }) => name === 'key file')
+  expect(check).toMatchObject({ result: 'ok', found: expect.stringContaining('in the kernel alone') })
+})
+
 test('a peer that cannot be reached names the endpoint that must be let through', () => {
   const reason = 'no handshake yet: is UDP to its WireGuard port blocked?'
   const waiting = peer(2, { phase: 'accepting', since: ago(60), reason })
