@@ -3,14 +3,16 @@ import type { Lab, LabNode } from '#src/lab/lab.ts'
 import { events } from '../cli/podveil.ts'
 import { DEVICES } from '../guard/support/cluster.ts'
 import { tell } from '../guard/support/tell.ts'
+import { untilAllArrives } from '../guard/support/wire.ts'
 import { describeLab } from '../harness/requirements.ts'
 import { waitFor } from '../harness/wait-for.ts'
+import { AgentLog } from '../mesh/support/agent-log.ts'
 import { keptMesh } from '../mesh/support/kept-mesh.ts'
 import { expectNoLoss, measureLoss } from '../mesh/support/loss.ts'
 import { caseLimit, limit, meshNeeds, profile } from '../mesh/support/profile.ts'
 import { expectTunnelled, watchUnderlay } from '../mesh/support/underlay.ts'
 import { nodeOf, onNode, untilEncrypted, withEncryptedMesh } from '../mesh/support/with-mesh.ts'
-import { askForNewKeys, keysOf4, untilAnnounced, untilRotated } from './support/keys.ts'
+import { askForNewKeys, keysOf4, untilRotated } from './support/keys.ts'
 
 const withTwo = keptMesh({ nodes: 2, families: '4' }, lab => lab.patchFelix({ wireguardMTU: null }))
 const withThree = keptMesh({ nodes: 3, families: '4' })
@@ -100,8 +102,9 @@ describeLab('private keys replaced while pods talk', meshNeeds, () => {
           async () => {
             const [old = ''] = await keysOf4(rotating)
             await lagging.agent.kill('SIGKILL')
+            const log = new AgentLog(rotating)
             await askForNewKeys(lab, {}, `node.${rotating.name}`)
-            await untilAnnounced(rotating, /the main device changes as soon as .*node-3/)
+            await log.says(/the main device changes as soon as .*node-3/, limit(30_000))
             await elapse(lab, LAG * 1_000)
             expect(await keysOf4(rotating)).toEqual([old])
             await lagging.agent.start()
@@ -133,8 +136,9 @@ describeLab('private keys replaced while pods talk', meshNeeds, () => {
             const [old = ''] = await keysOf4(rotating)
             // With one agent away the change cannot be over before the other one dies.
             await nodeOf(lab, 3).agent.kill('SIGKILL')
+            const log = new AgentLog(rotating)
             await askForNewKeys(lab, {}, `node.${rotating.name}`)
-            await untilAnnounced(rotating, /the main device changes as soon as/)
+            await log.says(/the main device changes as soon as/, limit(30_000))
             await rotating.agent.kill('SIGKILL')
             await nodeOf(lab, 3).agent.start()
             await rotating.agent.start()
@@ -156,13 +160,16 @@ describeLab('private keys replaced while pods talk', meshNeeds, () => {
       await lagging.agent.kill('SIGKILL')
       await lab.traffic.start({ rate: Math.min(50, RATE) })
       const before = await lab.underlay.snapshot()
+      const log = new AgentLog(rotating)
       await askForNewKeys(lab, { patience: '1s' }, `node.${rotating.name}`)
-      await untilAnnounced(rotating, /without waiting any longer for node-2: they lose packets/)
+      await log.says(/without waiting any longer for node-2: they lose packets/, limit(30_000))
       await waitFor(async () => (await lab.traffic.snapshot()).missing > 0, limit(30_000), 'the loss')
       await lagging.agent.start()
       // Who follows late steers all the while, to a key that is no more.
       await untilRotated(lab, rotating, old)
       await untilEncrypted(lab)
+      // Both call each other now, and calls that cross cost seconds.
+      await untilAllArrives(lab)
       await lab.traffic.stop()
       const after = await lab.underlay.snapshot()
       expect(after.podClear4.packets - before.podClear4.packets).toBe(0)
@@ -181,8 +188,9 @@ describeLab('private keys replaced while pods talk', meshNeeds, () => {
         const report = await measureLoss(
           lab,
           async () => {
+            const log = new AgentLog(rotating)
             await askForNewKeys(lab, { patience: '1s' }, `node.${rotating.name}`)
-            await untilAnnounced(rotating, /wg-spare\.cali: port 51822\/udp is taken by another program or device/)
+            await log.says(/wg-spare\.cali: port 51822\/udp is taken by another program or device/, limit(30_000))
             // All else goes on.
             await lab.patchFelix({ wireguardMTU: 1300 })
             await waitFor(

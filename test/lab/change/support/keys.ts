@@ -13,9 +13,6 @@ export const keysOf4 = async (node: LabNode): Promise<string[]> =>
 export const askForNewKeys = (lab: Lab, rotation: object = {}, name = 'default'): Promise<void> =>
   patchPodveil(lab, { rotation: { notBefore: new Date().toISOString(), ...rotation } }, name)
 
-export const untilAnnounced = (node: LabNode, words: RegExp): Promise<unknown> =>
-  waitFor(async () => expect(node.agent.logs()).toMatch(words) ?? true, limit(30_000), `${node.name} to say ${words}`)
-
 /** The node has another key than this one, and traffic is on the main devices again. */
 export async function untilRotated(lab: Lab, node: LabNode, old: string): Promise<void> {
   await waitFor(async () => expect(await keysOf4(node)).not.toEqual([old]) ?? true, limit(60_000), 'new key')
