@@ -2,6 +2,7 @@ import { networkInterfaces } from 'node:os'
 import { KeyFileError } from '#keys/errors.ts'
 import type { PrivateKey } from '#keys/private-key.ts'
 import type { ApiClient } from '#src/cluster/api-client.ts'
+import { sleep, systemClock } from '#src/cluster/clock.ts'
 import type { Logger } from '#src/cluster/logger.ts'
 import { MeshNodePublisher } from '#src/cluster/mesh-node-publisher.ts'
 import { Publisher } from '#src/cluster/publisher.ts'
@@ -29,6 +30,7 @@ import { probeTimes } from './probe-times.ts'
 import { NO_DEVICES, Renewal, type Renewed } from './renewal.ts'
 import { Report } from './report.ts'
 import { Retry } from './retry.ts'
+import { peersLeft, startDelay } from './start-delay.ts'
 import { Threading } from './threading.ts'
 
 export interface MeshAgentOptions {
@@ -72,6 +74,8 @@ export class MeshAgent {
   #auditAt = Number.POSITIVE_INFINITY
   /** Milliseconds, that `#auditAt` follows from. */
   #auditPeriod: number | undefined
+  readonly #stopping = new AbortController()
+  #starting: Promise<void> | undefined
 
   constructor(options: MeshAgentOptions) {
     const { client, nodeName, namespace, environment, log } = options
@@ -105,18 +109,27 @@ export class MeshAgent {
   }
 
   start(): void {
-    this.#feed.start()
     this.#loop.wake()
+    this.#starting = this.#startFeed()
   }
 
   /** Ends the agent; the kernel keeps what was set and the Node what was published. */
   async stop(): Promise<void> {
+    this.#stopping.abort()
+    await this.#starting
     await this.#feed.stop()
     await this.#publisher.stop()
     await this.#meshNode.stop()
     await this.#loop.stop()
     await this.#report.stop()
     this.#dataplane?.[Symbol.dispose]()
+  }
+
+  async #startFeed(): Promise<void> {
+    const links = new Set(Object.keys(networkInterfaces()))
+    const peers = await peersLeft(this.#options.stateDir, this.#heldDevices, links)
+    await sleep(systemClock, startDelay(peers, Math.random), this.#stopping.signal)
+    if (!this.#stopping.signal.aborted) this.#feed.start()
   }
 
   #changed(): void {

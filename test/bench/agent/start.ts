@@ -27,7 +27,7 @@ export async function agentStart({ sizes, profiles }: Profile): Promise<Table> {
     name: 'agent-start',
     title: 'Start of an agent',
     notes: [
-      'From the start of the process to `/readyz`: the cluster read, every peer in the kernel, the own key published. “Full” is a restart: every peer and route is there already.',
+      'From the start of the process to `/readyz`: the cluster read, every peer in the kernel, the own key published. “Full” is a restart: every peer and route is there already, and the agent waits up to 1 ms for each peer, 5 s at most, before it asks the API server.',
       'Node objects of 10 kB; the API server is on the same machine, in a process of its own.',
       'The kernel’s part is “system”, and what wireguard-go does in its place; V8’s is “GC” and, before any of ours, the start of Node.js with the program loaded, a tenth of a second of a processor and 54 MB of RSS; the rest is ours: TLS, JSON, plan and netlink.',
       `The heap in use is what a full collection leaves, right after the start; “kB a Node” is how much more of it there is for each Node than in the mesh of the row before of the same kind: its record, its pair, its peer and what is planned of them. What is kept of a Node alone takes ${(await recordSize(sizes)).toFixed(2)} kB.`,
