@@ -10,6 +10,7 @@ const PERIOD = 30_000
 const MEANINGS: Readonly<Record<string, string>> = {
   out_to_pod: 'to pods on other nodes',
   out_to_node: 'from pods to other nodes',
+  out_to_gone: 'to pods of this node that are gone, or behind a gateway that is not in podSupernets',
   in_from_pod: 'from pods on other nodes',
   in_from_node: 'from other nodes to pods',
   in_strange_endpoint: 'WireGuard packets from addresses that no node publishes',

@@ -232,8 +232,11 @@ ${counters}  chain guard_out {
     type filter hook postrouting priority 150; policy accept;
     oifname ${tunnels} accept
     oifname lo accept
+    # Pods that are here are neighbours, their own next hop, or behind one that has an address of pods as well. What would go
+    # to a gateway elsewhere is for one that is gone, along a default route.
 ${each((ip, f) => [
-  `${ip} daddr @local${f} accept`,
+  `${ip} daddr @local${f} rt ${ip} nexthop @supernet${f} accept`,
+  `${ip} daddr @local${f} ${verdict('out_to_gone')}`,
   `${ip} daddr @clear${f} accept`,
   `${ip} daddr @supernet${f} ${verdict('out_to_pod')}`,
   `${ip} daddr @node${f} ${ip} saddr @supernet${f} ${verdict('out_to_node')}`,
@@ -267,6 +270,7 @@ ${each((ip, f) => [`${ip} saddr @pinned${f} accept`])}    ${verdict('in_strange_
 export const GUARD_COUNTERS = [
   'out_to_pod',
   'out_to_node',
+  'out_to_gone',
   'in_from_pod',
   'in_from_node',
   'in_unarmed',

@@ -72,7 +72,7 @@ export async function guardOf(node: LabNode): Promise<GuardMode> {
 }
 
 /** What the guard counts as crossing the underlay in clear, let through or not. */
-export const OUTWARDS = ['out_to_pod', 'out_to_node'] as const
+export const OUTWARDS = ['out_to_pod', 'out_to_node', 'out_to_gone'] as const
 export const INWARDS = ['in_from_pod', 'in_from_node'] as const
 
 /** Packets that the node's guard has counted, by the names of its counters. */
