@@ -1,11 +1,19 @@
 import type { Logger } from '#src/cluster/logger.ts'
 import { HELLO_PORT } from '#src/hello/message.ts'
 import { type FirewallPlan, planFirewall } from '#src/mesh/firewall.ts'
-import { type Armed, armedAfter, decideGuard, type GuardDecision, supernetsKnown } from '#src/mesh/guard.ts'
+import {
+  type Armed,
+  armedAfter,
+  decideGuard,
+  type GuardDecision,
+  type PodPlaces,
+  type PodveilSettings,
+} from '#src/mesh/guard.ts'
 import { SPARE_DEVICES, wireguardMark } from '#src/mesh/marks.ts'
 import { LANES, type NodeName, type NodeRecord } from '#src/mesh/node-record.ts'
 import type { PeerStates } from '#src/mesh/peer-machine.ts'
-import { type Endpoint, FAMILIES, type Family } from '#wg/ip.ts'
+import { rangesAround, StrayPods } from '#src/mesh/pod-ranges.ts'
+import { type Cidr, type Endpoint, FAMILIES, type Family } from '#wg/ip.ts'
 import { contents, type DesiredFirewall, replacement, structure } from '#wg/nftables/ruleset.ts'
 import { sameInputs } from '#wg/same-inputs.ts'
 import { Follower, Table } from '#wg/table.ts'
@@ -13,6 +21,7 @@ import type { ClusterFeed } from './cluster-feed.ts'
 import type { Dataplane } from './dataplane.ts'
 import type { DeviceIdentities, FamilyMesh } from './family-mesh.ts'
 import { GuardFiles } from './guard-files.ts'
+import { LinePace } from './repair-pace.ts'
 
 /** Milliseconds between two lines that say that the guard was opened by hand. */
 const REMIND = 60_000
@@ -55,6 +64,10 @@ export class GuardKeeper {
   #atBoot: DesiredFirewall | undefined | null = null
   /** Families that were encrypted when the guard was last closed, and stay so while it is. */
   #held: Readonly<Record<Family, boolean>> = { 4: false, 6: false }
+  readonly #strays = new StrayPods()
+  /** What was told to somebody who has set no supernets: the same until he has. */
+  #around: readonly Cidr[] | undefined
+  readonly #pace = new LinePace()
   #told = ''
   #toldAt = Number.NEGATIVE_INFINITY
 
@@ -90,10 +103,17 @@ export class GuardKeeper {
       4: own.announced[4] !== undefined || this.#held[4],
       6: own.announced[6] !== undefined || this.#held[6],
     }
-    const decision = decideGuard(podveil, this.switches, running, supernetsKnown(podveil, nodes.values()))
+    const decision = decideGuard(podveil, this.switches, running, this.#podPlaces(podveil, nodes))
     this.#held = decision.mode === 'enforce' ? this.enabled(decision) : { 4: false, 6: false }
     this.#tell(decision.refusals.join('; '), Number.POSITIVE_INFINITY)
     return decision
+  }
+
+  #podPlaces({ guard, podSupernets }: PodveilSettings, nodes: ReadonlyMap<NodeName, NodeRecord>): PodPlaces {
+    if (guard === 'enforce' && podSupernets.length === 0) this.#around ??= rangesAround(nodes.values())
+    else this.#around = undefined
+    const strays = guard === 'enforce' ? this.#strays.take(nodes, podSupernets) : []
+    return { around: this.#around ?? [], strays }
   }
 
   /**
@@ -174,7 +194,9 @@ export class GuardKeeper {
   /** @param again milliseconds after which the same is said once more */
   #tell(words: string, again: number): void {
     const now = performance.now()
-    if (words !== '' && (words !== this.#told || now - this.#toldAt >= again)) {
+    const isDue = words !== this.#told || now - this.#toldAt >= again
+    // What a node has for its pods may be in it, which is not to fill the log of every other node.
+    if (words !== '' && isDue && this.#pace.say(now) !== undefined) {
       this.#log.warn({ event: 'guard-not-enforced' }, words)
       this.#toldAt = now
     }

@@ -3,6 +3,7 @@ import type { GuardRules, Prefixes } from '#wg/nftables/ruleset.ts'
 import type { KeyStorage } from './key-storage.ts'
 import type { NodeName, NodeRecord } from './node-record.ts'
 import type { PeerSource } from './peer-source.ts'
+import type { Stray } from './pod-ranges.ts'
 import { ROTATION_DEFAULTS, type RotationSettings } from './rotation.ts'
 import type { RouteSource } from './route-source.ts'
 import { territories } from './territories.ts'
@@ -56,18 +57,27 @@ export interface GuardDecision {
   readonly refusals: readonly string[]
 }
 
+/** How what Nodes say of their pods compares with what all pods are said to lie in. */
+export interface PodPlaces {
+  /** What holds the pods that there are, to be told where the operator has said nothing. */
+  readonly around: readonly Cidr[]
+  /** Pods that are in none of the supernets, one for each family that has any. */
+  readonly strays: readonly Stray[]
+}
+
 /**
  * `enforce` is the operator's word that nothing may go in clear: while it stands a family that encrypts is not turned
- * off. Where nothing encrypts, or no pod supernet is known, it would only cut the cluster apart, and counts instead.
+ * off. Where nothing encrypts it would only cut the cluster apart, and counts instead; so it does where no pod supernet is
+ * known, as what Nodes say leaves out a Node that is gone or to come. Nothing that a Node says opens it.
  * @param running families that this node encrypts now
  */
 export function decideGuard(
-  { guard }: PodveilSettings,
+  settings: PodveilSettings,
   enabled: Readonly<Record<Family, boolean>>,
   running: Readonly<Record<Family, boolean>>,
-  supernetsKnown: boolean,
+  { around, strays }: PodPlaces,
 ): GuardDecision {
-  if (guard !== 'enforce') return { mode: guard, keepsOn: [], refusals: [] }
+  if (settings.guard !== 'enforce') return { mode: settings.guard, keepsOn: [], refusals: [] }
   const keepsOn = FAMILIES.filter(family => running[family] && !enabled[family])
   const refusals = keepsOn.map(
     family =>
@@ -80,17 +90,23 @@ export function decideGuard(
       keepsOn,
       refusals: [...refusals, 'guard enforce needs encryption on: it only counts until then'],
     }
-  if (!supernetsKnown)
+  if (settings.podSupernets.length === 0)
     return {
       mode: 'audit',
       keepsOn,
       refusals: [
         ...refusals,
-        'guard enforce needs pod supernets: set podSupernets in PodveilConfiguration; it only counts until then',
+        `guard enforce needs pod supernets: set podSupernets in PodveilConfiguration to all ranges of the cluster's pods${told(around)}; it only counts until then`,
       ],
     }
-  return { mode: 'enforce', keepsOn, refusals }
+  return { mode: 'enforce', keepsOn, refusals: [...refusals, ...strays.map(strayRefusal)] }
 }
+
+const told = (around: readonly Cidr[]): string =>
+  around.length === 0 ? '' : `, those of the Nodes lie in ${around.join(' and ')}`
+
+const strayRefusal = ({ node, cidr }: Stray): string =>
+  `guard enforce holds ${cidr} of ${node} closed only while that is a Node's: no range of podSupernets in PodveilConfiguration holds it. Add the one that it is of`
 
 /** Nodes that have said that they steer to us: what still comes from them in clear is not theirs, or a leak. */
 export type Armed = Readonly<Record<Family, ReadonlySet<NodeName>>>
@@ -157,9 +173,5 @@ export function guardRules(
   }
   return { mode, supernets, nodeAddresses, clear, unarmed, pinned, wireguardPorts }
 }
-
-/** Whether there is anything that the guard can hold closed. */
-export const supernetsKnown = (settings: PodveilSettings, nodes: IteratorObject<NodeRecord>): boolean =>
-  settings.podSupernets.length > 0 || nodes.some(({ podCidrs }) => podCidrs.length > 0)
 
 const noPrefixes = (): Record<Family, Set<Cidr>> & Prefixes => ({ 4: new Set(), 6: new Set() })

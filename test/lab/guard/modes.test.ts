@@ -9,6 +9,7 @@ import { ClearFrames } from './support/clear-frames.ts'
 import {
   counted,
   guardOf,
+  guardSpec,
   INWARDS,
   keptGuardedMesh,
   OUTWARDS,
@@ -247,7 +248,7 @@ describeLab('clearTextNodes', meshNeeds, () => {
         const [one, two, three] = [nodeOf(lab, 1), nodeOf(lab, 2), nodeOf(lab, 3)]
         await lab.patchFelix({ wireguardEnabled: false, wireguardEnabledV6: false }, `node.${three.name}`)
         await lab.setEncryption(true)
-        await patchPodveil(lab, { guard: 'enforce', ...(listed && { clearTextNodes: [three.name] }) })
+        await patchPodveil(lab, { ...guardSpec('enforce'), ...(listed && { clearTextNodes: [three.name] }) })
         for (const node of [one, two])
           await waitFor(async () => (await guardOf(node)) === 'enforce', limit(20_000), `${node.name} to enforce`)
         await waitFor(

@@ -5,7 +5,7 @@ import { waitFor } from '../harness/wait-for.ts'
 import { caseLimit, limit, meshNeeds } from '../mesh/support/profile.ts'
 import { nodeOf, onNode, withMesh } from '../mesh/support/with-mesh.ts'
 import { Attacker } from './support/attacker.ts'
-import { annotate, counted, type GuardMode, guardOf, patchPodveil } from './support/cluster.ts'
+import { annotate, counted, type GuardMode, guardOf, guardSpec, patchPodveil } from './support/cluster.ts'
 import { tell } from './support/tell.ts'
 import { rate } from './support/wire.ts'
 
@@ -25,7 +25,7 @@ describeLab('a forged key, and an attacker elsewhere on the underlay who has it'
         const [one, two] = [nodeOf(lab, 1), nodeOf(lab, 2)]
         await two.agent.kill()
         await using attacker = await Attacker.join(lab)
-        await patchPodveil(lab, { guard })
+        await patchPodveil(lab, guardSpec(guard))
         await annotate(lab, two, { [annotations.publicKey[4]]: attacker.publicKey })
         await lab.setEncryption(true)
         const victim = await waitFor(

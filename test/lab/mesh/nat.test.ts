@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import type { LabNode } from '#src/lab/lab.ts'
-import { patchPodveil } from '../guard/support/cluster.ts'
+import { guardSpec, patchPodveil } from '../guard/support/cluster.ts'
 import { describeLab } from '../harness/requirements.ts'
 import { waitFor } from '../harness/wait-for.ts'
 import { caseLimit, limit, meshNeeds, profile } from './support/profile.ts'
@@ -53,7 +53,7 @@ describeLab('a node behind a gateway that translates its address', meshNeeds, ()
         await untilEncrypted(lab)
 
         // Control: what is pinned is set back to where nobody answers.
-        await patchPodveil(lab, { guard: 'enforce' })
+        await patchPodveil(lab, guardSpec('enforce'))
         const home = `${two.addresses[0]}:51820`
         await waitFor(async () => (await endpoints(one)).includes(home), limit(20_000), 'node 1 to dial it at home')
         expect(await answers(one, two)).toBe(false)

@@ -24,10 +24,14 @@ interface Following extends AsyncDisposable {
 /** Felix of node 3 has a port of its own. */
 const felixPort = (node: NodeName) => (node === name(3) ? 51900 : 51820)
 
-/** The feed of node 1 beside nodes 2 and 3, each with a pod CIDR. */
-function follow(served: readonly string[] = [BLOCKS, POOLS, PODS]): Following {
+function serving(...paths: readonly string[]): MemoryApi {
   const api = new MemoryApi()
-  for (const path of served) api.serve(path)
+  for (const path of paths) api.serve(path)
+  return api
+}
+
+/** The feed of node 1 beside nodes 2 and 3, each with a pod CIDR. */
+function follow(api = serving(BLOCKS, POOLS, PODS)): Following {
   const logger = recordingLogger()
   const feed = new RouteFeed(api, name(1), logger, felixPort, () => {})
   feed.start()
@@ -66,7 +70,7 @@ describe('where nobody says where pod addresses come from', () => {
   })
 
   test('they are that as well where the API server has never heard of Calico', async () => {
-    await using it = follow([PODS])
+    await using it = follow(serving(PODS))
     await until('the sources', () => it.feed.established, 20_000)
     expect(it.of(2)).toEqual([podCidr(2)])
   })
@@ -95,6 +99,18 @@ describe('where nobody says where pod addresses come from', () => {
     await until('the Pods', () => it.feed.source === 'WorkloadIPs')
     expect(it.of(2)).toEqual(['10.9.0.7/32', 'fd00:9::7/128'])
   })
+})
+
+test('Calico’s pools are waited for, as the guard would be open without them', async () => {
+  const api = serving(BLOCKS, POOLS, PODS)
+  const letGo = api.hold(POOLS)
+  api.put(POOLS, 'default', { spec: { cidr: '10.65.0.0/16' } })
+  await using it = follow(api)
+  await until('the blocks', () => it.feed.source === 'PodCIDR')
+  expect(it.feed.established).toBe(false)
+  letGo()
+  await until('the pools', () => it.feed.established)
+  expect(it.feed.pools).toEqual(['10.65.0.0/16'])
 })
 
 describe('what the operator says', () => {

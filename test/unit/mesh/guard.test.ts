@@ -1,52 +1,59 @@
 import { describe, expect, test } from 'vitest'
-import { decideGuard, guardRules, PODVEIL_DEFAULTS, type PodveilSettings, supernetsKnown } from '#src/mesh/guard.ts'
+import { decideGuard, guardRules, PODVEIL_DEFAULTS, type PodPlaces, type PodveilSettings } from '#src/mesh/guard.ts'
 import { hostCidr, parseAddress, parseCidr } from '#wg/ip.ts'
 import { name, nodeRecord, podCidr } from './records.ts'
 
 const ON = { 4: true, 6: true }
 const OFF = { 4: false, 6: false }
 
+const POOL = parseCidr('10.244.0.0/16')
+
 const asked = (settings: Partial<PodveilSettings>): PodveilSettings => ({ ...PODVEIL_DEFAULTS, ...settings })
-const enforce = asked({ guard: 'enforce' })
+const enforce = asked({ guard: 'enforce', podSupernets: [POOL] })
+const INSIDE: PodPlaces = { around: [], strays: [] }
 
 describe('what the guard does', () => {
   test.each(['off', 'audit'] as const)('is %s where it is told so, whatever else there is', guard => {
     for (const enabled of [ON, OFF])
-      expect(decideGuard(asked({ guard }), enabled, ON, false)).toEqual({ mode: guard, keepsOn: [], refusals: [] })
+      expect(decideGuard(asked({ guard }), enabled, ON, INSIDE)).toEqual({ mode: guard, keepsOn: [], refusals: [] })
   })
 
   test('is enforce where that can be done', () => {
-    expect(decideGuard(enforce, ON, ON, true)).toEqual({ mode: 'enforce', keepsOn: [], refusals: [] })
-    expect(decideGuard(enforce, ON, OFF, true).mode).toBe('enforce')
+    expect(decideGuard(enforce, ON, ON, INSIDE)).toEqual({ mode: 'enforce', keepsOn: [], refusals: [] })
+    expect(decideGuard(enforce, ON, OFF, INSIDE).mode).toBe('enforce')
   })
 
   test('is to keep a family encrypted that is turned off under enforce, and to say so', () => {
-    const decision = decideGuard(enforce, { 4: false, 6: true }, ON, true)
+    const decision = decideGuard(enforce, { 4: false, 6: true }, ON, INSIDE)
     expect(decision).toMatchObject({ mode: 'enforce', keepsOn: [4] })
     expect(decision.refusals).toEqual([expect.stringMatching(/^IPv4 encryption stays on: .*audit or off/)])
   })
 
   test('is to count, and to say so, where enforce would only cut the cluster apart', () => {
-    const never = decideGuard(enforce, OFF, OFF, true)
+    const never = decideGuard(enforce, OFF, OFF, INSIDE)
     expect(never).toMatchObject({ mode: 'audit', keepsOn: [] })
     expect(never.refusals).toEqual([expect.stringContaining('needs encryption on')])
-    const unknown = decideGuard(enforce, ON, ON, false)
-    expect(unknown).toMatchObject({ mode: 'audit', keepsOn: [] })
-    expect(unknown.refusals).toEqual([expect.stringContaining('needs pod supernets')])
   })
 
-  test('has something to hold closed where a Node or the operator says so', () => {
-    const bare = nodeRecord(1, { podCidrs: [] })
-    const known = (settings: PodveilSettings, ...nodes: ReturnType<typeof nodeRecord>[]) =>
-      supernetsKnown(settings, nodes.values())
-    expect(known(enforce, bare)).toBe(false)
-    expect(known(enforce, bare, nodeRecord(2))).toBe(true)
-    expect(known(asked({ podSupernets: [parseCidr('10.0.0.0/8')] }), bare)).toBe(true)
+  test('is to count, and to say what to set, where only Nodes say where pods are: one that is gone says nothing', () => {
+    const unset = { ...enforce, podSupernets: [] }
+    const decision = decideGuard(unset, ON, ON, { ...INSIDE, around: [parseCidr('10.244.0.0/21')] })
+    expect(decision).toMatchObject({ mode: 'audit', keepsOn: [] })
+    expect(decision.refusals).toEqual([
+      expect.stringMatching(/needs pod supernets: set podSupernets .*, those of the Nodes lie in 10\.244\.0\.0\/21;/),
+    ])
+    expect(decideGuard(unset, ON, ON, INSIDE).refusals).toEqual([expect.stringContaining("cluster's pods; it only")])
+  })
+
+  test('stays enforce, and says so, where a Node has pods that no supernet holds: no Node opens the guard', () => {
+    const stray = { node: name(3), cidr: parseCidr('10.9.3.0/24') }
+    const decision = decideGuard(enforce, ON, ON, { ...INSIDE, strays: [stray] })
+    expect(decision).toMatchObject({ mode: 'enforce', keepsOn: [] })
+    expect(decision.refusals).toEqual([expect.stringMatching(/10\.9\.3\.0\/24 of node-3 .*podSupernets.*Add/)])
   })
 })
 
 describe('what the guard’s rules look at', () => {
-  const POOL = parseCidr('10.244.0.0/16')
   const GATEWAY = parseCidr('198.51.100.0/24')
   const addressOf = (index: number) => hostCidr(parseAddress(`10.200.0.${index}`))
   const nodes = new Map([1, 2, 3, 4].map(index => [name(index), nodeRecord(index)]))

@@ -1,5 +1,6 @@
 import type { JsonObject } from '#src/lab/api.ts'
 import type { Lab, LabNode, LabOptions } from '#src/lab/lab.ts'
+import { POD_SUPERNETS } from '#src/lab/plan.ts'
 import { waitFor } from '../../harness/wait-for.ts'
 import { keptMesh } from '../../mesh/support/kept-mesh.ts'
 import { limit } from '../../mesh/support/profile.ts'
@@ -32,9 +33,12 @@ export function keptGuardedMesh() {
 
 export type GuardMode = 'off' | 'audit' | 'enforce'
 
+/** What a PodveilConfiguration has for a guard that can be closed. */
+export const guardSpec = (guard: GuardMode) => ({ guard, podSupernets: Object.values(POD_SUPERNETS) })
+
 /** Returns when every node that has a running agent does as told. */
 export async function setGuard(lab: Lab, guard: GuardMode): Promise<void> {
-  await patchPodveil(lab, { guard })
+  await patchPodveil(lab, guardSpec(guard))
   for (const node of lab.nodes)
     if (node.agent.pid !== undefined)
       await waitFor(

@@ -21,11 +21,19 @@ export class MemoryApi implements Client {
   /** Paths of single objects that were asked for. */
   readonly gets: string[] = []
   readonly #collections = new Map<string, Collection>()
+  readonly #held = new Map<string, Promise<void>>()
   #version = 1
 
   /** Serves a collection, empty or not. What is not served is 404. */
   serve(path: string): void {
     this.#collections.set(path, { objects: new Map(), watchers: new Set(), selectors: new Set(), ends: new Set() })
+  }
+
+  /** Lets whoever asks for a collection wait. @returns ends the waiting */
+  hold(path: string): () => void {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#held.set(path, promise)
+    return resolve
   }
 
   put(path: string, name: string, fields: Record<string, unknown>): void {
@@ -83,6 +91,7 @@ export class MemoryApi implements Client {
   }
 
   async *stream(path: string, options: Parameters<Client['stream']>[1]): AsyncGenerator<unknown> {
+    await this.#held.get(path)
     const collection = this.#collections.get(path)
     if (!collection) throw new ApiError(`GET ${path}`, 404, 'NotFound', 'not served')
     const queue: Event[] = []
