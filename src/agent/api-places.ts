@@ -5,6 +5,8 @@ import { type Endpoint, parseAddress } from '#wg/ip.ts'
 /** Milliseconds between two looks at what a name stands for. */
 const PERIOD = 60_000
 
+type Resolve = (name: string) => Promise<readonly { readonly address: string }[]>
+
 /** Where the agent reaches the API server, as addresses: what the packet filter knows. */
 export class ApiPlaces {
   readonly #host: string
@@ -12,9 +14,14 @@ export class ApiPlaces {
   readonly #changed: () => void
   #places: readonly Endpoint[] = []
   #nextAt = Number.NEGATIVE_INFINITY
+  readonly #resolve: Resolve
 
-  /** @param changed is called when a name was found to stand for other addresses */
-  constructor(server: URL, changed: () => void) {
+  /**
+   * @param changed is called when a name was found to stand for other addresses
+   * @param resolve all addresses of a name, in any order
+   */
+  constructor(server: URL, changed: () => void, resolve: Resolve = name => lookup(name, { all: true })) {
+    this.#resolve = resolve
     this.#host = server.hostname.replace(/^\[|\]$/g, '')
     this.#port = Number(server.port || (server.protocol === 'http:' ? 80 : 443))
     this.#changed = changed
@@ -32,10 +39,16 @@ export class ApiPlaces {
   }
 
   async #look(): Promise<void> {
-    const found = await lookup(this.#host, { all: true })
-    const places = found.map(({ address }) => ({ address: parseAddress(address), port: this.#port }))
+    const places = placesOf(await this.#resolve(this.#host), this.#port)
     if (JSON.stringify(places) === JSON.stringify(this.#places)) return
     this.#places = places
     this.#changed()
   }
+}
+
+/** In an order of their own: name servers answer in another one each time. */
+function placesOf(found: readonly { readonly address: string }[], port: number): Endpoint[] {
+  // One with a zone is on a link; what goes there is no matter of a node's addresses.
+  const addresses = found.flatMap(({ address }) => (address.includes('%') ? [] : [parseAddress(address)]))
+  return [...new Set(addresses)].toSorted().map(address => ({ address, port }))
 }
