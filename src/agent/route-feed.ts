@@ -1,5 +1,6 @@
 import { projectIpPool } from '#src/cluster/ip-pool.ts'
 import { projectIpamBlock } from '#src/cluster/ipam-block.ts'
+import { LinePace } from '#src/cluster/line-pace.ts'
 import type { Logger } from '#src/cluster/logger.ts'
 import { Reflector, type ReflectorOptions, type ReflectorState } from '#src/cluster/reflector.ts'
 import { projectWorkload, WORKLOAD_SELECTOR } from '#src/cluster/workload.ts'
@@ -14,7 +15,6 @@ import { sourcedNode } from '#src/mesh/sourced-node.ts'
 import { POD, type Workload, workloadClaimant } from '#src/mesh/workload.ts'
 import { type Cidr, FAMILIES, type Family, hostCidr } from '#wg/ip.ts'
 import { Table } from '#wg/table.ts'
-import { LinePace } from './repair-pace.ts'
 
 /** Many clusters have no Calico, and thousands of agents would ask for it. */
 const ABSENT_CALICO = { least: 120_000, most: 300_000 }

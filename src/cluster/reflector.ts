@@ -3,6 +3,7 @@ import { ApiError, errorFromStatus } from './api-errors.ts'
 import { Backoff, between, type Random } from './backoff.ts'
 import { type Clock, sleep, systemClock } from './clock.ts'
 import { member, messageOf, objectOf, textOf } from './hostile.ts'
+import { LinePace } from './line-pace.ts'
 import type { Logger } from './logger.ts'
 import { type Change, Mirror } from './mirror.ts'
 
@@ -76,9 +77,6 @@ const ABSENT_MS = { least: 10_000, most: 30_000 }
 /** An API server that is starting says 404 for a moment to what it serves a second later, so once is not enough. */
 const ABSENCES_BELIEVED = 2
 
-/** More of them would drown what else the log has to say; the count goes on. */
-const FAULTS_TOLD = 20
-
 /** Answers that say nothing against the resourceVersion that was asked for: too busy, not up, not allowed. */
 const KEEPS_PLACE: readonly number[] = [401, 403, 429, 502, 503]
 
@@ -92,6 +90,7 @@ export class Reflector<T> {
   readonly #random: Random
   readonly #mirror: Mirror<T>
   readonly #backoff: Backoff
+  readonly #faultPace = new LinePace()
   readonly #stopping = new AbortController()
   readonly #firstSync = Promise.withResolvers<void>()
   #loop: Promise<void> | undefined
@@ -367,11 +366,12 @@ export class Reflector<T> {
   }
 
   #fault(sentence: string): void {
-    const level = ++this.#state.faults > FAULTS_TOLD ? 'debug' : 'warn'
-    this.#options.logger[level](
-      { event: 'object-ignored', path: this.#options.path, faults: this.#state.faults },
-      `ignored: ${sentence}`,
-    )
+    this.#state.faults++
+    const unsaid = this.#faultPace.say(this.#clock.now())
+    if (unsaid === undefined) return
+    const { logger, path } = this.#options
+    const more = unsaid > 0 ? ` (and ${unsaid} more before that were not logged)` : ''
+    logger.warn({ event: 'object-ignored', path, faults: this.#state.faults }, `ignored: ${sentence}${more}`)
   }
 
   readonly #countBytes = (bytes: number): void => {

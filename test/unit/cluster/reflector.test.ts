@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { ManualClock } from './support/clocks.ts'
 import { FakeApi, status } from './support/fake-api.ts'
-import { follow } from './support/followed.ts'
+import { color, follow } from './support/followed.ts'
 import { until } from './support/until.ts'
 
 const streamed = (seen: { query: URLSearchParams }) => seen.query.get('sendInitialEvents') === 'true'
@@ -126,6 +126,30 @@ describe('a reflector that finds the API server well', () => {
     expect(f.logger.lines.join('\n')).toContain('a: has a bad color')
     expect(f.logger.lines.join('\n')).toContain('its handler failed: bug')
     expect([...f.reflector.items.keys()]).toEqual(['b'])
+  })
+
+  it('says of objects that cannot be read as much as a log can take, now and as long as it lives', async () => {
+    await using api = await FakeApi.start()
+    const clock = new ManualClock()
+    const project = (raw: unknown) => {
+      if (color(raw) === 'bad') throw new TypeError('has a bad color')
+      return color(raw)
+    }
+    await using f = follow(api, clock, { project })
+    f.reflector.start()
+    await f.reflector.synced
+    const said = () => f.logger.lines.filter(line => line.startsWith('warn ignored'))
+    const bad = async (times: number) => {
+      const before = f.reflector.state.faults
+      for (let i = 0; i < times; i++) api.put('a', { color: 'bad' })
+      await until('the faults', () => f.reflector.state.faults === before + times)
+    }
+    await bad(100)
+    expect(said()).toHaveLength(20)
+    clock.advance(3_000)
+    await bad(1)
+    expect(said()).toHaveLength(21)
+    expect(said().at(-1)).toContain('a: has a bad color (and 80 more before that were not logged)')
   })
 })
 
