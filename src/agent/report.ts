@@ -1,6 +1,7 @@
 import type { PublicKey } from '#keys/public-key.ts'
 import type { ApiClient } from '#src/cluster/api-client.ts'
 import { HeartbeatPublisher } from '#src/cluster/heartbeat.ts'
+import { messageOf } from '#src/cluster/hostile.ts'
 import type { Logger } from '#src/cluster/logger.ts'
 import { type ConditionContent, ConditionPublisher } from '#src/cluster/node-condition.ts'
 import { NodeEvents } from '#src/cluster/node-events.ts'
@@ -58,6 +59,7 @@ const OWN_ECHO = 5_000
  */
 export class Report {
   readonly #nodeName: NodeName
+  readonly #log: Logger
   readonly #condition: ConditionPublisher
   readonly #events: NodeEvents
   readonly #heartbeat: HeartbeatPublisher
@@ -82,6 +84,8 @@ export class Report {
   readonly #enabledSince: Record<Family, number | undefined> = { 4: undefined, 6: undefined }
   #tally: Tally | undefined
   #untold: PassOutcome | undefined
+  /** Why the last outcome could not be told. */
+  #fault: string | undefined
   #timer: NodeJS.Timeout | undefined
   /** Not before that, milliseconds of the agent's clock. */
   #tellAt = 0
@@ -90,6 +94,7 @@ export class Report {
 
   constructor({ client, nodeName, namespace, stateDir, log }: ReportOptions) {
     this.#nodeName = nodeName
+    this.#log = log
     // What is written often enough to matter is held back by isDue().
     const limit = { interval: 60_000, most: 12 }
     this.#condition = new ConditionPublisher({ client, nodeName, logger: log, limit })
@@ -131,7 +136,15 @@ export class Report {
     if (!outcome) return
     this.#untold = undefined
     const started = performance.now()
-    this.#tell(outcome)
+    try {
+      this.#tell(outcome)
+      this.#fault = undefined
+    } catch (error) {
+      const fault = messageOf(error)
+      if (fault !== this.#fault)
+        this.#log.error({ event: 'untold', err: error }, `cannot tell what the mesh is like now: ${fault}`)
+      this.#fault = fault
+    }
     const ended = performance.now()
     this.#tellAt = ended + Math.min(LONGEST_GAP, (ended - started) / SHARE)
   }
