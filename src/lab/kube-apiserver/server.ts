@@ -31,6 +31,9 @@ export interface KubeApiserverOptions {
 /** Names the cluster in tokens and certificates. */
 export const SERVICE_ACCOUNT_ISSUER = 'https://kubernetes.default.svc'
 
+/** etcd's own API, also as JSON over HTTP (its gRPC gateway): to compact, say. @param directory of the server */
+export const etcdSocketOf = (directory: string): string => join(directory, 'etcd', 'etcd.sock')
+
 const SERVER = 'apiserver'
 const ETCD = 'etcd'
 const START_LIMIT_MS = 90_000
@@ -53,9 +56,8 @@ export class KubeApiserver {
     return liveProcess(this.#options.files.record(SERVER))
   }
 
-  /** etcd's own API, also as JSON over HTTP (its gRPC gateway): to compact, say. */
   get etcdSocket(): string {
-    return join(this.#etcdDirectory, 'etcd.sock')
+    return etcdSocketOf(this.#options.directory)
   }
 
   /** PEM of the authority that signed the server's certificate. */

@@ -1,10 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { request } from 'node:http'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { json } from 'node:stream/consumers'
 import { type ApiAccess, LabApi } from '#src/lab/api.ts'
 import { LabError } from '#src/lab/errors.ts'
 import { DEFAULT_SERVICE_ACCOUNT } from '#src/lab/kube-apiserver/agents.ts'
@@ -12,6 +10,7 @@ import { applyObjects } from '#src/lab/kube-apiserver/apply.ts'
 import { findControlPlane } from '#src/lab/kube-apiserver/programs.ts'
 import { isReady } from '#src/lab/kube-apiserver/readiness.ts'
 import { KubeApiserver } from '#src/lab/kube-apiserver/server.ts'
+import { forgetHistory } from './etcd.ts'
 
 /** For `describe.skipIf`: why this machine cannot run these tests. */
 export const noRealApi: string | undefined = findControlPlane()
@@ -119,8 +118,7 @@ export class RealApi implements AsyncDisposable {
    * Makes etcd forget all but the latest revision, and the server the history in its cache: an older resourceVersion gets 410 from then on.
    */
   readonly compact = async (): Promise<void> => {
-    const { header } = await this.#etcd('/v3/kv/range', { key: Buffer.from('/').toString('base64') })
-    await this.#etcd('/v3/kv/compaction', { revision: header?.revision, physical: true })
+    await forgetHistory(this.#server.etcdSocket)
     await this.restart('SIGKILL')
   }
 
@@ -137,19 +135,6 @@ export class RealApi implements AsyncDisposable {
 
   #access(token: string): ApiAccess {
     return { host: ADDRESS, port: this.port, serverName: 'localhost', ca: this.ca, token }
-  }
-
-  async #etcd(path: string, body: object): Promise<{ header?: { revision: string } }> {
-    const { promise, resolve, reject } = Promise.withResolvers<unknown>()
-    const call = request({ socketPath: this.#server.etcdSocket, path, method: 'POST' }, response => {
-      json(response).then(
-        answer => (response.statusCode === 200 ? resolve(answer) : reject(new Error(String(answer)))),
-        reject,
-      )
-    })
-    call.on('error', reject)
-    call.end(JSON.stringify(body))
-    return (await promise) as { header?: { revision: string } }
   }
 }
 

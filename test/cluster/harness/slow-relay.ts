@@ -1,50 +1,68 @@
 import { once } from 'node:events'
-import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
+import { type AddressInfo, connect, createServer, type ListenOptions, type Server, type Socket } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 
 const HOST = '127.0.0.1'
 /** Milliseconds between two pieces. */
 const BEAT = 50
 
-/** Stands between a client and a server on the loopback, and lets what the server says through as slowly as it is told. */
+/** A port of the loopback, or the path of a unix socket. */
+export type Target = number | string
+
+/** Stands between clients and a server, and does to them what proxies do: slow them down, and hang. */
 export class SlowRelay implements AsyncDisposable {
-  /** Bytes a second for each connection; 0: nothing comes through, and nothing ends. */
+  /** Bytes a second of what the server says, for each connection; 0: nothing comes through, and nothing ends. */
   pace = Number.POSITIVE_INFINITY
   readonly #server: Server
-  readonly #sockets = new Set<Socket>()
+  /** Of each client its way to the server; undefined where it hangs. */
+  readonly #joints = new Map<Socket, Socket | undefined>()
 
-  private constructor(target: number) {
-    this.#server = createServer(client => this.#join(client, connect(target, HOST)))
+  private constructor(target: Target) {
+    this.#server = createServer(client =>
+      this.#join(client, typeof target === 'number' ? connect(target, HOST) : connect(target)),
+    )
   }
 
-  static async start(target: number): Promise<SlowRelay> {
+  static async start(target: Target, listen: ListenOptions = { host: HOST, port: 0 }): Promise<SlowRelay> {
     const relay = new SlowRelay(target)
-    relay.#server.listen(0, HOST)
+    relay.#server.listen(listen)
     await once(relay.#server, 'listening')
     return relay
   }
 
+  /** Where it listens on the loopback. */
   get port(): number {
     return (this.#server.address() as AddressInfo).port
   }
 
+  /** Nothing comes through the connections of now any more, and nothing says so to the clients. Whoever connects anew is served. */
+  hang(): void {
+    for (const [client, server] of this.#joints) {
+      if (!server) continue
+      client.unpipe(server).resume()
+      this.#joints.set(client, undefined)
+      server.destroy()
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const socket of this.#sockets) socket.destroy()
+    for (const client of this.#joints.keys()) client.destroy()
     this.#server.close()
     await once(this.#server, 'close')
   }
 
   #join(client: Socket, server: Socket): void {
+    this.#joints.set(client, server)
+    // One that hangs does not hear of the server's end.
     const end = (): void => {
-      client.destroy()
+      if (this.#joints.get(client) === server) client.destroy()
+    }
+    for (const socket of [client, server]) socket.on('error', () => socket.destroy())
+    client.on('close', () => {
+      this.#joints.delete(client)
       server.destroy()
-    }
-    for (const socket of [client, server]) {
-      this.#sockets.add(socket)
-      socket.on('error', end).on('close', () => this.#sockets.delete(socket))
-    }
+    })
     client.pipe(server)
-    client.on('close', end)
     // An end that breaks off is an end.
     this.#trickle(server, client).then(end, end)
   }
