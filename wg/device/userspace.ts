@@ -89,7 +89,7 @@ export class UserspaceDevices implements WireGuardDevices {
     throw new DeviceError(
       'refused',
       name,
-      `${this.#client.socketPath(name)} is of a device in another network namespace: choose another wireguardInterfaceName, or give each its own socket directory`,
+      `${this.#client.socketPath(name)} is of a device in another network namespace, or of one that was renamed: choose another wireguardInterfaceName, give each its own socket directory, or name it ${name} again`,
     )
   }
 

@@ -10,6 +10,8 @@ import { PeerDifferences } from './peers.ts'
 export class DeviceMirror {
   readonly name: string
   link: Link | undefined
+  /** What was this device, and has another name now. */
+  renamed: Link | undefined
   status: Omit<DeviceStatus, 'peers'> | undefined
   readonly peers = new Table<PublicKey, PeerStatus>()
   readonly addresses = new Set<IpAddress>()

@@ -11,6 +11,7 @@ import type { DeviceMirror } from './device-mirror.ts'
 export type FamilyNet = Pick<
   RouteNetlink,
   | 'link'
+  | 'links'
   | 'setLink'
   | 'addresses'
   | 'addAddress'
@@ -55,6 +56,7 @@ export class DeviceWriter {
     const { name } = device
     let changes = 0
     if (!held.link || !held.status) {
+      if (held.renamed) await this.#nameAgain(held.renamed, name)
       await this.#devices.create(name)
       held.link = await this.#net.link(name)
       held.noteStatus(await this.#devices.read(name))
@@ -125,6 +127,20 @@ export class DeviceWriter {
       this.#notes.wrote(`removed address ${address} from ${device.name}`)
     }
     return missing.length + surplus.length
+  }
+
+  /** What is lost of it by that, is set as it is of a new one. */
+  async #nameAgain({ index, name: other }: Link, name: string): Promise<void> {
+    try {
+      await this.#net.setLink(index, { name })
+    } catch (error) {
+      if (isNetlinkError(error, 'ENODEV')) return
+      if (!isNetlinkError(error, 'EBUSY')) throw error
+      // Before Linux 6.2 what is up keeps its name.
+      await this.#net.setLink(index, { up: false })
+      await this.#net.setLink(index, { name })
+    }
+    this.#notes.wrote(`gave ${other} the name ${name} again`)
   }
 
   /** Loose reverse-path filter: while one side of a pair steers and the other does not yet, both ways must be let in. */

@@ -24,6 +24,8 @@ export class FamilyKernel {
   readonly #notes: KernelNotes
   readonly #writer: DeviceWriter
   #mirror: Mirror | undefined
+  /** The links of our devices when they were last believed to be there. */
+  readonly #lastLinks = new Map<string, Link>()
   /** What links were believed to be when an event contradicted it. */
   readonly #doubted = new Map<string, Link>()
   /** The desired routes that were found to be in the kernel, and what else that followed from. */
@@ -106,8 +108,17 @@ export class FamilyKernel {
   }
 
   invalidate(): void {
-    this.#mirror = undefined
+    this.#forget()
     this.#doubted.clear()
+  }
+
+  #forget(): void {
+    this.#rememberLinks()
+    this.#mirror = undefined
+  }
+
+  #rememberLinks(): void {
+    for (const { name, link } of this.#mirror?.devices.values() ?? []) if (link) this.#lastLinks.set(name, link)
   }
 
   /** Reads all that is owned. @throws NetlinkError, DeviceError */
@@ -116,10 +127,14 @@ export class FamilyKernel {
     const rules = await this.#net.rules(family)
     const left = hostTable !== undefined && rules.some(rule => rule.table === hostTable && isHostRule(rule))
     const tables = left ? new Set([...ownership.tables, hostTable]) : ownership.tables
+    this.#rememberLinks()
     const mirror = new Mirror({ ...ownership, tables })
     for (const device of mirror.devices.values()) {
       device.link = await this.#net.link(device.name)
-      if (!device.link) continue
+      if (!device.link) {
+        device.renamed = await this.#renamed(device.name)
+        continue
+      }
       device.noteStatus(await this.#devices.read(device.name))
       for (const { address } of await this.#net.addresses({ family, ifindex: device.link.index }))
         if (!isLinkLocal(address)) device.addresses.add(address)
@@ -129,10 +144,20 @@ export class FamilyKernel {
     mirror.otherRules = rules.filter(rule => !tables.has(rule.table))
     this.#mirror = mirror
     for (const [name, before] of this.#doubted) {
-      const done = describeLinkChange(before, mirror.devices.get(name)?.link)
+      const device = mirror.devices.get(name)
+      const done = device?.renamed ? undefined : describeLinkChange(before, device?.link)
       if (done !== undefined) this.#notes.foreign(done)
     }
     this.#doubted.clear()
+  }
+
+  /** @returns the link that had this name, where it has another one now */
+  async #renamed(name: string): Promise<Link | undefined> {
+    const before = this.#lastLinks.get(name)
+    const link = before && (await this.#net.links()).find(({ index }) => index === before.index)
+    if (link) this.#notes.foreign(`renamed ${name} to ${link.name}`)
+    else this.#lastLinks.delete(name)
+    return link
   }
 
   /** Reads the devices alone: handshakes, counters, endpoints, and peers that somebody else changed. */
@@ -150,7 +175,7 @@ export class FamilyKernel {
     const verdict = this.#mirror?.noteEvent(event) ?? 'expected'
     if (verdict === 'expected') return undefined
     // With a device, or its last address, go its routes, and not all of them are told.
-    if (event.kind === 'link' || event.kind === 'address') this.#mirror = undefined
+    if (event.kind === 'link' || event.kind === 'address') this.#forget()
     if ('foreign' in verdict) return verdict.foreign
     this.#doubted.set(verdict.lookAgain.name, verdict.lookAgain)
     return undefined

@@ -57,7 +57,7 @@ export class Mirror {
         return this.#noteLink(event.change, event.object)
       case 'address': {
         const { address, ifindex } = event.object
-        const device = [...this.devices.values()].find(({ link }) => link?.index === ifindex)
+        const device = this.#deviceOf(ifindex)
         if (!device || event.change !== 'removed') return 'expected'
         return device.addresses.delete(address) ? { foreign: `removed address ${address}` } : 'expected'
       }
@@ -76,11 +76,17 @@ export class Mirror {
     return family === this.ownership.family && this.ownership.tables.has(table)
   }
 
+  #deviceOf(ifindex: number): DeviceMirror | undefined {
+    return [...this.devices.values()].find(({ link }) => link?.index === ifindex)
+  }
+
   #noteLink(change: Change, link: Link): Verdict {
-    const before = this.devices.get(link.name)?.link
+    const device = this.devices.get(link.name) ?? this.#deviceOf(link.index)
+    const before = device?.link
     if (change === 'removed') return before?.index === link.index ? { foreign: `deleted ${link.name}` } : 'expected'
     if (before === undefined) return 'expected'
-    const same = before.index === link.index && before.up === link.up && before.mtu === link.mtu
+    const same =
+      before.name === link.name && before.index === link.index && before.up === link.up && before.mtu === link.mtu
     return same ? 'expected' : { lookAgain: before }
   }
 

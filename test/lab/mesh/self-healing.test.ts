@@ -28,6 +28,12 @@ const TOLD: readonly Damage[] = [
     said: /somebody else set wireguard\.cali down/,
   },
   {
+    name: 'a device is renamed',
+    // Before Linux 6.2 what is up cannot be.
+    script: 'ip link set wireguard.cali name wg-other || ip link set wireguard.cali down name wg-other',
+    said: /somebody else renamed wireguard\.cali to wg-other/,
+  },
+  {
     name: 'the MTU is changed',
     script: 'ip link set wg-v6.cali mtu 1300',
     said: /somebody else changed the MTU of wg-v6\.cali/,

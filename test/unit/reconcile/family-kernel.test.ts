@@ -1,11 +1,14 @@
+import { constants } from 'node:os'
 import { expect, test } from 'vitest'
 import { PrivateKey } from '#keys/private-key.ts'
 import type { WireGuardDevices } from '#wg/device/device.ts'
 import { KernelDevices } from '#wg/device/kernel.ts'
 import { parseAddress, parseCidr } from '#wg/ip.ts'
+import { NetlinkError } from '#wg/netlink/errors.ts'
 import type { DesiredFamily, DesiredRule } from '#wg/reconcile/desired.ts'
 import type { FamilyNet } from '#wg/reconcile/device-writer.ts'
 import { FamilyKernel } from '#wg/reconcile/family-kernel.ts'
+import type { Link } from '#wg/rtnetlink/link.ts'
 import type { Route } from '#wg/rtnetlink/route.ts'
 import type { Rule } from '#wg/rtnetlink/rule.ts'
 import { publicKey } from '../mesh/records.ts'
@@ -57,9 +60,13 @@ const STEERING: DesiredFamily = {
   rules: [RULE],
 }
 
-/** A kernel that has nothing yet, and what is done to it, in order. */
-async function family() {
+/**
+ * A kernel that has nothing yet, and what is done to it, in order.
+ * @param livesUnderAnyName links that are up can be given another name: Linux 6.2 and later
+ */
+async function family(livesUnderAnyName = true) {
   const done: string[] = []
+  const said: string[] = []
   const kernel = new KernelModel()
   const real = new KernelDevices(kernel, kernel, kernel.family)
   const devices: WireGuardDevices = {
@@ -82,7 +89,14 @@ async function family() {
   const routes: Route[] = []
   const net: FamilyNet = {
     link: name => kernel.link(name),
-    setLink: async () => void done.push('link set'),
+    links: async () => (await Promise.all([...kernel.devices.keys()].map(name => kernel.link(name)))).filter(isLink),
+    setLink: async (index, { name, up }) => {
+      if (name !== undefined) {
+        if (!livesUnderAnyName && !done.includes('link down')) throw new NetlinkError('set link', constants.errno.EBUSY)
+        rename(kernel, index, name)
+      }
+      done.push(name === undefined ? (up === false ? 'link down' : 'link set') : 'link named')
+    },
     addresses: async () => [],
     addAddress: async () => void done.push('address added'),
     deleteAddress: async () => {},
@@ -96,16 +110,36 @@ async function family() {
     addRule: async () => void done.push('rule added'),
     deleteRule: async () => void done.push('rule deleted'),
   }
-  const notes = { wrote: () => {}, degraded: () => {}, foreign: () => {} }
+  const notes = { wrote: () => {}, degraded: () => {}, foreign: (words: string) => void said.push(words) }
   const held = new FamilyKernel(devices, net, notes)
-  await held.observe({ family: 4, deviceNames: new Set([NAME]), tables: new Set([TABLE]) })
+  const observe = () => held.observe({ family: 4, deviceNames: new Set([NAME]), tables: new Set([TABLE]) })
+  await observe()
   return {
+    said,
+    /** Somebody else does so. @param told by the kernel, before we run into it */
+    rename: async (name: string, told: boolean) => {
+      const link = await kernel.link(NAME)
+      if (!link) throw new Error('there is nothing to rename')
+      rename(kernel, link.index, name)
+      if (told) held.noteEvent({ kind: 'link', change: 'added', object: { ...link, name } })
+      else held.invalidate()
+      await observe()
+    },
     bring: async (desired: DesiredFamily) => {
       done.length = 0
       await held.reconcile(desired)
       return [...done]
     },
   }
+}
+
+const isLink = (link: Link | undefined): link is Link => link !== undefined
+
+/** In its place: links have their index by it. */
+function rename(kernel: KernelModel, index: number, name: string): void {
+  const devices = [...kernel.devices].map(([old, device], i) => [i + 1 === index ? name : old, device] as const)
+  kernel.devices.clear()
+  for (const [each, device] of devices) kernel.devices.set(each, device)
 }
 
 test('a device has its address and is up before it has peers, peers come before routes, routes before the rule', async () => {
@@ -130,4 +164,18 @@ test('nothing is done again', async () => {
   const { bring } = await family()
   await bring(STEERING)
   expect(await bring(STEERING)).toEqual([])
+})
+
+test.each([
+  { told: true, live: true, named: ['link named'] },
+  { told: false, live: true, named: ['link named'] },
+  { told: true, live: false, named: ['link down', 'link named'] },
+])('a device that somebody renamed has its name again, and its peers: $named', async ({ told, live, named }) => {
+  const { bring, rename, said } = await family(live)
+  await bring(STEERING)
+  await rename('wg-other', told)
+  const done = await bring(STEERING)
+  expect(done.slice(0, named.length)).toEqual(named)
+  expect(done).not.toContain('peer set')
+  expect(said).toEqual([`renamed ${NAME} to wg-other`])
 })

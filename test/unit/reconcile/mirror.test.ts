@@ -61,6 +61,7 @@ describe('an event about', () => {
     ['our device, which is down', link('added', { up: false }), { lookAgain: LINK }],
     ['our device, with another MTU', link('added', { mtu: 1300 }), { lookAgain: LINK }],
     ['our device, with another index', link('added', { index: 8 }), { lookAgain: LINK }],
+    ['our device, with another name', link('added', { name: 'x' }), { lookAgain: LINK }],
     ['our device, which is gone', link('removed', { up: false }), FOREIGN],
     ['an earlier device of our name, which is gone', link('removed', { index: 6 }), 'expected'],
     ['another device', link('removed', { index: 3, name: 'eth0' }), 'expected'],
