@@ -23,6 +23,7 @@ export class ChangingPairs {
 }
 
 const isChanging = (state: PeerState | undefined): boolean =>
+  (state?.phase === 'absent' && state.contested !== undefined) ||
   state?.phase === 'accepting' ||
   state?.phase === 'lingering' ||
   (state?.phase === 'encrypting' && state.candidate !== undefined)

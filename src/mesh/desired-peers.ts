@@ -33,7 +33,8 @@ export function desiredPeers(
   cidrs: CidrClaims,
 ): PlannedPeers {
   const state = states.get(name)
-  if (state === undefined || state.phase === 'absent') return NONE
+  if (state === undefined) return NONE
+  if (state.phase === 'absent') return state.contested ? undialled(state.contested.key) : NONE
   const { persistentKeepalive, listenPort } = view.config
   const node = view.nodes.get(name)
   const held = view.lanes[lane].kernel.peers.get(state.key)
@@ -60,6 +61,14 @@ export function desiredPeers(
     peers.set(candidate, { ...to, mayRoamTo: 'anywhere', allowedIps: new Set(), persistentKeepalive: provoke })
   return { peers, lasts: lasts && state.phase !== 'lingering' }
 }
+
+/** Its endpoint is to tell where the key is, so it is never written. Each of several nodes has it, and one may cease to. */
+const undialled = (key: PublicKey): PlannedPeers => ({
+  peers: new Map([
+    [key, { endpoint: undefined, mayRoamTo: 'anywhere', allowedIps: new Set(), persistentKeepalive: 0 }],
+  ]),
+  lasts: false,
+})
 
 /** A lingering peer keeps what it holds, as long as nobody else needs it: what still arrives from it is accepted. */
 function lingering(peer: DesiredPeer, held: PeerStatus, states: PeerStates, cidrs: CidrClaims): DesiredPeer {

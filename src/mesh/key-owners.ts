@@ -1,10 +1,13 @@
 import type { PublicKey } from '#keys/public-key.ts'
-import type { Family } from '#wg/ip.ts'
+import type { Family, IpAddress } from '#wg/ip.ts'
 import type { NodeName, NodeRecord } from './node-record.ts'
-import { announcedKeys, elderFirst } from './record-facts.ts'
+import { announcedKeys } from './record-facts.ts'
 
 /** What the tunnels of one node with this one go by. */
 export interface HeldKeys {
+  /** Traffic is steered to it: it has been proven. */
+  readonly proven: ReadonlySet<PublicKey>
+  /** Its peer has addresses, and nothing is steered to it. */
   readonly inUse: ReadonlySet<PublicKey>
   /** Announced since, and not proven yet. */
   readonly next: ReadonlySet<PublicKey>
@@ -13,25 +16,33 @@ export interface HeldKeys {
 interface Claims {
   /** Nodes that announce the key. */
   readonly by: Map<NodeName, NodeRecord>
+  readonly provenFor: Set<NodeName>
   readonly usedBy: Set<NodeName>
   readonly nextOf: Set<NodeName>
+  /** Of those that announce it, the one from whose own address it has shaken hands. */
+  caller: NodeName | undefined
   owner: NodeName | undefined
+  /** Several announce it, and nothing tells yet whose it is. */
+  contested: boolean
   /** Why each other one is refused. */
   refused: string | undefined
 }
 
-const NO_KEYS: HeldKeys = { inUse: new Set(), next: new Set() }
+const NO_KEYS: HeldKeys = { proven: new Set(), inUse: new Set(), next: new Set() }
 
 /**
- * Which node each announced key is believed for. Incumbents, nodes whose tunnel uses the key already, come first, or who
- * announced it first as its next: copying a key never takes a tunnel away. Each key is decided for itself, so the work of a
- * change is in proportion to who announces the same.
+ * Which node each announced key is believed for. Copying a key never takes a tunnel away, nor a tunnel's place: of several
+ * that announce one key it is the node that traffic is steered to by it, else the one that it has shaken hands from, else
+ * the one whose tunnel waits for that already. Where nothing tells, nobody is believed until the key has called: age and
+ * name say nothing of who holds it. Each key is decided for itself, so the work of a change is in proportion to who
+ * announces the same.
  */
 export class KeyOwners {
   readonly #family: Family
   readonly #claims = new Map<PublicKey, Claims>()
   readonly #announced = new Map<NodeName, ReadonlySet<PublicKey>>()
   readonly #held = new Map<NodeName, HeldKeys>()
+  readonly #shared = new Set<PublicKey>()
   /** Nodes of which a key is refused. */
   readonly #refused = new Set<NodeName>()
   #own: ReadonlySet<PublicKey> = new Set()
@@ -56,13 +67,28 @@ export class KeyOwners {
   /** Takes in what the tunnels with a node go by. */
   hold(name: NodeName, now: HeldKeys): void {
     const before = this.#held.get(name) ?? NO_KEYS
-    if (now.inUse.size + now.next.size > 0) this.#held.set(name, now)
+    if (allOf(now).length > 0) this.#held.set(name, now)
     else this.#held.delete(name)
+    for (const key of before.proven) this.#claimsOf(key).provenFor.delete(name)
     for (const key of before.inUse) this.#claimsOf(key).usedBy.delete(name)
     for (const key of before.next) this.#claimsOf(key).nextOf.delete(name)
+    for (const key of now.proven) this.#claimsOf(key).provenFor.add(name)
     for (const key of now.inUse) this.#claimsOf(key).usedBy.add(name)
     for (const key of now.next) this.#claimsOf(key).nextOf.add(name)
-    for (const key of new Set([...before.inUse, ...before.next, ...now.inUse, ...now.next])) this.#settle(key)
+    for (const key of new Set([...allOf(before), ...allOf(now)])) this.#settle(key)
+  }
+
+  /** Takes in where the keys that several nodes announce have shaken hands from; undefined for nowhere yet. */
+  hear(addressOf: (key: PublicKey) => IpAddress | undefined): void {
+    for (const key of this.#shared) {
+      const claims = this.#claimsOf(key)
+      const address = addressOf(key)
+      const there = [...claims.by.values()].filter(({ addresses }) => address && addresses.includes(address))
+      const caller = there.length === 1 ? there[0]?.name : undefined
+      if (caller === claims.caller) continue
+      claims.caller = caller
+      this.#settle(key)
+    }
   }
 
   /** Takes in the keys of this node itself. */
@@ -74,6 +100,11 @@ export class KeyOwners {
 
   owner(key: PublicKey): NodeName | undefined {
     return this.#claims.get(key)?.owner
+  }
+
+  /** Several nodes announce it, and whose it is has to show. */
+  isContested(key: PublicKey): boolean {
+    return this.#claims.get(key)?.contested ?? false
   }
 
   /** Why keys of a node are not believed, a sentence each; undefined where all are. */
@@ -89,7 +120,7 @@ export class KeyOwners {
   /** Nodes whose tunnels go by a key, or that announce it. */
   concerned(key: PublicKey): Iterable<NodeName> {
     const claims = this.#claims.get(key)
-    return claims ? [...claims.by.keys(), ...claims.usedBy, ...claims.nextOf] : []
+    return claims ? [...claims.by.keys(), ...claims.provenFor, ...claims.usedBy, ...claims.nextOf] : []
   }
 
   /** Nodes of whose keys something else is believed than when this was last asked. */
@@ -102,25 +133,30 @@ export class KeyOwners {
   #claimsOf(key: PublicKey): Claims {
     const known = this.#claims.get(key)
     if (known) return known
-    const none = { by: new Map(), usedBy: new Set<NodeName>(), nextOf: new Set<NodeName>() }
-    const claims = { ...none, owner: undefined, refused: undefined }
+    const held = { provenFor: new Set<NodeName>(), usedBy: new Set<NodeName>(), nextOf: new Set<NodeName>() }
+    const nobody = { caller: undefined, owner: undefined, contested: false, refused: undefined }
+    const claims = { by: new Map(), ...held, ...nobody }
     this.#claims.set(key, claims)
     return claims
   }
 
   #settle(key: PublicKey): void {
     const claims = this.#claimsOf(key)
-    const { owner, refused } = claims
-    // In the order of names, where the states of two nodes have one key: the same whenever it is asked.
-    const incumbent = least(claims.usedBy) ?? least(claims.nextOf)
-    const eldest = () => [...claims.by.values()].sort(elderFirst)[0]?.name
-    if (incumbent !== undefined && claims.by.has(incumbent)) claims.owner = incumbent
-    else claims.owner = incumbent === undefined && !this.#own.has(key) ? eldest() : undefined
-    claims.refused = this.#own.has(key)
-      ? 'it announces the key of this node'
-      : `it announces the key of ${claims.owner ?? incumbent}`
-    if (claims.by.size + claims.usedBy.size + claims.nextOf.size === 0) this.#claims.delete(key)
-    if (claims.owner !== owner || claims.refused !== refused) for (const name of claims.by.keys()) this.#note(name)
+    const { by, owner, refused } = claims
+    const isOurs = this.#own.has(key)
+    const several = by.size > 1
+    if (several) this.#shared.add(key)
+    else this.#shared.delete(key)
+    if (!several || (claims.caller !== undefined && !by.has(claims.caller))) claims.caller = undefined
+    const incumbent = incumbentOf(claims)
+    claims.contested = several && incumbent === undefined && !isOurs
+    if (incumbent !== undefined) claims.owner = by.has(incumbent) ? incumbent : undefined
+    else claims.owner = several || isOurs ? undefined : least(by.keys())
+    if (isOurs) claims.refused = 'it announces the key of this node'
+    else if (claims.contested) claims.refused = `${[...by.keys()].sort().join(' and ')} announce one key: ${UNTIL}`
+    else claims.refused = `it announces the key of ${claims.owner ?? incumbent}`
+    if (by.size + claims.provenFor.size + claims.usedBy.size + claims.nextOf.size === 0) this.#claims.delete(key)
+    if (claims.owner !== owner || claims.refused !== refused) for (const name of by.keys()) this.#note(name)
   }
 
   #note(name: NodeName): void {
@@ -136,7 +172,17 @@ export class KeyOwners {
   }
 }
 
-function least(names: ReadonlySet<NodeName>): NodeName | undefined {
+const UNTIL = 'it is believed for the one that calls with it from an address of its own'
+
+const allOf = ({ proven, inUse, next }: HeldKeys): readonly PublicKey[] => [...proven, ...inUse, ...next]
+
+/** In the order of names, where the states of two nodes have one key: the same whenever it is asked. */
+function incumbentOf({ provenFor, caller, usedBy, nextOf }: Claims): NodeName | undefined {
+  // Where it is the next key of two, neither came first.
+  return least(provenFor) ?? caller ?? least(usedBy) ?? (nextOf.size === 1 ? least(nextOf) : undefined)
+}
+
+function least(names: Iterable<NodeName>): NodeName | undefined {
   let first: NodeName | undefined
   for (const name of names) if (first === undefined || name < first) first = name
   return first

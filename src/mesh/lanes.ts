@@ -7,10 +7,12 @@ import type { Digest } from './hello-content.ts'
 import type { HeldKeys, KeyOwners } from './key-owners.ts'
 import type { Announcement, Lane, Move, NodeName, NodeRecord } from './node-record.ts'
 import {
+  ABSENT,
   type ObservedPeer,
   type PeerFacts,
   type PeerState,
   type PeerStates,
+  type Phase,
   type Standing,
   stepPeer,
 } from './peer-machine.ts'
@@ -49,12 +51,13 @@ export type PairOfStates = Readonly<Record<Lane, PeerState>>
  */
 export function stepPair(
   name: NodeName,
-  before: PairOfStates,
+  last: PairOfStates,
   view: FamilyView,
   { move, published, keys }: Circumstances,
 ): PairOfStates {
   const node = view.nodes.get(name)
-  const standing = mainStanding(name, view, keys)
+  const before = { main: unlessTaken(last.main, name, keys), spare: unlessTaken(last.spare, name, keys) }
+  const standing = mainStanding(name, view, keys, before.main)
   // With the last word lost, the word on the main device tells as well.
   const onMain = before.main.phase === 'encrypting' && view.lanes.main.hellos.get(name)?.steers === true
   const factsOf = (lane: Lane, standing: Standing, parked: boolean): PeerFacts => ({
@@ -66,7 +69,7 @@ export function stepPair(
     parked,
     replaced: lane === 'spare' && onMain,
   })
-  const onSpare = spareStanding(name, view, keys, move, standing)
+  const onSpare = spareStanding(name, view, keys, move, standing, before.spare)
   // Traffic that is on the spare device stays there until the main one takes it: silence is never answered in clear.
   const stays =
     before.spare.phase === 'encrypting' &&
@@ -100,9 +103,14 @@ export function commonFacts(view: FamilyView, { move, published }: Circumstances
 /** What the tunnels of a pair go by. */
 export function heldKeys(states: PairOfStates): HeldKeys {
   const both = [states.main, states.spare]
-  const inUse = both.flatMap(state => (state.phase === 'absent' ? [] : state.key))
+  const keysIn = (...phases: Phase[]) =>
+    both.flatMap(state => (state.phase !== 'absent' && phases.includes(state.phase) ? state.key : []))
   const next = both.flatMap(state => candidateOf(state) ?? [])
-  return { inUse: new Set(inUse), next: new Set(next) }
+  return {
+    proven: new Set(keysIn('encrypting')),
+    inUse: new Set(keysIn('accepting', 'lingering')),
+    next: new Set(next),
+  }
 }
 
 export const candidateOf = (state: PeerState): PublicKey | undefined =>
@@ -119,14 +127,23 @@ function unsteered(stepped: PeerState, before: PeerState, now: number): PeerStat
   return { phase: 'accepting', since, key, candidate, helloAddress, baseline, parked, reason: NO_ROUTES }
 }
 
-function mainStanding(name: NodeName, view: FamilyView, keys: KeyOwners): Standing {
+/** What was never proven to be its key, and now is another node's, is left to that node without lingering. */
+function unlessTaken(state: PeerState, name: NodeName, keys: KeyOwners): PeerState {
+  if (state.phase !== 'accepting' && state.phase !== 'lingering') return state
+  return (keys.owner(state.key) ?? name) === name ? state : ABSENT
+}
+
+function mainStanding(name: NodeName, view: FamilyView, keys: KeyOwners, state: PeerState): Standing {
   const out = (reason: string): Standing => ({ takesPart: false, reason })
   if (!view.enabled || !view.lanes.main.identity) return out('encryption is off on this node')
   const node = view.nodes.get(name)
   if (!node) return out('its Node object is gone')
   const announced = node.announced[view.family]
   if (!announced) return out(['it announces no WireGuard key', ...node.faults].join('; '))
-  if (keys.owner(announced.publicKey) !== name) return out(keys.refusals(name)?.join('; ') ?? 'its key is not believed')
+  if (!isBelieved(announced.publicKey, name, keys, state)) {
+    const reason = keys.refusals(name)?.join('; ') ?? 'its key is not believed'
+    return { takesPart: false, reason, ...contested(announced.publicKey, keys) }
+  }
   // One without an address can still call us, if we have one.
   const own = view.nodes.get(view.self)
   if (nodeAddresses(node, view.family).length === 0 && (!own || nodeAddresses(own, view.family).length === 0))
@@ -141,16 +158,27 @@ function spareStanding(
   keys: KeyOwners,
   move: Move | undefined,
   main: Standing,
+  state: PeerState,
 ): Standing {
   const out = (reason: string): Standing => ({ takesPart: false, reason })
-  if (!main.takesPart) return main
+  if (!main.takesPart) return out(main.reason)
   const announced = view.nodes.get(name)?.spare[view.family]
   if (!announced) return out('it announces no spare device')
   if (move === undefined && announced.move === undefined) return out('the main devices of both stay as they are')
-  if (keys.owner(announced.publicKey) !== name) return out('the key of its spare device is not believed')
+  if (!isBelieved(announced.publicKey, name, keys, state)) {
+    const reason = 'the key of its spare device is not believed'
+    return { takesPart: false, reason, ...contested(announced.publicKey, keys) }
+  }
   if (main.helloAddress === undefined) return out('it speaks no hello')
   return { takesPart: true, key: announced.publicKey, helloAddress: main.helloAddress }
 }
+
+/** A tunnel that there is already has a key that others announce as well for its candidate, and loses nothing by it. */
+const isBelieved = (key: PublicKey, name: NodeName, keys: KeyOwners, state: PeerState): boolean =>
+  keys.owner(key) === name || (keys.isContested(key) && state.phase !== 'absent')
+
+const contested = (key: PublicKey, keys: KeyOwners): { contested?: PublicKey } =>
+  keys.isContested(key) ? { contested: key } : {}
 
 const helloAddress = (announced: Announcement): IpAddress | undefined =>
   announced.hello === undefined ? undefined : announced.interfaceAddress

@@ -12,7 +12,7 @@ import type { NodeName } from './node-record.ts'
  * only when it has completed a handshake.
  */
 export type PeerState =
-  | { readonly phase: 'absent'; readonly reason: string }
+  | { readonly phase: 'absent'; readonly reason: string; readonly contested?: Contested | undefined }
   | (Present & {
       readonly phase: 'accepting'
       readonly candidate: PublicKey | undefined
@@ -33,6 +33,16 @@ export type PeerState =
       /** When it was agreed that nobody steers any more. */
       readonly agreedAt: number | undefined
     })
+
+/**
+ * A key that several nodes announce. It is on the device without addresses and is not dialled, so that its endpoint can only
+ * be where it has shaken hands from.
+ */
+export interface Contested {
+  readonly key: PublicKey
+  /** Handshake time (ns) when it was first seen on the device. */
+  readonly baseline: bigint | undefined
+}
 
 /** What the states of a peer that is on the device have in common. */
 interface Present {
@@ -62,7 +72,12 @@ export interface ObservedPeer {
 /** Whether the node takes part in the mesh, and why not. */
 export type Standing =
   | { readonly takesPart: true; readonly key: PublicKey; readonly helloAddress: IpAddress | undefined }
-  | { readonly takesPart: false; readonly reason: string }
+  | {
+      readonly takesPart: false
+      readonly reason: string
+      /** Its key, where others announce it as well and nothing tells yet whose it is. */
+      readonly contested?: PublicKey
+    }
 
 /** Everything that the machine may look at. */
 export interface PeerFacts {
@@ -110,9 +125,16 @@ export function stepPeer(state: PeerState, facts: PeerFacts, timings: PeerTiming
 
 type In<P extends Phase> = Extract<PeerState, { phase: P }>
 
-function fromAbsent(state: In<'absent'>, { now, standing }: PeerFacts): PeerState {
-  if (standing.takesPart) return accept(now, standing)
-  return state.reason === standing.reason ? state : { phase: 'absent', reason: standing.reason }
+function fromAbsent(state: In<'absent'>, { now, standing, observed }: PeerFacts): PeerState {
+  const before = state.contested
+  // A handshake that told whose the key is came after it was put there, and is proof as well.
+  if (standing.takesPart)
+    return { ...accept(now, standing), baseline: before?.key === standing.key ? before.baseline : undefined }
+  const { reason, contested: key } = standing
+  const seen = key === undefined ? undefined : observed.get(key)?.latestHandshake
+  const baseline = before?.key === key ? (before?.baseline ?? seen) : seen
+  if (state.reason === reason && before?.key === key && before?.baseline === baseline) return state
+  return { phase: 'absent', reason, contested: key && { key, baseline } }
 }
 
 function fromAccepting(state: In<'accepting'>, facts: PeerFacts): PeerState {

@@ -1,4 +1,5 @@
 import type { PublicKey } from '#keys/public-key.ts'
+import type { IpAddress } from '#wg/ip.ts'
 import type { DesiredPeer, DesiredRoute } from '#wg/reconcile/desired.ts'
 import { sameInputs } from '#wg/same-inputs.ts'
 import { Follower, Table } from '#wg/table.ts'
@@ -91,6 +92,7 @@ export class PlanTables {
       keys.hold(name, heldKeys(this.statesOf(name)))
     }
     keys.own(ownKeys(view))
+    keys.hear(key => callerAddress(view, key))
     const refreshed = cidrs.refresh(view.nodes, changed)
     const found = [refreshed, keys.takeChanged(), this.#takePathMtus(view), this.#takeMute(view)]
     const followed = LANES.flatMap(lane => {
@@ -135,8 +137,8 @@ export class PlanTables {
     const { states } = this
     if (main.phase !== 'absent' || isNode) states.main.set(name, main)
     else states.main.delete(name)
-    // Why a spare device is absent nobody keeps.
-    if (spare.phase !== 'absent') states.spare.set(name, spare)
+    // Why it is absent there nobody keeps.
+    if (spare.phase !== 'absent' || spare.contested) states.spare.set(name, spare)
     else states.spare.delete(name)
   }
 
@@ -216,6 +218,12 @@ export class PlanTables {
 
 const ownKeys = (view: FamilyView): Set<PublicKey> =>
   new Set(LANES.map(lane => view.lanes[lane].identity?.privateKey.publicKey()).filter(key => key !== undefined))
+
+/** Where the last handshake under a key came from, on either device. */
+function callerAddress(view: FamilyView, key: PublicKey): IpAddress | undefined {
+  const onEach = LANES.map(lane => view.lanes[lane].kernel.peers.get(key))
+  return onEach.find(peer => peer && peer.latestHandshake > 0n)?.endpoint?.address
+}
 
 function sameRoute(a: DesiredRoute, b: DesiredRoute): boolean {
   if (a.type === 'throw' || b.type === 'throw') return a.type === b.type

@@ -188,7 +188,12 @@ function announcement(view: FamilyView, states: PeerStates): Announcement | unde
   const own = view.nodes.get(view.self)
   const publicKey = identity.privateKey.publicKey()
   const standing = own?.announced[view.family]?.publicKey === publicKey
-  const programmed = () => states.values().every(state => state.phase === 'absent' || kernel.peers.has(state.key))
+  const keyOf = (state: PeerState) => (state.phase === 'absent' ? state.contested?.key : state.key)
+  const programmed = () =>
+    states
+      .values()
+      .map(keyOf)
+      .every(key => key === undefined || kernel.peers.has(key))
   if (!own || !(standing || (kernel.up && programmed()))) return undefined
   const { listenPort: port } = identity
   const encryptsHosts = view.hosts !== undefined && { encryptsHosts: true as const }

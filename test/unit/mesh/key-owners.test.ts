@@ -1,33 +1,88 @@
 import { describe, expect, test } from 'vitest'
 import { KeyOwners } from '#src/mesh/key-owners.ts'
-import { announcement, name, nodeRecord, publicKey } from './records.ts'
+import { announcement, endpointOf, name, nodeRecord, publicKey } from './records.ts'
 
 const announcing = (index: number, key: number, createdAt = index) =>
   nodeRecord(index, { createdAt, announced: { 4: announcement(key), 6: undefined } })
 
-const using = (key: number) => ({ inUse: new Set([publicKey(key)]), next: new Set<never>() })
+const NOTHING = { proven: new Set<never>(), inUse: new Set<never>(), next: new Set<never>() }
 
-const NOTHING = { inUse: new Set<never>(), next: new Set<never>() }
+const steeringBy = (key: number) => ({ ...NOTHING, proven: new Set([publicKey(key)]) })
+const waitingWith = (key: number) => ({ ...NOTHING, inUse: new Set([publicKey(key)]) })
+const trying = (key: number) => ({ ...NOTHING, next: new Set([publicKey(key)]) })
 
-describe('of two nodes with one key', () => {
+/** Two nodes announce key 5, and the elder, node 2, is the one that copies it. */
+function shared(): KeyOwners {
   const owners = new KeyOwners(4)
   owners.announce(name(3), announcing(3, 5))
   owners.announce(name(2), announcing(2, 5))
+  return owners
+}
 
-  test('the elder has it, and the other one is told whose it is', () => {
-    expect(owners.owner(publicKey(5))).toBe(name(2))
-    expect(owners.refused).toEqual(new Map([[name(3), ['it announces the key of node-2']]]))
+const calledFrom = (index: number) => () => endpointOf(index).address
+
+const BOTH =
+  'node-2 and node-3 announce one key: it is believed for the one that calls with it from an address of its own'
+
+describe('of two nodes with one key', () => {
+  test('neither is believed for its age, and both are told', () => {
+    const owners = shared()
+    expect([owners.owner(publicKey(5)), owners.isContested(publicKey(5))]).toEqual([undefined, true])
+    expect(owners.refused).toEqual(
+      new Map([
+        [name(2), [BOTH]],
+        [name(3), [BOTH]],
+      ]),
+    )
   })
 
-  test('who uses it already has it, whatever the age, until it does so no more', () => {
-    owners.hold(name(3), using(5))
+  test.each([2, 3])('node-%i has it once it has shaken hands from there, and the other is told whose it is', index => {
+    const owners = shared()
+    owners.hear(calledFrom(index))
+    expect([owners.owner(publicKey(5)), owners.isContested(publicKey(5))]).toEqual([name(index), false])
+    const other = name(5 - index)
+    expect(owners.refused).toEqual(new Map([[other, [`it announces the key of ${name(index)}`]]]))
+  })
+
+  test('a handshake from where neither is, or both are, tells nothing', () => {
+    const owners = shared()
+    owners.hear(calledFrom(66))
+    expect(owners.isContested(publicKey(5))).toBe(true)
+    owners.announce(name(2), { ...announcing(2, 5), addresses: announcing(3, 5).addresses })
+    owners.hear(calledFrom(3))
+    expect(owners.isContested(publicKey(5))).toBe(true)
+  })
+
+  test('who is steered to by it keeps it, wherever it calls from, until it is so no more', () => {
+    const owners = shared()
+    owners.hold(name(3), steeringBy(5))
+    owners.hear(calledFrom(2))
     expect(owners.owner(publicKey(5))).toBe(name(3))
     expect(owners.refusals(name(2))).toEqual(['it announces the key of node-3'])
     owners.hold(name(3), NOTHING)
     expect(owners.owner(publicKey(5))).toBe(name(2))
   })
 
-  test('both are looked at again when it changes hands, and nobody else', () => {
+  test.each([
+    ['has a tunnel that waits for proof', waitingWith(5)],
+    ['had it for its next key first', trying(5)],
+  ])('who %s keeps it, until it calls from where the other is', (_, held) => {
+    const owners = shared()
+    owners.hold(name(2), held)
+    expect(owners.owner(publicKey(5))).toBe(name(2))
+    owners.hear(calledFrom(3))
+    expect(owners.owner(publicKey(5))).toBe(name(3))
+  })
+
+  test('where it is the next key of both, nobody had it first', () => {
+    const owners = shared()
+    owners.hold(name(2), trying(5))
+    owners.hold(name(3), trying(5))
+    expect(owners.isContested(publicKey(5))).toBe(true)
+  })
+
+  test('all are looked at again when it changes hands, and nobody else', () => {
+    const owners = shared()
     owners.announce(name(4), announcing(4, 6))
     owners.takeChanged()
     owners.announce(name(2), undefined)
@@ -38,7 +93,7 @@ describe('of two nodes with one key', () => {
 
 test('a key that somebody uses without announcing it is nobody else’s', () => {
   const owners = new KeyOwners(4)
-  owners.hold(name(3), using(5))
+  owners.hold(name(3), waitingWith(5))
   owners.announce(name(2), announcing(2, 5))
   expect(owners.owner(publicKey(5))).toBeUndefined()
   expect(owners.refusals(name(2))).toEqual(['it announces the key of node-3'])

@@ -5,7 +5,6 @@ import { claimCidrs, podCidrSource } from '#src/mesh/claims.ts'
 import { digestOf } from '#src/mesh/digest.ts'
 import type { FamilyView } from '#src/mesh/family-view.ts'
 import type { HeardHello } from '#src/mesh/hello-content.ts'
-import { KeyOwners } from '#src/mesh/key-owners.ts'
 import { type LaneStates, NO_STATES } from '#src/mesh/lanes.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import { type FamilyPlan, hellosOf, planFamily } from '#src/mesh/plan.ts'
@@ -249,19 +248,6 @@ describe('keys that are not to be believed', () => {
     }
     expect(lanes.main.get(name(2))).toMatchObject({ phase: 'encrypting', key: publicKey(2), candidate: forged })
   })
-
-  test('two newcomers with one key: the older has it, on every node alike', () => {
-    const younger = nodeRecord(2, { createdAt: 2_000 })
-    const older = nodeRecord(3, { createdAt: 1_500, announced: { 4: announcement(2), 6: undefined } })
-    for (const order of [
-      [younger, older],
-      [older, younger],
-    ]) {
-      const owners = new KeyOwners(4)
-      for (const node of order) owners.announce(node.name, node)
-      expect(owners.owner(publicKey(2))).toBe(name(3))
-    }
-  })
 })
 
 describe('pod CIDRs that overlap', () => {
@@ -331,6 +317,100 @@ describe('pod CIDRs that overlap', () => {
 
 const sorted = (refused: ReadonlyMap<NodeName, readonly string[]> | undefined) =>
   [...(refused ?? [])].map(([node, faults]) => [node, [...faults].sort()]).sort()
+
+describe('a key that an older node copies, as a node sees it that comes anew', () => {
+  const owner = nodeRecord(3)
+  const felixOwner = nodeRecord(3, { announced: { 4: announcement(3, { hello: undefined }), 6: undefined } })
+  const thief = nodeRecord(2, {
+    createdAt: 1,
+    announced: { 4: announcement(2, { publicKey: publicKey(3) }), 6: undefined },
+  })
+  /** With what a plan asks for on its device, and the handshakes that there were. */
+  const carriedOut = (view: FamilyView, plan: FamilyPlan, called?: { readonly from: number; readonly at: bigint }) => {
+    const peers = new Map(
+      Array.from(mainPeers(plan), ([key, { allowedIps, endpoint }]) => [
+        key,
+        peerStatus(key, {
+          allowedIps,
+          endpoint: called ? endpointOf(called.from) : endpoint,
+          latestHandshake: called?.at ?? 0n,
+        }),
+      ]),
+    )
+    const kernel = { ...view.lanes.main.kernel, peers }
+    return withMain({ ...view, now: view.now + 1_000 }, { kernel })
+  }
+
+  test.each([
+    ['in whatever order they are seen', [thief, owner]],
+    ['in whatever order they are seen, the other way round', [owner, thief]],
+  ])('is on the device without addresses, and nobody is dialled with it, %s', (_, others) => {
+    const plan = planFamily(NO_STATES, viewOf([nodeRecord(1), ...others]))
+    expect(new Map(mainPeers(plan))).toEqual(
+      new Map([
+        [publicKey(3), { endpoint: undefined, mayRoamTo: 'anywhere', allowedIps: new Set(), persistentKeepalive: 0 }],
+      ]),
+    )
+    for (const node of [name(2), name(3)]) {
+      expect(plan.peers.get(node)).toMatchObject({ phase: 'absent', contested: { key: publicKey(3) } })
+      expect(plan.refused.get(node)?.[0]).toContain('node-2 and node-3 announce one key')
+    }
+  })
+
+  test('is taken for the owner’s by the handshake that the owner begins, and the other is refused', () => {
+    const view = viewOf([nodeRecord(1), thief, owner])
+    const held = planFamily(NO_STATES, view)
+    const plan = planFamily(held.lanes, carriedOut(view, held, { from: 3, at: 5n }))
+    expect(plan.peers.get(name(3))).toMatchObject({ phase: 'accepting', key: publicKey(3) })
+    expect(plan.peers.get(name(2))).toEqual({ phase: 'absent', reason: 'it announces the key of node-3' })
+    expect(mainPeers(plan).get(publicKey(3))?.allowedIps).toContain(podCidr(3))
+    expect(mainPeers(plan).get(publicKey(3))?.endpoint).toEqual(endpointOf(3))
+  })
+
+  test('is proven by that handshake, where the owner is a Felix node', () => {
+    let view = viewOf([nodeRecord(1), thief, felixOwner])
+    let plan = planFamily(NO_STATES, view)
+    view = carriedOut(view, plan)
+    plan = planFamily(plan.lanes, view)
+    for (let round = 0; round < 2; round++) {
+      view = carriedOut(view, plan, { from: 3, at: 5n })
+      plan = planFamily(plan.lanes, view)
+    }
+    expect(plan.peers.get(name(3))?.phase).toBe('encrypting')
+  })
+
+  test('is not kept by the thief who had it while the owner was away: the owner’s call takes it', () => {
+    const alone = viewOf([nodeRecord(1), thief])
+    const believed = planFamily(NO_STATES, alone)
+    expect(believed.peers.get(name(2))).toMatchObject({ phase: 'accepting', key: publicKey(3) })
+    const both = { ...alone, nodes: viewOf([nodeRecord(1), thief, owner]).nodes }
+    const back = planFamily(believed.lanes, carriedOut(both, believed))
+    expect(back.peers.get(name(3))?.phase).toBe('absent')
+    const plan = planFamily(back.lanes, carriedOut(both, back, { from: 3, at: 5n }))
+    expect(plan.peers.get(name(3))).toMatchObject({ phase: 'accepting', key: publicKey(3) })
+    expect(plan.peers.get(name(2))).toEqual({ phase: 'absent', reason: 'it announces the key of node-3' })
+    expect([...mainPeers(plan).keys()]).toEqual([publicKey(3)])
+  })
+
+  test('is nobody’s to be waited for before our own key is announced, but on the device by then', () => {
+    const view = viewOf([nodeRecord(1, { announced: { 4: undefined, 6: undefined } }), thief, owner])
+    const held = planFamily(NO_STATES, view)
+    expect(held.announce).toBeUndefined()
+    expect(planFamily(held.lanes, carriedOut(view, held)).announce?.publicKey).toBe(publicKey(1))
+  })
+})
+
+test('the next key of a node, copied by a newcomer before it was seen, leaves the tunnel that there is', () => {
+  const before = settle([nodeRecord(1), nodeRecord(3)])
+  const renewed = nodeRecord(3, { announced: { 4: announcement(3, { publicKey: publicKey(9) }), 6: undefined } })
+  const thief = nodeRecord(2, {
+    createdAt: 1,
+    announced: { 4: announcement(2, { publicKey: publicKey(9) }), 6: undefined },
+  })
+  const nodes = viewOf([nodeRecord(1), thief, renewed]).nodes
+  const plan = planFamily(before.plan.lanes, { ...before.view, nodes })
+  expect(plan.peers.get(name(3))).toMatchObject({ phase: 'encrypting', key: publicKey(3), candidate: publicKey(9) })
+})
 
 /** A few nodes with whatever claims: pods that overlap, keys that others have, addresses inside others' pods. */
 const arbitraryMesh: fc.Arbitrary<readonly NodeRecord[]> = fc
