@@ -1,8 +1,10 @@
 import type { PublicKey } from '#keys/public-key.ts'
+import type { PeerStatus } from '#wg/device/device.ts'
+import { addressBits, type Cidr, cidrAddress, type Family, hostCidr, type IpAddress, prefixLength } from '#wg/ip.ts'
 import { claimCidrs } from './claims.ts'
 import type { FamilyView } from './family-view.ts'
-import type { LaneStates } from './lanes.ts'
-import type { Lane, NodeName } from './node-record.ts'
+import { helloAddress, type LaneStates } from './lanes.ts'
+import type { Lane, NodeName, NodeRecord } from './node-record.ts'
 import type { PeerState, PeerStates } from './peer-machine.ts'
 import { announcedKey } from './record-facts.ts'
 
@@ -34,7 +36,7 @@ function adoptLane(view: FamilyView, lane: Lane): PeerStates {
       since: view.now,
       key: peer.publicKey,
       candidate: undefined,
-      helloAddress: undefined,
+      helloAddress: whereItSpeaks(view.nodes.get(node), view.family, peer),
       reason: 'found in the kernel at start',
     }
     const steered = held.some(cidr => kernel.steered.has(cidr))
@@ -46,4 +48,21 @@ function adoptLane(view: FamilyView, lane: Lane): PeerStates {
     )
   }
   return adopted
+}
+
+/**
+ * Where the hello of a node is spoken; of one that announces nothing any more it is what its peer holds beside its addresses
+ * and pods, so that it still hears that we stop.
+ */
+function whereItSpeaks(node: NodeRecord | undefined, family: Family, peer: PeerStatus): IpAddress | undefined {
+  const announced = node?.announced[family]
+  if (announced) return helloAddress(announced)
+  const known = new Set<Cidr>([
+    ...(node?.podCidrs ?? []),
+    ...[...(node?.addresses ?? []), ...(node?.tunnels ?? [])].map(hostCidr),
+  ])
+  const [device, ...others] = [...peer.allowedIps].filter(
+    cidr => prefixLength(cidr) === addressBits(family) && !known.has(cidr),
+  )
+  return device === undefined || others.length > 0 ? undefined : cidrAddress(device)
 }

@@ -4,6 +4,7 @@ import type { Cidr } from '#wg/ip.ts'
 import type { DesiredPeer } from '#wg/reconcile/desired.ts'
 import type { CidrClaims } from './claims.ts'
 import type { FamilyView } from './family-view.ts'
+import type { HeardHello } from './hello-content.ts'
 import { candidateOf } from './lanes.ts'
 import type { Lane, NodeName } from './node-record.ts'
 import type { PeerState, PeerStates } from './peer-machine.ts'
@@ -59,8 +60,15 @@ export function desiredPeers(
   // pass for one from the node.
   if (candidate !== undefined)
     peers.set(candidate, { ...to, mayRoamTo: 'anywhere', allowedIps: new Set(), persistentKeepalive: provoke })
-  return { peers, lasts: lasts && state.phase !== 'lingering' }
+  return {
+    peers,
+    lasts: lasts && state.phase !== 'lingering' && !isToldToStop(state, view.lanes[lane].hellos.get(name)),
+  }
 }
+
+/** It has to have been said for a while. */
+const isToldToStop = (state: PeerState, hello: HeardHello | undefined): boolean =>
+  state.phase === 'encrypting' && hello !== undefined && hello.accepts === undefined
 
 /** Its endpoint is to tell where the key is, so it is never written. Each of several nodes has it, and one may cease to. */
 const undialled = (key: PublicKey): PlannedPeers => ({

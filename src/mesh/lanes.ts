@@ -180,7 +180,7 @@ const isBelieved = (key: PublicKey, name: NodeName, keys: KeyOwners, state: Peer
 const contested = (key: PublicKey, keys: KeyOwners): { contested?: PublicKey } =>
   keys.isContested(key) ? { contested: key } : {}
 
-const helloAddress = (announced: Announcement): IpAddress | undefined =>
+export const helloAddress = (announced: Announcement): IpAddress | undefined =>
   announced.hello === undefined ? undefined : announced.interfaceAddress
 
 function observe(

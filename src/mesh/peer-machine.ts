@@ -100,9 +100,14 @@ export interface PeerTimings {
   readonly silence: number
   /** How long a peer is answered after both sides agree, so that the other side learns of the agreement. */
   readonly courtesy: number
+  /**
+   * How long a peer's word that it accepts nothing has to stand: a key that is put back on its Node at once is no reason to
+   * stop. Less than the gap between hellos that are not answered.
+   */
+  readonly notice: number
 }
 
-export const PEER_TIMINGS: PeerTimings = { silence: 185_000, courtesy: 2_000 }
+export const PEER_TIMINGS: PeerTimings = { silence: 185_000, courtesy: 2_000, notice: 3_000 }
 
 export const ABSENT: PeerState = { phase: 'absent', reason: 'not seen yet' }
 
@@ -117,7 +122,7 @@ export function stepPeer(state: PeerState, facts: PeerFacts, timings: PeerTiming
     case 'accepting':
       return fromAccepting(state, facts)
     case 'encrypting':
-      return fromEncrypting(state, facts)
+      return fromEncrypting(state, facts, timings)
     case 'lingering':
       return fromLingering(state, facts, timings)
   }
@@ -155,12 +160,19 @@ function fromAccepting(state: In<'accepting'>, facts: PeerFacts): PeerState {
   return changed(state, { ...state, candidate, helloAddress, baseline, reason })
 }
 
-function fromEncrypting(state: In<'encrypting'>, facts: PeerFacts): PeerState {
+function fromEncrypting(state: In<'encrypting'>, facts: PeerFacts, timings: PeerTimings): PeerState {
   const { standing, observed } = facts
   if (!standing.takesPart) return linger(state, facts, standing.reason)
   const settled = settleKey(state, standing.key, observed)
   if (facts.parked) return { ...accept(facts.now, standing, PARKED), ...settled, parked: true }
+  if (saysThatItStops(state, facts, timings)) return { ...accept(facts.now, standing, STOPS), ...settled }
   return changed(state, { ...state, ...settled, helloAddress: standing.helloAddress })
+}
+
+/** Its own word, given inside the tunnel: it may be heard long before its Node is seen without a key. */
+function saysThatItStops(state: In<'encrypting'>, { now, hello }: PeerFacts, { notice }: PeerTimings): boolean {
+  if (hello?.key !== state.key || hello.at < state.since) return false
+  return hello.accepts === undefined && now - hello.at >= notice
 }
 
 function fromLingering(state: In<'lingering'>, facts: PeerFacts, timings: PeerTimings): PeerState {
@@ -178,6 +190,8 @@ function fromLingering(state: In<'lingering'>, facts: PeerFacts, timings: PeerTi
   if (over) return { phase: 'absent', reason: state.reason }
   return changed(state, { ...state, rxBytes, lastData, agreedAt })
 }
+
+const STOPS = 'it says that it accepts nothing from us any more'
 
 const PARKED = 'its traffic keeps off this device while the device of one side changes'
 

@@ -4,7 +4,7 @@ import { NO_STATES } from '#src/mesh/lanes.ts'
 import type { NodeRecord } from '#src/mesh/node-record.ts'
 import { planFamily } from '#src/mesh/plan.ts'
 import type { PeerStatus } from '#wg/device/device.ts'
-import type { Cidr } from '#wg/ip.ts'
+import { type Cidr, hostCidr, parseCidr } from '#wg/ip.ts'
 import { announcement, mainPeers, name, nodeRecord, peerStatus, podCidr, publicKey, viewOf } from './records.ts'
 
 const found = (records: readonly NodeRecord[], peers: readonly PeerStatus[], ...steered: Cidr[]) =>
@@ -27,6 +27,27 @@ describe('an agent that starts on a kernel that is in use', () => {
     const adopted = adoptPeers(view)
     expect(adopted.main.get(name(2))).toMatchObject({ phase: 'encrypting', key: publicKey(2) })
     expect(adopted.main.get(name(3))).toMatchObject({ phase: 'accepting', key: publicKey(3) })
+  })
+
+  test('knows where a peer speaks hello, though its node announces nothing any more: it is to hear that we stop', () => {
+    const address = announcement(2).interfaceAddress
+    if (address === undefined) throw new Error('no address')
+    const silent = nodeRecord(2, { announced: { 4: undefined, 6: undefined } })
+    const held = holding(2, podCidr(2), hostCidr(address), ...silent.addresses.map(hostCidr))
+    for (const node of [nodeRecord(2), silent]) {
+      const view = found([nodeRecord(1), node], [held], podCidr(2))
+      expect(planFamily(adoptPeers(view), { ...view, enabled: false }).peers.get(name(2))).toMatchObject({
+        phase: 'lingering',
+        helloAddress: address,
+      })
+    }
+  })
+
+  test('takes no guess where that might be another address', () => {
+    const silent = nodeRecord(2, { announced: { 4: undefined, 6: undefined } })
+    const left = ['10.244.2.1/32', '10.200.0.99/32'].map(parseCidr)
+    const view = found([nodeRecord(1), silent], [holding(2, podCidr(2), ...left)], podCidr(2))
+    expect(adoptPeers(view).main.get(name(2))).toMatchObject({ helloAddress: undefined })
   })
 
   test('changes nothing where nothing has changed', () => {

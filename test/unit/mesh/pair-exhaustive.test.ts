@@ -53,6 +53,7 @@ function ordinary(world: World): Step[] {
 function mishaps(world: World): Step[] {
   const each = (name: string, happening: Happening) => [0, 1].map(index => step(name, index, happening))
   return [
+    { name: 'three minutes without a packet', happen: one => one.quiet() },
     ...each('death after one write of', (one, node) => one.crash(node, 1)),
     ...each('death after two writes of', (one, node) => one.crash(node, 2)),
     ...each('a handshake begun by', (one, node, other) => one.handshake(node, other)),
@@ -138,6 +139,10 @@ describe('all that can happen between two nodes', () => {
 
   test('control: who steers on sight of a key, as Felix does, is found to lose', () => {
     expect(() => explore([pair('on sight')], ordinary, 8)).toThrow(Loss)
+  })
+
+  test('control: who waits to read in its Node that a peer stops is found to lose', () => {
+    expect(() => explore([settled(6, 'deaf')], everything, 4)).toThrow(Loss)
   })
 
   test('control: who changes a key that is in use, as Felix does, is found to lose', () => {

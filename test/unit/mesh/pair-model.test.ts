@@ -40,6 +40,7 @@ function events(world: World): Event[] {
         world.now += 1_000
       },
     },
+    { name: 'three minutes without a packet', happen: () => world.quiet() },
     ...each('switch of', node => {
       node.enabled = !node.enabled
     }),

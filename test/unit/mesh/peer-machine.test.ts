@@ -204,12 +204,30 @@ const outOfAccepting: Row[] = [
   ),
 ]
 
+const longStopped = (fields: Partial<HeardHello> = {}) =>
+  hello({ accepts: undefined, at: NOW - PEER_TIMINGS.notice, ...fields })
+
 const outOfEncrypting: Row[] = [
   row('its traffic goes by its other device', encrypting, { parked: true }, ACCEPTING),
   row('silence, however long', encrypting, { now: NOW + 1e9 }, ENCRYPTING),
   row('it is gone from the device', encrypting, { observed: new Map() }, ENCRYPTING),
   row('a hello says that it accepts something else', encrypting, { hello: hello({ accepts: OTHERS }) }, ENCRYPTING),
   row('a hello says that it stops', encrypting, { hello: hello({ accepts: undefined }) }, ENCRYPTING),
+  row('a hello has said for a while that it stops', encrypting, { hello: longStopped() }, ACCEPTING),
+  row(
+    'a hello has said for a while that it stops, and another key waits',
+    { ...encrypting, candidate: NEW_KEY },
+    { standing: member(NEW_KEY), hello: longStopped() },
+    { ...ACCEPTING, candidate: NEW_KEY },
+  ),
+  row('that it stops was said before', encrypting, { hello: longStopped({ at: BEGAN - 1 }) }, ENCRYPTING),
+  row('that it stops was said under another key', encrypting, { hello: longStopped({ key: NEW_KEY }) }, ENCRYPTING),
+  row(
+    'a hello has said for a while that it accepts something else',
+    encrypting,
+    { hello: longStopped({ accepts: OTHERS }) },
+    ENCRYPTING,
+  ),
   row(
     'its agent has restarted and knows nothing of us',
     encrypting,
@@ -391,11 +409,11 @@ describe('the whole machine, over all that it may be shown', () => {
     })
   })
 
-  test('a device is left only when the peer takes no part any more, or is to go by its other device', () => {
-    always(({ before, facts: { standing, parked }, after }) => {
+  test('a device is left only when the peer takes no part any more, says so, or is to go by its other device', () => {
+    always(({ before, facts: { standing, parked, hello: heard }, after }) => {
       if (before.phase !== 'encrypting' || after.phase === 'encrypting') return
       expect(after.phase).toBe(standing.takesPart ? 'accepting' : 'lingering')
-      if (standing.takesPart) expect(parked).toBe(true)
+      if (standing.takesPart && !parked) expect(heard).toMatchObject({ key: before.key, accepts: undefined })
     })
   })
 

@@ -31,8 +31,11 @@ export interface Letter {
 /** What a breach of the promise looks like. */
 export class Loss extends Error {}
 
-/** What a rival does: steers to whoever has a key `on sight`, or changes a device that is in use `at once`. */
-export type Carelessness = 'on sight' | 'at once'
+/**
+ * What a rival does: steers to whoever has a key `on sight`, or changes a device that is in use `at once`, or is `deaf` to a
+ * peer that says it stops and waits to read so in its Node.
+ */
+export type Carelessness = 'on sight' | 'at once' | 'deaf'
 
 /** The agent dies here. */
 class Crash extends Error {}
@@ -48,6 +51,8 @@ export class World {
   readonly #careless: boolean
   /** Changes main devices without waiting for anybody. */
   readonly #hasty: boolean
+  /** Takes a peer's word that it stops for an old one. */
+  readonly #deaf: boolean
   readonly #carelessness: Carelessness | undefined
   #session = 1n
   /** Writes to a kernel that are still made before an agent dies. */
@@ -56,6 +61,7 @@ export class World {
   constructor(count: number, carelessness?: Carelessness) {
     this.#careless = carelessness === 'on sight'
     this.#hasty = carelessness === 'at once'
+    this.#deaf = carelessness === 'deaf'
     this.#carelessness = carelessness
     this.nodes = Array.from({ length: count }, (_, i) => new WorldNode(i + 1))
     for (const node of this.nodes) this.api.set(node.name, node.record(SILENT))
@@ -222,6 +228,22 @@ export class World {
       receiver.conversations[lane].get(sender.name)?.hear(letter.message, state.key, this.now)
   }
 
+  /**
+   * Longer than a session lives, and no pod sends anything. Agents live, so their hellos arrive sooner or later; the API
+   * server need not show anything to anybody all that time, but where a node listens: who is dialled where it does not is
+   * named in docs/limits.md.
+   */
+  quiet(): void {
+    for (const node of this.nodes) if (this.api.get(node.name)?.announced[4]?.port !== node.port) this.publish(node)
+    for (const node of this.nodes)
+      for (const other of this.nodes)
+        if (node.seen.get(other.name)?.announced[4]?.port !== other.port) this.watch(node, other)
+    for (const until = this.now + QUIET; this.now < until; this.now += 5_000) {
+      for (const node of this.nodes) this.pass(node)
+      while (this.letters.length > 0) this.deliver(0)
+    }
+  }
+
   /** Until nothing changes any more, with a network that delivers everything. */
   settle(rounds = 40): void {
     for (let i = 0; i < rounds; i++) {
@@ -293,7 +315,8 @@ export class World {
   #view(node: WorldNode): FamilyView {
     const laneView = (lane: Lane): LaneView => {
       const hellos = new Map<NodeName, HeardHello>()
-      for (const [name, { heard }] of node.conversations[lane]) if (heard) hellos.set(name, heard)
+      for (const [name, { heard }] of node.conversations[lane])
+        if (heard) hellos.set(name, this.#deaf && heard.accepts === undefined ? { ...heard, at: LONG_SINCE } : heard)
       const { up, peers } = node.devices[lane]
       const steered = new Set([...node.routes].filter(([, by]) => by === lane).map(([cidr]) => cidr))
       return { identity: node.identity(lane), kernel: { up, peers, steered }, hellos }
@@ -347,6 +370,10 @@ export class World {
 
 /** Nanoseconds of a millisecond, as the kernel counts. */
 const MS = 1_000_000n
+/** Milliseconds. */
+const QUIET = 190_000
+/** Before all that happens. */
+const LONG_SINCE = 0
 /** When the model begins, Unix milliseconds. */
 const EPOCH = 1_700_000_000_000
 
