@@ -182,7 +182,7 @@ function fromLingering(state: In<'lingering'>, facts: PeerFacts, timings: PeerTi
     return { ...accept(now, standing), key: state.key, candidate }
   }
   const rxBytes = observed.get(state.key)?.rxBytes ?? state.rxBytes
-  const lastData = rxBytes === state.rxBytes ? state.lastData : now
+  const lastData = NO_DATA.has(rxBytes - state.rxBytes) ? state.lastData : now
   // The peer has heard that we accept nothing new and steers nothing to us; until both hold it may still start or send.
   const agrees = hello !== undefined && hello.key === state.key && !hello.steers && hello.knowsOurs
   const agreedAt = agrees || replaced ? (state.agreedAt ?? now) : undefined
@@ -190,6 +190,13 @@ function fromLingering(state: In<'lingering'>, facts: PeerFacts, timings: PeerTi
   if (over) return { phase: 'absent', reason: state.reason }
   return changed(state, { ...state, rxBytes, lastData, agreedAt })
 }
+
+/**
+ * By how many bytes a device's count grows though nobody sends anything: keepalives of 32, initiations of 148 and responses
+ * of 92, alone or with the keepalive that follows (sizes of WireGuard's messages, whitepaper 5.4). What carries a packet has
+ * 64 at least, and a multiple of 16: two keepalives that are seen at once pass for one.
+ */
+const NO_DATA: ReadonlySet<bigint> = new Set([0n, 32n, 148n, 92n, 148n + 32n, 92n + 32n])
 
 const STOPS = 'it says that it accepts nothing from us any more'
 

@@ -308,8 +308,16 @@ const outOfLingering: Row[] = [
   row(
     'it sends, however long it was silent before',
     lingering,
-    { standing: GONE, now: BEGAN + PEER_TIMINGS.silence, ...observing([KEY, { rxBytes: 1n }]) },
+    { standing: GONE, now: BEGAN + PEER_TIMINGS.silence, ...observing([KEY, { rxBytes: 64n }]) },
     LINGERING,
+  ),
+  ...[32n, 148n, 92n, 180n, 124n].map(rxBytes =>
+    row(
+      `its device sends keepalives and handshakes, and nothing else: ${rxBytes} bytes`,
+      lingering,
+      { standing: GONE, now: BEGAN + PEER_TIMINGS.silence, ...observing([KEY, { rxBytes }]) },
+      { phase: 'absent' },
+    ),
   ),
   row('its key is seen again', lingering, {}, ACCEPTING),
   row('another key is announced', lingering, { standing: member(NEW_KEY) }, { ...ACCEPTING, candidate: NEW_KEY }),
@@ -415,6 +423,17 @@ describe('the whole machine, over all that it may be shown', () => {
       expect(after.phase).toBe(standing.takesPart ? 'accepting' : 'lingering')
       if (standing.takesPart && !parked) expect(heard).toMatchObject({ key: before.key, accepts: undefined })
     })
+  })
+
+  test('what arrives is never taken for silence, whatever keepalives come with it', () => {
+    const size = fc.integer({ min: 20, max: 1420 }).map(bytes => BigInt(32 + Math.ceil(bytes / 16) * 16))
+    const idle = fc.constantFrom(0n, 32n, 92n, 148n, 180n, 124n)
+    fc.assert(
+      fc.property(size, idle, (data, beside) => {
+        const given = facts({ standing: GONE, ...observing([KEY, { rxBytes: data + beside }]) })
+        expect(stepPeer(lingering, given)).toMatchObject({ phase: 'lingering', lastData: NOW })
+      }),
+    )
   })
 
   test('allowed IPs move to another key only after its handshake from one of its own addresses', () => {
