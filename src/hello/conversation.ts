@@ -65,7 +65,7 @@ export class Conversation {
   take(now: number): HelloMessage | undefined {
     if (!this.#ours) return undefined
     this.#nextAt = this.#knowsOurs() ? Number.POSITIVE_INFINITY : now + this.#gap
-    this.#gap = Math.min(this.#gap * 2, LONGEST_GAP)
+    this.#gap = Math.min(this.#gap * 2, isFarewell(this.#ours.content) ? Number.POSITIVE_INFINITY : LONGEST_GAP)
     return {
       session: this.#session,
       revision: this.#ours.revision,
@@ -98,6 +98,12 @@ export class Conversation {
     return message?.heardSession === this.#session && message.heardRevision === this.#ours?.revision
   }
 }
+
+/**
+ * Nothing is waited for but that it is heard. A node without an agent refuses each hello by a packet of its own, and does not
+ * fall silent until the gaps are longer than it takes to be called so.
+ */
+const isFarewell = ({ accepts, steers }: HelloContent): boolean => accepts === undefined && !steers
 
 const sameContent = (a: HelloContent, b: HelloContent): boolean =>
   a.accepts === b.accepts && a.steers === b.steers && a.parked === b.parked

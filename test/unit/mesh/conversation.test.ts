@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { Conversation } from '#src/hello/conversation.ts'
 import type { HelloMessage } from '#src/hello/message.ts'
 import type { HelloContent } from '#src/mesh/hello-content.ts'
+import { PEER_TIMINGS } from '#src/mesh/peer-machine.ts'
 import { publicKey } from './records.ts'
 
 const KEY = publicKey(2)
@@ -49,6 +50,13 @@ describe('what is said', () => {
 
   test('is repeated ever more slowly, for as long as nobody answers', () => {
     expect(sayUntil(talking(), 20_000)).toEqual([0, 250, 750, 1_750, 3_750, 7_750, 12_750, 17_750])
+  })
+
+  test('is repeated ever more slowly without end, where it is that nothing is accepted and nothing steered', () => {
+    const times = sayUntil(talking(NOTHING), 1_000_000)
+    const gaps = times.slice(1).map((time, index) => time - (times[index] ?? 0))
+    expect(gaps).toEqual(Array.from({ length: 11 }, (_, index) => 250 * 2 ** index))
+    expect(gaps.at(-1)).toBeGreaterThan(PEER_TIMINGS.silence)
   })
 
   test('waits for its time, where the other side is to speak first', () => {
