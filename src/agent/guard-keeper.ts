@@ -1,3 +1,4 @@
+import { LinePace } from '#src/cluster/line-pace.ts'
 import type { Logger } from '#src/cluster/logger.ts'
 import { HELLO_PORT } from '#src/hello/message.ts'
 import { type FirewallPlan, planFirewall } from '#src/mesh/firewall.ts'
@@ -21,7 +22,6 @@ import type { ClusterFeed } from './cluster-feed.ts'
 import type { Dataplane } from './dataplane.ts'
 import type { DeviceIdentities, FamilyMesh } from './family-mesh.ts'
 import { GuardFiles } from './guard-files.ts'
-import { LinePace } from './repair-pace.ts'
 
 /** Milliseconds between two lines that say that the guard was opened by hand. */
 const REMIND = 60_000
