@@ -1,10 +1,19 @@
 import type { PublicKey } from '#keys/public-key.ts'
 import type { PeerStatus } from '#wg/device/device.ts'
-import { addressBits, type Cidr, cidrAddress, type Family, hostCidr, type IpAddress, prefixLength } from '#wg/ip.ts'
+import {
+  addressBits,
+  type Cidr,
+  cidrAddress,
+  cidrContains,
+  type Family,
+  hostCidr,
+  type IpAddress,
+  prefixLength,
+} from '#wg/ip.ts'
 import { claimCidrs } from './claims.ts'
 import type { FamilyView } from './family-view.ts'
 import { helloAddress, type LaneStates } from './lanes.ts'
-import type { Lane, NodeName, NodeRecord } from './node-record.ts'
+import { type Lane, type NodeName, type NodeRecord, nodeThatIsGone } from './node-record.ts'
 import type { PeerState, PeerStates } from './peer-machine.ts'
 import { announcedKey } from './record-facts.ts'
 
@@ -24,14 +33,19 @@ function adoptLane(view: FamilyView, lane: Lane): PeerStates {
   const byKey = new Map<PublicKey, NodeName>()
   for (const node of view.nodes.values()) {
     const key = announcedKey(node, view.family, lane)
-    if (key !== undefined && !byKey.has(key)) byKey.set(key, node.name)
+    if (key !== undefined && node.name !== view.self && !byKey.has(key)) byKey.set(key, node.name)
   }
   const adopted = new Map<NodeName, PeerState>()
   for (const peer of kernel.peers.values()) {
     const held = [...peer.allowedIps]
-    const node = held.map(cidr => cidrs.owner.get(cidr)).find(name => name !== undefined) ?? byKey.get(peer.publicKey)
+    const byPrefix = held.map(cidr => cidrs.owner.get(cidr)).find(name => name !== undefined && name !== view.self)
+    const announces = byKey.get(peer.publicKey)
+    const isItsOwn = announces !== undefined && held.some(cidr => cidrs.addresses(announces).has(cidr))
+    const named = byPrefix ?? (isItsOwn ? announces : undefined)
+    // It may go on sending, whatever has become of its Node: it is to linger as if that had been seen to go.
+    const node = named ?? nodeThatIsGone(peer.publicKey)
     // A key without allowed IPs was a candidate: it will be one again.
-    if (node === undefined || node === view.self || held.length === 0) continue
+    if (held.length === 0) continue
     const common = {
       since: view.now,
       key: peer.publicKey,
@@ -61,8 +75,10 @@ function whereItSpeaks(node: NodeRecord | undefined, family: Family, peer: PeerS
     ...(node?.podCidrs ?? []),
     ...[...(node?.addresses ?? []), ...(node?.tunnels ?? [])].map(hostCidr),
   ])
-  const [device, ...others] = [...peer.allowedIps].filter(
-    cidr => prefixLength(cidr) === addressBits(family) && !known.has(cidr),
+  const hosts = [...peer.allowedIps].filter(cidr => prefixLength(cidr) === addressBits(family) && !known.has(cidr))
+  const amongPods = hosts.filter(host =>
+    peer.allowedIps.values().some(cidr => cidr !== host && cidrContains(cidr, cidrAddress(host))),
   )
+  const [device, ...others] = amongPods.length > 0 ? amongPods : hosts
   return device === undefined || others.length > 0 ? undefined : cidrAddress(device)
 }

@@ -1,6 +1,6 @@
 import type { PublicKey } from '#keys/public-key.ts'
 import type { Family, IpAddress } from '#wg/ip.ts'
-import type { NodeName, NodeRecord } from './node-record.ts'
+import { isGone, type NodeName, type NodeRecord } from './node-record.ts'
 import { announcedKeys } from './record-facts.ts'
 
 /** What the tunnels of one node with this one go by. */
@@ -145,9 +145,11 @@ export class KeyOwners {
     const { by, owner, refused } = claims
     const isOurs = this.#own.has(key)
     const several = by.size > 1
-    if (several) this.#shared.add(key)
+    // Its Node may come back, and have it again.
+    const open = several || claims.usedBy.values().some(isGone)
+    if (open) this.#shared.add(key)
     else this.#shared.delete(key)
-    if (!several || (claims.caller !== undefined && !by.has(claims.caller))) claims.caller = undefined
+    if (!open || (claims.caller !== undefined && !by.has(claims.caller))) claims.caller = undefined
     const incumbent = incumbentOf(claims)
     claims.contested = several && incumbent === undefined && !isOurs
     if (incumbent !== undefined) claims.owner = by.has(incumbent) ? incumbent : undefined

@@ -6,6 +6,13 @@ declare const brand: unique symbol
 /** metadata.name of a Node. */
 export type NodeName = string & { readonly [brand]: 'NodeName' }
 
+const GONE = 'gone/'
+
+/** What a peer is called that no Node accounts for; no Node has such a name. */
+export const nodeThatIsGone = (key: PublicKey): NodeName => `${GONE}${key}` as NodeName
+
+export const isGone = (name: NodeName): boolean => name.startsWith(GONE)
+
 /** What a node says of its own WireGuard in one family. */
 export interface Announcement {
   readonly publicKey: PublicKey

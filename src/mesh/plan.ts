@@ -1,5 +1,5 @@
 import type { PublicKey } from '#keys/public-key.ts'
-import { type Cidr, familyOf, type IpAddress, nthAddress } from '#wg/ip.ts'
+import { type Cidr, familyOf, hostCidr, type IpAddress, nthAddress } from '#wg/ip.ts'
 import type { DesiredDevice, DesiredFamily, DesiredPeer, DesiredRoute } from '#wg/reconcile/desired.ts'
 import { mergeRefusals } from './claims.ts'
 import { desiredPeers, takesPart } from './desired-peers.ts'
@@ -224,6 +224,8 @@ export function helloOf(view: FamilyView, lane: Lane, state: PeerState | undefin
   if (state === undefined || state.phase === 'absent' || state.helloAddress === undefined) return undefined
   const { kernel } = view.lanes[lane]
   const held = kernel.peers.get(state.key)?.allowedIps ?? NO_ADDRESSES
+  // Somebody else has that address by now: he would take it for said to him.
+  if (state.phase === 'lingering' && !held.has(hostCidr(state.helloAddress))) return undefined
   const accepts = state.phase === 'lingering' || held.size === 0 ? undefined : digestOfSet(state.key, held)
   const steers = held.values().some(cidr => kernel.steered.has(cidr))
   return { accepts, steers, parked: state.phase === 'accepting' && state.parked }

@@ -5,7 +5,17 @@ import type { NodeRecord } from '#src/mesh/node-record.ts'
 import { planFamily } from '#src/mesh/plan.ts'
 import type { PeerStatus } from '#wg/device/device.ts'
 import { type Cidr, hostCidr, parseCidr } from '#wg/ip.ts'
-import { announcement, mainPeers, name, nodeRecord, peerStatus, podCidr, publicKey, viewOf } from './records.ts'
+import {
+  announcement,
+  endpointOf,
+  mainPeers,
+  name,
+  nodeRecord,
+  peerStatus,
+  podCidr,
+  publicKey,
+  viewOf,
+} from './records.ts'
 
 const found = (records: readonly NodeRecord[], peers: readonly PeerStatus[], ...steered: Cidr[]) =>
   viewOf(records, {
@@ -45,7 +55,7 @@ describe('an agent that starts on a kernel that is in use', () => {
 
   test('takes no guess where that might be another address', () => {
     const silent = nodeRecord(2, { announced: { 4: undefined, 6: undefined } })
-    const left = ['10.244.2.1/32', '10.200.0.99/32'].map(parseCidr)
+    const left = ['10.200.0.98/32', '10.200.0.99/32'].map(parseCidr)
     const view = found([nodeRecord(1), silent], [holding(2, podCidr(2), ...left)], podCidr(2))
     expect(adoptPeers(view).main.get(name(2))).toMatchObject({ helloAddress: undefined })
   })
@@ -92,9 +102,25 @@ describe('an agent that starts on a kernel that is in use', () => {
     expect(adoptPeers(view)).toEqual(NO_STATES)
   })
 
-  test('passes over a peer that no node can be found for, which then goes', () => {
-    const view = found([nodeRecord(1)], [holding(2, podCidr(2))])
-    expect(adoptPeers(view)).toEqual(NO_STATES)
-    expect(mainPeers(planFamily(NO_STATES, view)).size).toBe(0)
+  test('has a peer linger whose Node is gone, and tells it so: it may still send', () => {
+    const address = announcement(2).interfaceAddress
+    if (address === undefined) throw new Error('no address')
+    const held = holding(2, podCidr(2), hostCidr(address), ...nodeRecord(2).addresses.map(hostCidr))
+    const view = found([nodeRecord(1)], [held], podCidr(2))
+    const plan = planFamily(adoptPeers(view), view)
+    expect([...plan.peers.values()]).toMatchObject([{ phase: 'lingering', key: publicKey(2), helloAddress: address }])
+    expect(mainPeers(plan).get(publicKey(2))?.allowedIps).toContain(podCidr(2))
+  })
+
+  test('leaves such a peer to no node that copies its key, but to the one that it calls from', () => {
+    const called = { ...holding(2, podCidr(2)), latestHandshake: 5n, endpoint: endpointOf(2) }
+    const thief = nodeRecord(3, { announced: { 4: announcement(3, { publicKey: publicKey(2) }), 6: undefined } })
+    const view = found([nodeRecord(1), thief], [called])
+    const gone = planFamily(adoptPeers(view), view)
+    expect(gone.peers.get(name(3))?.phase).toBe('absent')
+    expect(mainPeers(gone).get(publicKey(2))?.allowedIps).toContain(podCidr(2))
+    const plan = planFamily(gone.lanes, { ...view, nodes: viewOf([nodeRecord(1), nodeRecord(2)]).nodes })
+    expect(plan.peers.get(name(2))).toMatchObject({ phase: 'accepting', key: publicKey(2) })
+    expect(plan.peers.size).toBe(1)
   })
 })

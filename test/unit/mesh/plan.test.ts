@@ -773,4 +773,13 @@ describe('a peer that lingers', () => {
       parked: false,
     })
   })
+
+  test('is told nothing by an address that is somebody else’s by now', () => {
+    const before = settle([nodeRecord(1), nodeRecord(2)])
+    const nodes = viewOf([nodeRecord(1), nodeRecord(2, { announced: { 4: undefined, 6: undefined } })]).nodes
+    const plan = planFamily(before.plan.lanes, { ...before.view, nodes })
+    const peers = new Map([[publicKey(2), peerStatus(publicKey(2), { allowedIps: new Set([podCidr(2)]) })]])
+    const view = withMain(before.view, { kernel: { ...before.view.lanes.main.kernel, peers } })
+    expect(hellosOf(view, 'main', plan.lanes.main).size).toBe(0)
+  })
 })
