@@ -112,7 +112,8 @@ export function fingerprint(world: World): string {
           state.phase === 'lingering' ? ago(state.agreedAt) : key(state.candidate),
           state.phase === 'accepting' && state.parked,
         ]
-  const said = ({ announced, spare }: NodeRecord) => [
+  const said = ({ announced, spare, podCidrs }: NodeRecord) => [
+    podCidrs.length,
     ...[key(announced[4]?.publicKey), announced[4]?.port, key(spare[4]?.publicKey), spare[4]?.move],
   ]
   const device = (one: WorldNode, lane: Lane) => {
@@ -134,6 +135,7 @@ export function fingerprint(world: World): string {
   }
   const node = (one: WorldNode) => [
     ...[key(one.key.publicKey()), key(one.next?.publicKey()), one.port, one.nextPort],
+    one.hasRoaming,
     ...[one.lostKeys.size, [...one.acceptedSince].sort(), one.enabled, [...one.routes].sort()],
     [...one.seen].map(([name, record]) => [name, said(record)]),
     LANES.map(lane => device(one, lane)),

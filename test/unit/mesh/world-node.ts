@@ -28,6 +28,8 @@ export const PORT = 51820
 const OTHER_PORT = 51920
 const SPARE_PORT = 51822
 
+const ROAMING = parseCidr('10.244.99.0/24')
+
 export const CONFIG: FamilyConfig = {
   interfaceName: 'wireguard.cali',
   listenPort: PORT,
@@ -81,6 +83,8 @@ export class WorldNode {
   port = PORT
   nextPort = PORT
   enabled = false
+  /** It has the prefix that goes from node to node. */
+  hasRoaming = false
   /** Milliseconds that its clock is behind the others'. */
   clockBehind = 0
   /** What this node's watch has shown it, which may be old. */
@@ -182,6 +186,7 @@ export class WorldNode {
     copy.port = this.port
     copy.nextPort = this.nextPort
     copy.enabled = this.enabled
+    copy.hasRoaming = this.hasRoaming
     copy.clockBehind = this.clockBehind
     for (const [name, record] of this.seen) copy.seen.set(name, record)
     for (const [cidr, lane] of this.routes) copy.routes.set(cidr, lane)
@@ -200,7 +205,7 @@ export class WorldNode {
       uid: this.name,
       createdAt: 0,
       addresses: [this.address],
-      podCidrs: [this.podCidr],
+      podCidrs: this.hasRoaming ? [this.podCidr, ROAMING] : [this.podCidr],
       tunnels: [],
       announced: { 4: said.main, 6: undefined },
       spare: { 4: said.spare, 6: undefined },

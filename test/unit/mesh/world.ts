@@ -135,6 +135,20 @@ export class World {
     if (main) this.api.set(node.name, node.record({ main: { ...main, publicKey }, spare: record?.spare[4] }))
   }
 
+  /** Its Node is deleted, or made anew if it was, by its kubelet: another one, that says nothing of WireGuard. */
+  deleteOrRemake(node: WorldNode): void {
+    if (this.api.has(node.name)) this.api.delete(node.name)
+    else this.api.set(node.name, node.record(SILENT))
+  }
+
+  /** A prefix without pods is given to this node, if no other has it, or taken from it. */
+  giveOrTakeRoaming(node: WorldNode): void {
+    if (this.nodes.some(other => other !== node && other.hasRoaming)) return
+    node.hasRoaming = !node.hasRoaming
+    const record = this.api.get(node.name)
+    if (record) this.api.set(node.name, node.record({ main: record.announced[4], spare: record.spare[4] }))
+  }
+
   /** One pass of a node's agent, its writes in the order in which the reconciler makes them. */
   pass(node: WorldNode): void {
     const { keyChanges } = node
@@ -190,7 +204,7 @@ export class World {
   /** The API server takes what the node said of itself. */
   publish(node: WorldNode): void {
     const said = this.patches.get(node.name)
-    if (!said) return
+    if (!said || !this.api.has(node.name)) return
     this.api.set(node.name, node.record(said))
     this.patches.delete(node.name)
   }
@@ -199,6 +213,7 @@ export class World {
   watch(node: WorldNode, about: WorldNode): void {
     const record = this.api.get(about.name)
     if (record) node.seen.set(about.name, record)
+    else node.seen.delete(about.name)
   }
 
   /** The agent dies and comes back: the kernel stays, its memory goes, and it reads everything anew. */
@@ -206,6 +221,7 @@ export class World {
     node.states = undefined
     node.conversations = { main: new Map(), spare: new Map() }
     this.patches.delete(node.name)
+    for (const { name } of this.nodes) node.seen.delete(name)
     for (const [name, record] of this.api) node.seen.set(name, record)
   }
 
@@ -234,18 +250,25 @@ export class World {
    * named in docs/limits.md.
    */
   quiet(): void {
-    for (const node of this.nodes) if (this.api.get(node.name)?.announced[4]?.port !== node.port) this.publish(node)
-    for (const node of this.nodes)
-      for (const other of this.nodes)
-        if (node.seen.get(other.name)?.announced[4]?.port !== other.port) this.watch(node, other)
     for (const until = this.now + QUIET; this.now < until; this.now += 5_000) {
-      for (const node of this.nodes) this.pass(node)
+      for (const node of this.nodes) {
+        this.#showPorts()
+        this.pass(node)
+      }
       while (this.letters.length > 0) this.deliver(0)
     }
   }
 
+  #showPorts(): void {
+    for (const node of this.nodes) if (this.api.get(node.name)?.announced[4]?.port !== node.port) this.publish(node)
+    for (const node of this.nodes)
+      for (const other of this.nodes)
+        if (node.seen.get(other.name)?.announced[4]?.port !== other.port) this.watch(node, other)
+  }
+
   /** Until nothing changes any more, with a network that delivers everything. */
   settle(rounds = 40): void {
+    for (const node of this.nodes) if (!this.api.has(node.name)) this.deleteOrRemake(node)
     for (let i = 0; i < rounds; i++) {
       for (const node of this.nodes) this.pass(node)
       for (const node of this.nodes) this.publish(node)
