@@ -110,8 +110,8 @@ export class AgentMetrics {
     if (error instanceof NetlinkError) this.#netlinkErrors.add({ error: error.errnoName })
   }
 
-  /** As it is now; what is not in the agent's memory is read for each scrape. */
-  async text(): Promise<string> {
+  /** As it is while it is taken, in pieces; what is not in the agent's memory is read for each scrape. */
+  async exposition(): Promise<Iterable<string>> {
     // A node without nft, or without the guard, has no such counters.
     this.#clear = await readCounters(TABLE).catch(() => new Map())
     const kept = stat(join(this.#stateDir, 'keys.json')).catch(() => stat(keyRecordPath(this.#stateDir)))
@@ -119,7 +119,7 @@ export class AgentMetrics {
       ({ mtimeMs }) => Math.round(mtimeMs / 1000),
       () => undefined,
     )
-    return exposition(this.#metrics)
+    return { [Symbol.iterator]: () => exposition(this.#metrics) }
   }
 }
 
@@ -159,12 +159,11 @@ function tallyMetrics(report: MetricSources['report']): Metric[] {
 
 function* peerCounts(dataplane: Dataplane | undefined): Generator<Sample> {
   for (const family of FAMILIES) {
-    const states = [...(dataplane?.meshes[family].plan?.peers.values() ?? [])]
+    const counts = new Map<Phase, number>()
+    for (const { phase } of dataplane?.meshes[family].plan?.peers.values() ?? [])
+      counts.set(phase, (counts.get(phase) ?? 0) + 1)
     for (const phase of PHASES)
-      yield {
-        labels: { family: String(family), state: phase },
-        value: states.filter(state => state.phase === phase).length,
-      }
+      yield { labels: { family: String(family), state: phase }, value: counts.get(phase) ?? 0 }
   }
 }
 

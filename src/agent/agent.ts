@@ -7,7 +7,7 @@ import type { AgentFlags } from '#src/commands/agent.ts'
 import type { NodeName } from '#src/mesh/node-record.ts'
 import { VERSION } from '#src/version.ts'
 import { readinessOf } from './health.ts'
-import { plainText, serve, stopServing } from './http-endpoint.ts'
+import { plainPieces, serve, stopServing } from './http-endpoint.ts'
 import { readMachineId } from './keyring.ts'
 import { MeshAgent } from './mesh-agent.ts'
 
@@ -47,7 +47,7 @@ export async function runAgent(options: AgentFlags & { environment: NodeJS.Proce
     await serve(
       'metrics',
       options.metricsPort,
-      { '/metrics': async () => plainText(200, (await agent.metrics.text()).trimEnd()) },
+      { '/metrics': async () => plainPieces(await agent.metrics.exposition()) },
       options.metricsAddress,
     ),
   ]

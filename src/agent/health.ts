@@ -1,5 +1,5 @@
 import type { PairState } from '#src/status/tally.ts'
-import { type Answer, plainText } from './http-endpoint.ts'
+import { plainText, type TextAnswer } from './http-endpoint.ts'
 
 /** Milliseconds without a finished pass after which the agent is stuck, not slow. */
 const STUCK = 120_000
@@ -12,7 +12,7 @@ export function readinessOf(
   policy: ReadinessPolicy,
   health: Pick<Health, 'readyz'>,
   inClear: () => readonly PairState[],
-): () => Answer {
+): () => TextAnswer {
   return () => {
     const answer = health.readyz()
     if (policy === 'agent' || answer.status !== 200) return answer
@@ -44,12 +44,12 @@ export class Health {
     return this.#missing.size === 0
   }
 
-  readonly livez = (): Answer => {
+  readonly livez = (): TextAnswer => {
     const idle = this.#idleFor()
     return idle < STUCK ? plainText(200, 'ok') : plainText(503, `no pass has ended for ${Math.round(idle / 1000)} s`)
   }
 
-  readonly readyz = (): Answer => {
+  readonly readyz = (): TextAnswer => {
     if (this.ready) return plainText(200, 'ok')
     return plainText(503, [...this.#missing].map(([concern, reason]) => `${concern}: ${reason}`).join('\n'))
   }

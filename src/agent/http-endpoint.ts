@@ -1,4 +1,5 @@
-import type { Server } from 'node:http'
+import type { Server, ServerResponse } from 'node:http'
+import { pipeline } from 'node:stream/promises'
 import { http } from '#src/cluster/node-http.ts'
 import type { IpAddress } from '#wg/ip.ts'
 
@@ -6,15 +7,25 @@ import type { IpAddress } from '#wg/ip.ts'
 export interface Answer {
   readonly status: 200 | 403 | 404 | 503
   readonly type: string
-  readonly body: string
+  /** Pieces are made as they are taken, anew for each who asks: what is long is never there as a whole. */
+  readonly body: string | Iterable<string>
   readonly headers?: Readonly<Record<string, string>>
 }
 
-export const plainText = (status: Answer['status'], body: string): Answer => ({
+export interface TextAnswer extends Answer {
+  readonly body: string
+}
+
+const PLAIN_TEXT = 'text/plain; charset=utf-8'
+
+export const plainText = (status: Answer['status'], body: string): TextAnswer => ({
   status,
-  type: 'text/plain; charset=utf-8',
+  type: PLAIN_TEXT,
   body: `${body}\n`,
 })
+
+/** The same of lines that have their ends. */
+export const plainPieces = (body: Iterable<string>): Answer => ({ status: 200, type: PLAIN_TEXT, body })
 
 const LOOPBACK_NAME = /^(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/
 
@@ -58,9 +69,10 @@ export async function serve(
       : found && request.method === 'GET'
         ? shared(underWay, path, () => answerOf(found))
         : missing
-    void Promise.resolve(answer).then(({ status, type, body, headers }) =>
-      response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store', ...headers }).end(body),
-    )
+    // Who asked may be gone before the last piece.
+    void Promise.resolve(answer)
+      .then(made => give(response, made))
+      .catch(() => response.destroy())
   })
   server.requestTimeout = 10_000
   await new Promise<void>((resolve, reject) => {
@@ -87,6 +99,12 @@ function shared(underWay: Map<string, Promise<Answer>>, path: string, make: () =
   const answer = underWay.get(path) ?? make().finally(() => underWay.delete(path))
   underWay.set(path, answer)
   return answer
+}
+
+async function give(response: ServerResponse, { status, type, body, headers }: Answer): Promise<void> {
+  response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store', ...headers })
+  if (typeof body === 'string') response.end(body)
+  else await pipeline(body, response)
 }
 
 /** Whatever goes wrong while it is made is an answer as well. */

@@ -90,21 +90,31 @@ export class Histogram implements Metric {
   }
 }
 
-/** Prometheus text exposition, version 0.0.4. */
-export function exposition(metrics: Iterable<Metric>): string {
-  let text = ''
+/** Characters of a piece of the exposition. */
+const PIECE = 16_384
+
+/** Prometheus text exposition, version 0.0.4, in pieces: of a large mesh it is megabytes. */
+export function* exposition(metrics: Iterable<Metric>): Generator<string> {
+  let piece = ''
   for (const metric of metrics) {
-    text += `# HELP ${metric.name} ${metric.help}\n# TYPE ${metric.name} ${metric.type}\n`
-    for (const [suffix, { labels, value }] of metric.lines())
-      text += `${metric.name}${suffix}${formatLabels(labels)} ${value}\n`
+    piece += `# HELP ${metric.name} ${metric.help}\n# TYPE ${metric.name} ${metric.type}\n`
+    for (const [suffix, { labels, value }] of metric.lines()) {
+      piece += `${metric.name}${suffix}${formatLabels(labels)} ${value}\n`
+      if (piece.length < PIECE) continue
+      yield piece
+      piece = ''
+    }
   }
-  return text
+  yield piece
 }
 
 function formatLabels(labels: Labels): string {
-  const pairs = Object.entries(labels).map(([name, value]) => `${name}="${escapeLabel(value)}"`)
-  return pairs.length === 0 ? '' : `{${pairs.join(',')}}`
+  let pairs = ''
+  for (const name of Object.keys(labels)) pairs += `${pairs && ','}${name}="${escapeLabel(labels[name] ?? '')}"`
+  return pairs && `{${pairs}}`
 }
 
+const SPECIAL = /[\\"\n]/
+
 const escapeLabel = (value: string): string =>
-  value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')
+  SPECIAL.test(value) ? value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n') : value

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect } from 'node:net'
-import { describe, expect, test } from 'vitest'
-import { plainText, serve, stopServing } from '#src/agent/http-endpoint.ts'
+import { describe, expect, test, vi } from 'vitest'
+import { plainPieces, plainText, serve, stopServing } from '#src/agent/http-endpoint.ts'
 import { parseAddress } from '#wg/ip.ts'
 
 const answers = { '/metrics': () => plainText(200, 'podveil_up 1') }
@@ -70,4 +70,27 @@ describe('health and metrics are served', () => {
     await closed
     client.destroy()
   })
+})
+
+test('what is long is made as it is taken, and no further when nobody takes it any more', async () => {
+  let ended = false
+  function* endless(): Generator<string> {
+    try {
+      for (;;) yield 'podveil_up 1\n'
+    } finally {
+      ended = true
+    }
+  }
+  const pieces = { [Symbol.iterator]: endless }
+  const server = await serve('metrics', 0, { '/metrics': () => plainPieces(pieces) })
+  const { port } = server.address() as AddressInfo
+  try {
+    const { body } = await fetch(`http://127.0.0.1:${port}/metrics`)
+    const reader = body?.getReader()
+    expect(Buffer.from((await reader?.read())?.value ?? []).toString()).toMatch(/^(podveil_up 1\n)+/)
+    await reader?.cancel()
+    await vi.waitFor(() => expect(ended).toBe(true))
+  } finally {
+    stopServing(server)
+  }
 })

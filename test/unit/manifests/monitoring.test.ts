@@ -31,7 +31,7 @@ const dashboard = JSON.parse(readFileSync(file('dashboard.json'), 'utf8')) as {
 }
 
 /** An agent that has just started: what it exports has its HELP line already. */
-function exported(): Promise<string> {
+async function exported(): Promise<string> {
   const state = { lists: 0, watches: 0, restarts: 0, bytes: 0, lastEventAt: 0 }
   const sources = {
     self: 'node-1',
@@ -48,7 +48,7 @@ function exported(): Promise<string> {
     },
     stateDir: '/nowhere',
   } as unknown as MetricSources
-  return new AgentMetrics(sources).text()
+  return [...(await new AgentMetrics(sources).exposition())].join('')
 }
 
 /** Names of metrics in an expression; those that Prometheus makes itself are its own. */
