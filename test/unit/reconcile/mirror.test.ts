@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import type { PeerStatus } from '#wg/device/device.ts'
 import { parseAddress, parseCidr } from '#wg/ip.ts'
 import { DeviceMirror } from '#wg/reconcile/device-mirror.ts'
 import { Mirror, type Verdict } from '#wg/reconcile/mirror.ts'
@@ -106,23 +107,45 @@ describe('an event about', () => {
   })
 })
 
+const NO_DEVICE = { publicKey: undefined, privateKey: undefined, listenPort: 0, fwmark: 0 }
+
 describe('what the device says', () => {
   test('takes the place of what was known of its peers, and forgets endpoints of those that are gone', () => {
     const device = new DeviceMirror(LINK.name)
     const endpoint = { address: parseAddress('10.200.0.2'), port: 51820 }
     for (const key of [2, 3]) device.notePeer({ kind: 'set', publicKey: publicKey(key), endpoint })
     const peers = new Map([[publicKey(2), peerStatus(publicKey(2), { endpoint })]])
-    const status = {
-      name: 'wireguard.cali',
-      publicKey: undefined,
-      privateKey: undefined,
-      listenPort: 0,
-      fwmark: 0,
-      peers,
-    }
-    device.noteStatus(status)
+    device.noteStatus({ ...NO_DEVICE, name: LINK.name, peers })
     expect([...device.peers.keys()]).toEqual([publicKey(2)])
     expect([...device.writtenEndpoints.keys()]).toEqual([publicKey(2)])
+  })
+
+  test('is kept once: of peers that are as they were nothing that was read stays', () => {
+    const device = new DeviceMirror(LINK.name)
+    const read = (fields: Partial<PeerStatus> = {}) => {
+      const allowedIps = new Set([parseCidr('10.244.2.0/24')])
+      const endpoint = { address: parseAddress('10.200.0.2'), port: 51820 }
+      const peers = new Map([[publicKey(2), peerStatus(publicKey(2), { allowedIps, endpoint, ...fields })]])
+      device.noteStatus({ ...NO_DEVICE, name: LINK.name, peers })
+      return device.peers.get(publicKey(2))
+    }
+    const first = read()
+    expect(read()).toBe(first)
+    expect(device.status).toEqual({ ...NO_DEVICE, name: LINK.name })
+    const talked = read({ rxBytes: 1n })
+    expect(talked).toEqual({ ...first, rxBytes: 1n })
+    expect(talked?.allowedIps).toBe(first?.allowedIps)
+    expect(talked?.endpoint).toBe(first?.endpoint)
+  })
+
+  test('a prefix that is given to one is taken from whom it was read of', () => {
+    const device = new DeviceMirror(LINK.name)
+    const [ours, theirs] = [parseCidr('10.244.2.0/24'), parseCidr('10.244.3.0/24')]
+    const peers = new Map([[publicKey(2), peerStatus(publicKey(2), { allowedIps: new Set([ours, theirs]) })]])
+    device.noteStatus({ ...NO_DEVICE, name: LINK.name, peers })
+    device.notePeer({ kind: 'set', publicKey: publicKey(3), addAllowedIps: [theirs] })
+    expect(device.peers.get(publicKey(2))?.allowedIps).toEqual(new Set([ours]))
+    expect(device.peers.get(publicKey(3))?.allowedIps).toEqual(new Set([theirs]))
   })
 
   test('that it is gone leaves nothing', () => {
