@@ -4,6 +4,7 @@ import {
   describeFault,
   environmentLayer,
   layersOf,
+  nodeConfigurationName,
   projectFelixConfiguration,
   type ResolvedSettings,
   resolveSettings,
@@ -208,10 +209,12 @@ export class ClusterFeed {
 
   /** The environment is this agent's, and no other node's Felix has it. */
   #felixPorts(): FelixPort {
-    const settings = new Map<NodeName, FelixSettings>()
+    // By the node's own configuration, which hardly any has: all others have the same settings.
+    const settings = new Map<SettingsLayer | undefined, FelixSettings>()
     return (node, family) => {
-      const known = settings.get(node) ?? resolveSettings(layersOf(node, this.#configurations, NO_ENVIRONMENT)).settings
-      settings.set(node, known)
+      const own = this.#configurations.get(nodeConfigurationName(node))
+      const known = settings.get(own) ?? resolveSettings(layersOf(node, this.#configurations, NO_ENVIRONMENT)).settings
+      settings.set(own, known)
       return known.wireguard[family].listeningPort
     }
   }

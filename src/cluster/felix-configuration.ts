@@ -54,7 +54,8 @@ export interface ResolvedSettings {
 }
 
 /** FelixConfiguration that applies to one node only is named so. */
-const nodeConfigurationName = (nodeName: string): string => `node.${nodeName}`
+/** Name of the FelixConfiguration that is for one node alone. */
+export const nodeConfigurationName = (nodeName: string): string => `node.${nodeName}`
 
 /** More than Calico's API takes, so that the message about its length is the selector's own. */
 const LONGEST_SELECTOR = 4096
