@@ -24,9 +24,11 @@ export function seeNode(raw: unknown, self: NodeName): SeenNode | undefined {
   const isOwn = record.name === self
   const conditions = isOwn ? member(objectOf(member(objectOf(raw), 'status')), 'conditions') : undefined
   const tainted = isOwn && withoutStartupTaint(raw) !== undefined
-  const labels = isOwn ? labelsOf(raw) : {}
+  const labels = isOwn ? labelsOf(raw) : NO_LABELS
   return { record, written: isOwn ? written(raw) : undefined, conditions, labels, tainted }
 }
+
+const NO_LABELS: SeenNode['labels'] = {}
 
 function written(raw: unknown): ObservedNode {
   const metadata = objectOf(member(objectOf(raw), 'metadata'))

@@ -8,11 +8,6 @@ export interface Projection<T> {
   readonly onFault: (sentence: string) => void
 }
 
-interface Entry<T> {
-  readonly resourceVersion: string
-  readonly value: T
-}
-
 /** What of a raw object the mirror itself needs. */
 interface Identity {
   /** `namespace/name`, or the name of a cluster-scoped object. */
@@ -30,8 +25,9 @@ const NONE = { kind: 'none' } as const
 /** A copy of a collection of the API server that keeps only projected values. It changes one object at a time or as a whole. */
 export class Mirror<T> {
   readonly #projection: Projection<T>
-  #entries = new Map<string, Entry<T>>()
   #items = new Map<string, T>()
+  /** By the same keys. */
+  #versions = new Map<string, string>()
 
   constructor(projection: Projection<T>) {
     this.#projection = projection
@@ -50,15 +46,11 @@ export class Mirror<T> {
     const identity = this.#identify(raw)
     if (!identity) return NONE
     const { key, resourceVersion } = identity
-    const held = this.#entries.get(key)
-    if (held?.resourceVersion === resourceVersion) return NONE
+    if (this.#versions.get(key) === resourceVersion) return NONE
     const value = this.#project(raw, identity)
     if (value === undefined) return this.#remove(key)
-    if (held && isDeepStrictEqual(held.value, value)) {
-      this.#entries.set(key, { resourceVersion, value: held.value })
-      return NONE
-    }
-    this.#entries.set(key, { resourceVersion, value })
+    this.#versions.set(key, resourceVersion)
+    if (isDeepStrictEqual(this.#items.get(key), value)) return NONE
     this.#items.set(key, value)
     return { kind: 'upserted', key, value }
   }
@@ -71,22 +63,22 @@ export class Mirror<T> {
   /** An empty mirror that takes values over from this one where their resourceVersion is the same. */
   draft(): Mirror<T> {
     const draft = new Mirror(this.#projection)
-    draft.#known = this.#entries
+    draft.#known = this
     return draft
   }
 
   /** Holds what the draft holds, and nothing else. */
   replace(draft: Mirror<T>): void {
-    this.#entries = draft.#entries
     this.#items = draft.#items
+    this.#versions = draft.#versions
   }
 
-  /** Of the mirror that this is a draft of. */
-  #known: ReadonlyMap<string, Entry<T>> | undefined
+  /** The mirror that this is a draft of. */
+  #known: Mirror<T> | undefined
 
   #project(raw: unknown, { key, resourceVersion }: Identity): T | undefined {
-    const known = this.#known?.get(key)
-    if (known?.resourceVersion === resourceVersion) return known.value
+    const known = this.#known
+    if (known && known.#versions.get(key) === resourceVersion) return known.#items.get(key)
     try {
       return this.#projection.project(raw)
     } catch (error) {
@@ -96,8 +88,8 @@ export class Mirror<T> {
   }
 
   #remove(key: string): Change<T> {
-    this.#items.delete(key)
-    return this.#entries.delete(key) ? { kind: 'deleted', key } : NONE
+    this.#versions.delete(key)
+    return this.#items.delete(key) ? { kind: 'deleted', key } : NONE
   }
 
   #identify(raw: unknown): Identity | undefined {
