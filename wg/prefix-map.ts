@@ -11,9 +11,6 @@ import {
 } from './ip.ts'
 import { Table } from './table.ts'
 
-/** Addresses whose prefix is remembered: two for each node of a large mesh. */
-const MOST_FOUND = 20_000
-
 /** A map from prefixes to values that finds what encloses an address, at a cost of one look-up for each length in use. */
 export class PrefixMap<Value> implements Iterable<[Cidr, Value]> {
   readonly #values = new Table<Cidr, Value>()
@@ -21,8 +18,6 @@ export class PrefixMap<Value> implements Iterable<[Cidr, Value]> {
   readonly #counts: Record<Family, Map<number, number>> = { 4: new Map(), 6: new Map() }
   /** Lengths in use, the longest first. */
   readonly #lengths: Record<Family, readonly number[]> = { 4: [], 6: [] }
-  /** What was found for addresses since the last change. */
-  readonly #found = new Map<IpAddress, [Cidr, Value] | undefined>()
 
   /** By prefix. Live, for those who follow what changes. */
   get table(): ReadonlyMap<Cidr, Value> {
@@ -39,16 +34,13 @@ export class PrefixMap<Value> implements Iterable<[Cidr, Value]> {
 
   set(cidr: Cidr, value: Value): this {
     if (!this.#values.has(cidr)) this.#count(cidr, 1)
-    else if (this.#values.get(cidr) === value) return this
     this.#values.set(cidr, value)
-    this.#changed()
     return this
   }
 
   delete(cidr: Cidr): boolean {
     if (!this.#values.delete(cidr)) return false
     this.#count(cidr, -1)
-    this.#changed()
     return true
   }
 
@@ -58,11 +50,7 @@ export class PrefixMap<Value> implements Iterable<[Cidr, Value]> {
 
   /** The longest prefix that holds the address. */
   longest(address: IpAddress): [Cidr, Value] | undefined {
-    if (this.#found.has(address)) return this.#found.get(address)
-    const found = this.#around(() => addressBytes(address), familyOf(address), addressBits(familyOf(address)))
-    if (this.#found.size >= MOST_FOUND) this.#found.clear()
-    this.#found.set(address, found)
-    return found
+    return this.#around(() => addressBytes(address), familyOf(address), addressBits(familyOf(address)))
   }
 
   /** The longest prefix that holds all of `cidr` and is shorter than it. */
@@ -83,10 +71,6 @@ export class PrefixMap<Value> implements Iterable<[Cidr, Value]> {
       if (value !== undefined) return [cidr, value]
     }
     return undefined
-  }
-
-  #changed(): void {
-    if (this.#found.size > 0) this.#found.clear()
   }
 
   #count(cidr: Cidr, change: 1 | -1): void {

@@ -1,32 +1,30 @@
-import { type Cidr, cidrBytes, cidrContains, prefixLength } from './ip.ts'
+import { type Cidr, cidrBytes, cidrContains, cidrFromBytes, prefixLength } from './ip.ts'
 
 /** Prefixes of one family in the order of their addresses, wider before narrower: all that lies in one follows it at once. */
 export class SortedPrefixes {
+  /** Of which the prefixes are made again where they are asked for. */
   readonly #keys: string[] = []
-  readonly #cidrs: Cidr[] = []
 
   add(cidr: Cidr): void {
     const key = sortKey(cidr)
     const at = this.#place(key)
     if (this.#keys[at] === key) return
     this.#keys.splice(at, 0, key)
-    this.#cidrs.splice(at, 0, cidr)
   }
 
   delete(cidr: Cidr): void {
     const key = sortKey(cidr)
     const at = this.#place(key)
-    if (this.#keys[at] !== key) return
-    this.#keys.splice(at, 1)
-    this.#cidrs.splice(at, 1)
+    if (this.#keys[at] === key) this.#keys.splice(at, 1)
   }
 
   /** The prefixes that lie in `cidr`, itself left out. */
   *within(cidr: Cidr): Generator<Cidr> {
     const key = sortKey(cidr)
-    for (let at = this.#place(key); at < this.#cidrs.length; at++) {
-      const inner = this.#cidrs[at] as Cidr
-      if (this.#keys[at] === key) continue
+    for (let at = this.#place(key); at < this.#keys.length; at++) {
+      const other = this.#keys[at] as string
+      if (other === key) continue
+      const inner = cidrOf(other)
       if (!cidrContains(cidr, inner)) return
       yield inner
     }
@@ -45,5 +43,11 @@ export class SortedPrefixes {
   }
 }
 
+/** Digits of the length in the key. */
+const LENGTH = 3
+
 const sortKey = (cidr: Cidr): string =>
-  Buffer.from(cidrBytes(cidr)).toString('hex') + String(prefixLength(cidr)).padStart(3, '0')
+  Buffer.from(cidrBytes(cidr)).toString('hex') + String(prefixLength(cidr)).padStart(LENGTH, '0')
+
+const cidrOf = (key: string): Cidr =>
+  cidrFromBytes(Buffer.from(key.slice(0, -LENGTH), 'hex'), Number(key.slice(-LENGTH)))

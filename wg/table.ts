@@ -42,8 +42,8 @@ export class Table<Key, Value> extends Map<Key, Value> {
 
   #note(key: Key): void {
     this.#changed.push(key)
-    // Whoever is further behind than this does better to look at everything.
-    const most = LEAST_REMEMBERED + 2 * this.size
+    // Whoever is further behind than this may as well look at everything.
+    const most = LEAST_REMEMBERED + (this.size >> 2)
     if (this.#changed.length < 2 * most) return
     this.#forgotten += most
     this.#changed = this.#changed.slice(most)

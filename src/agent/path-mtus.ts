@@ -20,8 +20,11 @@ export class PathMtus {
   readonly #times: ProbeTimes
   readonly #log: Logger
   readonly #wake: () => void
+  /** Those that were asked about: of most pairs of a large mesh none ever is. */
   readonly #paths = new Map<NodeName, Path>()
   #full: number | undefined
+  /** Since when paths are probed at all. */
+  #since = 0
   #found = NONE
 
   /** @param wake is called when a path was found to carry less or more than before */
@@ -46,6 +49,7 @@ export class PathMtus {
   /** @param full MTU of the tunnel; undefined where nothing is to be probed: what was found is forgotten then */
   limit(full: number | undefined, now: number): void {
     if (full === this.#full) return
+    if (this.#full === undefined) this.#since = now
     this.#full = full
     if (full === undefined) this.#paths.clear()
     else for (const { prober } of this.#paths.values()) prober.limit(full, now)
@@ -54,17 +58,15 @@ export class PathMtus {
 
   /** What an agent before this one has found, and put on its routes: bytes. */
   adopt(found: ReadonlyMap<NodeName, number>, now: number): void {
-    for (const [node, mtu] of this.#full === undefined ? [] : found)
-      this.#paths.set(node, { prober: this.#prober(now, mtu), endpoint: undefined, blocked: false })
+    for (const [node, mtu] of this.#full === undefined ? [] : found) this.#paths.set(node, this.#path(now, mtu))
     this.#collect()
   }
 
   /** Takes in which peers there are, and where their packets go; undefined for not known. */
   keep(endpoints: ReadonlyMap<NodeName, IpAddress | undefined>, now: number): void {
-    for (const node of this.#paths.keys()) if (!endpoints.has(node)) this.#paths.delete(node)
-    for (const [node, endpoint] of this.#full === undefined ? [] : endpoints) {
-      const path = this.#paths.get(node)
-      if (!path) this.#paths.set(node, { prober: this.#prober(now), endpoint, blocked: false })
+    for (const [node, path] of this.#paths) {
+      const endpoint = endpoints.get(node)
+      if (!endpoints.has(node)) this.#paths.delete(node)
       else if (endpoint !== undefined && endpoint !== path.endpoint) {
         if (path.endpoint !== undefined) path.prober.doubt(now)
         path.endpoint = endpoint
@@ -75,6 +77,7 @@ export class PathMtus {
 
   /** @returns the size of the large echo of the round that is due, in bytes of its IP packet; undefined for none */
   due(node: NodeName, now: number): number | undefined {
+    if (this.#full !== undefined && !this.#paths.has(node)) this.#paths.set(node, this.#path(this.#since))
     return this.#noting(node, prober => prober.due(now))
   }
 
@@ -93,9 +96,10 @@ export class PathMtus {
   }
 
   /** Not all at once, where a mesh is turned on. */
-  #prober(now: number, mtu?: number): PathProber {
-    const first = now + Math.random() * this.#times.period
-    return new PathProber(this.#family, this.#full ?? 0, this.#times, first, mtu)
+  #path(since: number, mtu?: number): Path {
+    const first = since + Math.random() * this.#times.period
+    const prober = new PathProber(this.#family, this.#full ?? 0, this.#times, first, mtu)
+    return { prober, endpoint: undefined, blocked: false }
   }
 
   #noting<Result>(node: NodeName, act: (prober: PathProber) => Result): Result | undefined {

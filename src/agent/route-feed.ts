@@ -13,6 +13,7 @@ import { OwnTunnels } from '#src/mesh/own-tunnels.ts'
 import { chooseRouteSource, type RouteSource } from '#src/mesh/route-source.ts'
 import { sourcedNode } from '#src/mesh/sourced-node.ts'
 import { POD, type Workload, workloadClaimant } from '#src/mesh/workload.ts'
+import { few, NONE } from '#wg/few.ts'
 import { type Cidr, FAMILIES, type Family, hostCidr } from '#wg/ip.ts'
 import { Table } from '#wg/table.ts'
 
@@ -49,6 +50,8 @@ export class RouteFeed implements CidrSource {
   #source: RouteSource | undefined
   #nodesWithPodCidrs = 0
   #established = false
+  /** Sources that have said something: only there it matters what the nodes' own addresses are. */
+  readonly #heardOf = new Set<RouteSource>()
   /** The source that all nodes were last made by. */
   #refreshed: RouteSource | undefined
 
@@ -160,17 +163,15 @@ export class RouteFeed implements CidrSource {
     this.#raw.set(node.name, node)
     this.#countPodCidrs(node.name, 1)
     this.#owners.PodCIDR.put(podCidrClaimant(node))
-    const addresses = new Set(node.addresses.map(hostCidr))
-    this.#owners.CalicoIPAM.reserve(node.name, addresses)
-    this.#owners.WorkloadIPs.reserve(node.name, addresses)
+    const addresses = few(node.addresses.map(hostCidr))
+    for (const source of this.#heardOf) this.#owners[source].reserve(node.name, addresses)
   }
 
   #dropNode(name: NodeName): void {
     this.#countPodCidrs(name, -1)
     this.#raw.delete(name)
     this.#owners.PodCIDR.remove(name)
-    this.#owners.CalicoIPAM.reserve(name, new Set())
-    this.#owners.WorkloadIPs.reserve(name, new Set())
+    for (const source of this.#heardOf) this.#owners[source].reserve(name, NONE)
   }
 
   #countPodCidrs(name: NodeName, change: 1 | -1): void {
@@ -282,6 +283,11 @@ export class RouteFeed implements CidrSource {
   ): Reflector<T> {
     const owners = this.#owners[source]
     const { claimant, seen } = options
+    const claims = (items: Iterable<T>): Claimant[] => {
+      const claimants = Array.from(items, claimant)
+      if (claimants.length > 0) this.#reserveIn(source)
+      return claimants
+    }
     const known = new Set<string>()
     const handler: ReflectorOptions<T>['handler'] = {
       replaced: items => {
@@ -291,13 +297,13 @@ export class RouteFeed implements CidrSource {
           known.add(id)
           seen?.(id, item)
         }
-        owners.replace([...items.values()].map(claimant))
+        owners.replace(claims(items.values()))
         this.#heard()
       },
       upserted: (item, id) => {
         known.add(id)
         seen?.(id, item)
-        owners.put(claimant(item))
+        for (const claimant of claims([item])) owners.put(claimant)
         this.#heard()
       },
       deleted: id => {
@@ -318,6 +324,13 @@ export class RouteFeed implements CidrSource {
       handler,
       ...(fieldSelector !== undefined && { fieldSelector }),
     })
+  }
+
+  #reserveIn(source: RouteSource): void {
+    if (this.#heardOf.has(source)) return
+    this.#heardOf.add(source)
+    for (const { name, addresses } of this.#raw.values())
+      this.#owners[source].reserve(name, few(addresses.map(hostCidr)))
   }
 
   #heard(): void {

@@ -1,5 +1,6 @@
 import { parsePublicKey } from '#keys/public-key.ts'
-import type { Announcement, NodeRecord, SpareAnnouncement } from '#src/mesh/node-record.ts'
+import { type Announcement, type NodeRecord, ofFamilies, type SpareAnnouncement } from '#src/mesh/node-record.ts'
+import { few } from '#wg/few.ts'
 import { FAMILIES, type Family, type IpAddress } from '#wg/ip.ts'
 import { isObject, type JsonObject, listOf, member, messageOf, objectOf, quote, textOf } from './hostile.ts'
 import { hostAddress, parseHostAddress } from './node-addresses.ts'
@@ -101,9 +102,9 @@ export function projectMeshNode(raw: unknown): NodeRecord | undefined {
     addresses: addressList(member(spec, 'addresses'), MOST_ADDRESSES, fault),
     podCidrs: parsePodCidrs(listOf(member(spec, 'podCIDRs')), fault),
     tunnels: addressList(member(spec, 'tunnelAddresses'), MOST_TUNNELS, fault),
-    announced: { 4: announcement(4, said(4), hello, fault), 6: announcement(6, said(6), hello, fault) },
-    spare: { 4: spareAnnouncement(said(4), fault), 6: spareAnnouncement(said(6), fault) },
-    faults,
+    announced: ofFamilies(announcement(4, said(4), hello, fault), announcement(6, said(6), hello, fault)),
+    spare: ofFamilies(spareAnnouncement(said(4), fault), spareAnnouncement(said(6), fault)),
+    faults: few(faults),
   }
 }
 
@@ -156,5 +157,5 @@ const wholeNumber =
 function addressList(value: unknown, most: number, fault: Fault): readonly IpAddress[] {
   const listed = listOf(value)
   if (listed.length > most) fault(`has ${listed.length} addresses, of which ${most} are looked at`)
-  return [...new Set(listed.slice(0, most).flatMap(entry => hostAddress(entry, fault) ?? []))]
+  return few(listed.slice(0, most).map(entry => hostAddress(entry, fault)))
 }

@@ -1,5 +1,13 @@
 import { parsePublicKey } from '#keys/public-key.ts'
-import type { Announcement, Move, NodeName, NodeRecord, SpareAnnouncement } from '#src/mesh/node-record.ts'
+import {
+  type Announcement,
+  type Move,
+  type NodeName,
+  type NodeRecord,
+  ofFamilies,
+  type SpareAnnouncement,
+} from '#src/mesh/node-record.ts'
+import { few } from '#wg/few.ts'
 import { type Cidr, FAMILIES, type Family, familyOf, type IpAddress, parseCidr } from '#wg/ip.ts'
 import { annotations } from './annotations.ts'
 import { isObject, type JsonObject, listOf, member, objectOf, quote, textOf } from './hostile.ts'
@@ -42,12 +50,9 @@ export function projectNode(raw: unknown): NodeRecord | undefined {
     addresses: nodeAddresses(node, notes, fault),
     podCidrs: podCidrsOf(node, notes, fault),
     tunnels: tunnelAddresses(notes),
-    announced: {
-      4: announcement(4, notes, hello),
-      6: announcement(6, notes, hello),
-    },
-    spare: { 4: spareAnnouncement(4, notes), 6: spareAnnouncement(6, notes) },
-    faults,
+    announced: ofFamilies(announcement(4, notes, hello), announcement(6, notes, hello)),
+    spare: ofFamilies(spareAnnouncement(4, notes), spareAnnouncement(6, notes)),
+    faults: few(faults),
   }
 }
 
@@ -100,7 +105,7 @@ function tunnelAddresses(notes: Notes): readonly IpAddress[] {
       return address === undefined || address === MALFORMED ? [] : [address]
     }),
   )
-  return [...new Set(found)]
+  return few(found)
 }
 
 /** spec.podCIDRs, else spec.podCIDR, else (of metadata alone) what the node says they are. */

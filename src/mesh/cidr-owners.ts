@@ -1,3 +1,4 @@
+import { type Few, few, NONE, withOne, withoutOne } from '#wg/few.ts'
 import { type Cidr, type Family, familyOf, prefixLength } from '#wg/ip.ts'
 import { PrefixMap } from '#wg/prefix-map.ts'
 import { SortedPrefixes } from '#wg/sorted-prefixes.ts'
@@ -15,6 +16,12 @@ export interface Claimant {
 }
 
 type Rank = Pick<Claimant, 'id' | 'createdAt' | 'leaving'>
+
+/** What is kept of a claimant: not itself, of which an earlier version would be kept with all its claims. */
+interface Known {
+  readonly by: Rank
+  readonly cidrs: Few<Cidr>
+}
 
 export interface CidrClaim {
   readonly cidr: Cidr
@@ -50,9 +57,9 @@ const precedes = (a: Rank, b: Rank): boolean => {
  * which they came; the work of a change is in proportion to what overlaps it.
  */
 export class CidrOwners {
-  readonly #claimants = new Map<string, Claimant>()
+  readonly #claimants = new Map<string, Known>()
   /** Nearly always one for each. */
-  readonly #claims = new Map<Cidr, readonly Held[]>()
+  readonly #claims = new Map<Cidr, Few<Held>>()
   /** Who comes first of those that claim exactly this prefix. */
   readonly #first = new Map<Cidr, Held>()
   /** Those of #first that are exclusive, to find what lies around one and in it. */
@@ -60,8 +67,8 @@ export class CidrOwners {
   readonly #sorted: Record<Family, SortedPrefixes> = { 4: new SortedPrefixes(), 6: new SortedPrefixes() }
   readonly #owner: Record<Family, PrefixMap<NodeName>> = { 4: new PrefixMap(), 6: new PrefixMap() }
   readonly #held = new Map<NodeName, Set<Cidr>>()
-  readonly #reserved = new Map<Cidr, Set<NodeName>>()
-  readonly #reserves = new Map<NodeName, ReadonlySet<Cidr>>()
+  readonly #reserved = new Map<Cidr, Few<NodeName>>()
+  readonly #reserves = new Map<NodeName, Few<Cidr>>()
   readonly #refused: Record<Family, Map<Cidr, readonly (readonly [NodeName, string])[]>> = {
     4: new Map(),
     6: new Map(),
@@ -72,27 +79,26 @@ export class CidrOwners {
   put(claimant: Claimant): void {
     const before = this.#claimants.get(claimant.id)
     const { id, createdAt, leaving } = claimant
-    const same = before?.createdAt === createdAt && before.leaving === leaving
-    // Not the claimant itself, of which an earlier version would be kept with all its claims.
-    const by = { id, createdAt, leaving }
+    const same = before?.by.createdAt === createdAt && before.by.leaving === leaving
+    const by = same ? before.by : { id, createdAt, leaving }
     const now = new Map(claimant.claims.map(claim => [claim.cidr, claim]))
     const touched: Cidr[] = []
-    for (const { cidr } of before?.claims ?? []) if (!now.has(cidr)) touched.push(this.#drop(cidr, id))
+    for (const cidr of before?.cidrs ?? NONE) if (!now.has(cidr)) touched.push(this.#drop(cidr, id))
     for (const { cidr, node, exclusive } of now.values()) {
       const others = this.#claims.get(cidr) ?? []
       const held = others.find(one => one.by.id === id)
       if (same && held?.node === node && held.exclusive === exclusive) continue
-      this.#claims.set(cidr, [...others.filter(one => one !== held), { node, exclusive, by }])
+      this.#claims.set(cidr, few([...others.filter(one => one !== held), { node, exclusive, by }]))
       touched.push(cidr)
     }
-    this.#claimants.set(id, claimant)
+    this.#claimants.set(id, { by, cidrs: few(now.keys()) })
     for (const cidr of touched) this.#settle(cidr)
   }
 
   remove(id: string): void {
     const before = this.#claimants.get(id)
     this.#claimants.delete(id)
-    for (const { cidr } of before?.claims ?? []) this.#settle(this.#drop(cidr, id))
+    for (const cidr of before?.cidrs ?? NONE) this.#settle(this.#drop(cidr, id))
   }
 
   /** Takes in what there is now in place of all that there was. */
@@ -106,18 +112,18 @@ export class CidrOwners {
   }
 
   /** Says what a node's own addresses are, in place of what it had before: nobody's pod has one of them. */
-  reserve(node: NodeName, cidrs: ReadonlySet<Cidr>): void {
-    const before = this.#reserves.get(node) ?? NOTHING
-    if (cidrs.size > 0) this.#reserves.set(node, cidrs)
+  reserve(node: NodeName, cidrs: Few<Cidr>): void {
+    const before = this.#reserves.get(node) ?? NONE
+    if (cidrs.length > 0) this.#reserves.set(node, cidrs)
     else this.#reserves.delete(node)
-    for (const cidr of before.difference(cidrs)) {
-      const nodes = this.#reserved.get(cidr)
-      nodes?.delete(node)
-      if (nodes?.size === 0) this.#reserved.delete(cidr)
+    for (const cidr of before.filter(cidr => !cidrs.includes(cidr))) {
+      const rest = withoutOne(this.#reserved.get(cidr) ?? NONE, node)
+      if (rest.length > 0) this.#reserved.set(cidr, rest)
+      else this.#reserved.delete(cidr)
       this.#settle(cidr)
     }
-    for (const cidr of cidrs.difference(before)) {
-      this.#reserved.set(cidr, (this.#reserved.get(cidr) ?? new Set()).add(node))
+    for (const cidr of cidrs.filter(cidr => !before.includes(cidr))) {
+      this.#reserved.set(cidr, withOne(this.#reserved.get(cidr) ?? NONE, node))
       this.#settle(cidr)
     }
   }
@@ -147,7 +153,7 @@ export class CidrOwners {
   }
 
   #drop(cidr: Cidr, id: string): Cidr {
-    const rest = this.#claims.get(cidr)?.filter(({ by }) => by.id !== id) ?? []
+    const rest = few(this.#claims.get(cidr)?.filter(({ by }) => by.id !== id) ?? NONE)
     if (rest.length > 0) this.#claims.set(cidr, rest)
     else this.#claims.delete(cidr)
     return cidr

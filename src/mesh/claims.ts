@@ -76,9 +76,9 @@ export class CidrClaims {
     const touched = new Set(changed)
     for (const name of touched) {
       const node = nodes.get(name)
+      this.#hosts.put(name, this.#nodes.get(name), node)
       if (node) this.#nodes.set(name, node)
       else this.#nodes.delete(name)
-      this.#hosts.put(name, node)
     }
     for (const name of this.#hosts.takeChanged()) touched.add(name)
     for (const name of this.#movePrefixes(nodes)) touched.add(name)

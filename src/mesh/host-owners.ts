@@ -1,3 +1,4 @@
+import { type Few, few } from '#wg/few.ts'
 import { type Cidr, cidrAddress, type Family, hostCidr, type IpAddress } from '#wg/ip.ts'
 import { SortedPrefixes } from '#wg/sorted-prefixes.ts'
 import type { NodeName, NodeRecord } from './node-record.ts'
@@ -9,9 +10,8 @@ import { deviceAddresses, elderFirst, nodeAddresses } from './record-facts.ts'
  */
 export class HostOwners {
   readonly #family: Family
-  readonly #records = new Map<NodeName, NodeRecord>()
   /** The elder first. Nearly always one for each. */
-  readonly #claimants = new Map<IpAddress, readonly NodeRecord[]>()
+  readonly #claimants = new Map<IpAddress, Few<NodeRecord>>()
   readonly #sorted = new SortedPrefixes()
   readonly #disputed = new Set<IpAddress>()
   #changed = new Set<NodeName>()
@@ -20,15 +20,12 @@ export class HostOwners {
     this.#family = family
   }
 
-  /** Takes in what a node has now; undefined for nothing. */
-  put(name: NodeName, node: NodeRecord | undefined): void {
-    const before = this.#records.get(name)
-    if (node) this.#records.set(name, node)
-    else this.#records.delete(name)
+  /** Takes in what a node has now in place of what it had; undefined for nothing. */
+  put(name: NodeName, before: NodeRecord | undefined, node: NodeRecord | undefined): void {
     const [had, has] = [this.#addresses(before), this.#addresses(node)]
     for (const address of new Set([...had, ...has])) {
       const others = (this.#claimants.get(address) ?? []).filter(other => other.name !== name)
-      this.#settle(address, node && has.includes(address) ? [...others, node].sort(elderFirst) : others)
+      this.#settle(address, few(node && has.includes(address) ? [...others, node].sort(elderFirst) : others))
     }
   }
 
@@ -62,11 +59,11 @@ export class HostOwners {
     })
   }
 
-  #addresses(node: NodeRecord | undefined): readonly IpAddress[] {
+  #addresses(node: NodeRecord | undefined): Few<IpAddress> {
     return node ? [...nodeAddresses(node, this.#family), ...deviceAddresses(node, this.#family)] : []
   }
 
-  #settle(address: IpAddress, claimants: readonly NodeRecord[]): void {
+  #settle(address: IpAddress, claimants: Few<NodeRecord>): void {
     const before = this.#claimants.get(address) ?? []
     if (claimants.length === 0) {
       this.#claimants.delete(address)

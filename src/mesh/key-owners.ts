@@ -1,4 +1,5 @@
 import type { PublicKey } from '#keys/public-key.ts'
+import { type Few, few, NONE, sameFew, withOne, withoutOne } from '#wg/few.ts'
 import type { Family, IpAddress } from '#wg/ip.ts'
 import { isGone, type NodeName, type NodeRecord } from './node-record.ts'
 import { announcedKeys } from './record-facts.ts'
@@ -6,29 +7,29 @@ import { announcedKeys } from './record-facts.ts'
 /** What the tunnels of one node with this one go by. */
 export interface HeldKeys {
   /** Traffic is steered to it: it has been proven. */
-  readonly proven: ReadonlySet<PublicKey>
+  readonly proven: Few<PublicKey>
   /** Its peer has addresses, and nothing is steered to it. */
-  readonly inUse: ReadonlySet<PublicKey>
+  readonly inUse: Few<PublicKey>
   /** Announced since, and not proven yet. */
-  readonly next: ReadonlySet<PublicKey>
+  readonly next: Few<PublicKey>
 }
 
 interface Claims {
   /** Nodes that announce the key. */
-  readonly by: Map<NodeName, NodeRecord>
-  readonly provenFor: Set<NodeName>
-  readonly usedBy: Set<NodeName>
-  readonly nextOf: Set<NodeName>
+  by: Few<NodeRecord>
+  provenFor: Few<NodeName>
+  usedBy: Few<NodeName>
+  nextOf: Few<NodeName>
   /** Of those that announce it, the one from whose own address it has shaken hands. */
   caller: NodeName | undefined
   owner: NodeName | undefined
   /** Several announce it, and nothing tells yet whose it is. */
   contested: boolean
-  /** Why each other one is refused. */
+  /** Why each that announces it and is not its owner is refused. */
   refused: string | undefined
 }
 
-const NO_KEYS: HeldKeys = { proven: new Set(), inUse: new Set(), next: new Set() }
+const NO_KEYS: HeldKeys = { proven: NONE, inUse: NONE, next: NONE }
 
 /**
  * Which node each announced key is believed for. Copying a key never takes a tunnel away, nor a tunnel's place: of several
@@ -40,7 +41,7 @@ const NO_KEYS: HeldKeys = { proven: new Set(), inUse: new Set(), next: new Set()
 export class KeyOwners {
   readonly #family: Family
   readonly #claims = new Map<PublicKey, Claims>()
-  readonly #announced = new Map<NodeName, ReadonlySet<PublicKey>>()
+  readonly #announced = new Map<NodeName, Few<PublicKey>>()
   readonly #held = new Map<NodeName, HeldKeys>()
   readonly #shared = new Set<PublicKey>()
   /** Nodes of which a key is refused. */
@@ -58,24 +59,30 @@ export class KeyOwners {
     const now = node ? announcedKeys(node, this.#family) : undefined
     if (now) this.#announced.set(name, now)
     else this.#announced.delete(name)
-    for (const key of before ?? []) if (!now?.has(key)) this.#claimsOf(key).by.delete(name)
-    for (const key of node && now ? now : []) if (node) this.#claimsOf(key).by.set(name, node)
-    for (const key of new Set([...(before ?? []), ...(now ?? [])])) this.#settle(key)
+    const keys = few([...(before ?? []), ...(now ?? [])])
+    for (const key of keys) {
+      const claims = this.#claimsOf(key)
+      const others = claims.by.filter(other => other.name !== name)
+      claims.by = few(node && now?.includes(key) ? [...others, node] : others)
+    }
+    for (const key of keys) this.#settle(key)
     this.#note(name)
   }
 
   /** Takes in what the tunnels with a node go by. */
   hold(name: NodeName, now: HeldKeys): void {
     const before = this.#held.get(name) ?? NO_KEYS
+    if (sameHeld(before, now)) return
     if (allOf(now).length > 0) this.#held.set(name, now)
     else this.#held.delete(name)
-    for (const key of before.proven) this.#claimsOf(key).provenFor.delete(name)
-    for (const key of before.inUse) this.#claimsOf(key).usedBy.delete(name)
-    for (const key of before.next) this.#claimsOf(key).nextOf.delete(name)
-    for (const key of now.proven) this.#claimsOf(key).provenFor.add(name)
-    for (const key of now.inUse) this.#claimsOf(key).usedBy.add(name)
-    for (const key of now.next) this.#claimsOf(key).nextOf.add(name)
-    for (const key of new Set([...allOf(before), ...allOf(now)])) this.#settle(key)
+    const keys = few([...allOf(before), ...allOf(now)])
+    for (const key of keys) {
+      const claims = this.#claimsOf(key)
+      claims.provenFor = (now.proven.includes(key) ? withOne : withoutOne)(claims.provenFor, name)
+      claims.usedBy = (now.inUse.includes(key) ? withOne : withoutOne)(claims.usedBy, name)
+      claims.nextOf = (now.next.includes(key) ? withOne : withoutOne)(claims.nextOf, name)
+    }
+    for (const key of keys) this.#settle(key)
   }
 
   /** Takes in where the keys that several nodes announce have shaken hands from; undefined for nowhere yet. */
@@ -83,7 +90,7 @@ export class KeyOwners {
     for (const key of this.#shared) {
       const claims = this.#claimsOf(key)
       const address = addressOf(key)
-      const there = [...claims.by.values()].filter(({ addresses }) => address && addresses.includes(address))
+      const there = claims.by.filter(({ addresses }) => address && addresses.includes(address))
       const caller = there.length === 1 ? there[0]?.name : undefined
       if (caller === claims.caller) continue
       claims.caller = caller
@@ -120,7 +127,7 @@ export class KeyOwners {
   /** Nodes whose tunnels go by a key, or that announce it. */
   concerned(key: PublicKey): Iterable<NodeName> {
     const claims = this.#claims.get(key)
-    return claims ? [...claims.by.keys(), ...claims.provenFor, ...claims.usedBy, ...claims.nextOf] : []
+    return claims ? [...claims.by.map(nameOf), ...claims.provenFor, ...claims.usedBy, ...claims.nextOf] : []
   }
 
   /** Nodes of whose keys something else is believed than when this was last asked. */
@@ -133,9 +140,8 @@ export class KeyOwners {
   #claimsOf(key: PublicKey): Claims {
     const known = this.#claims.get(key)
     if (known) return known
-    const held = { provenFor: new Set<NodeName>(), usedBy: new Set<NodeName>(), nextOf: new Set<NodeName>() }
     const nobody = { caller: undefined, owner: undefined, contested: false, refused: undefined }
-    const claims = { by: new Map(), ...held, ...nobody }
+    const claims = { by: NONE, provenFor: NONE, usedBy: NONE, nextOf: NONE, ...nobody }
     this.#claims.set(key, claims)
     return claims
   }
@@ -144,21 +150,24 @@ export class KeyOwners {
     const claims = this.#claimsOf(key)
     const { by, owner, refused } = claims
     const isOurs = this.#own.has(key)
-    const several = by.size > 1
+    const names = by.map(nameOf)
+    const several = names.length > 1
     // Its Node may come back, and have it again.
-    const open = several || claims.usedBy.values().some(isGone)
+    const open = several || claims.usedBy.some(isGone)
     if (open) this.#shared.add(key)
     else this.#shared.delete(key)
-    if (!open || (claims.caller !== undefined && !by.has(claims.caller))) claims.caller = undefined
+    if (!open || (claims.caller !== undefined && !names.includes(claims.caller))) claims.caller = undefined
     const incumbent = incumbentOf(claims)
     claims.contested = several && incumbent === undefined && !isOurs
-    if (incumbent !== undefined) claims.owner = by.has(incumbent) ? incumbent : undefined
-    else claims.owner = several || isOurs ? undefined : least(by.keys())
-    if (isOurs) claims.refused = 'it announces the key of this node'
-    else if (claims.contested) claims.refused = `${[...by.keys()].sort().join(' and ')} announce one key: ${UNTIL}`
+    if (incumbent !== undefined) claims.owner = names.includes(incumbent) ? incumbent : undefined
+    else claims.owner = several || isOurs ? undefined : least(names)
+    if (names.every(name => name === claims.owner)) claims.refused = undefined
+    else if (isOurs) claims.refused = 'it announces the key of this node'
+    else if (claims.contested) claims.refused = `${names.sort().join(' and ')} announce one key: ${UNTIL}`
     else claims.refused = `it announces the key of ${claims.owner ?? incumbent}`
-    if (by.size + claims.provenFor.size + claims.usedBy.size + claims.nextOf.size === 0) this.#claims.delete(key)
-    if (claims.owner !== owner || claims.refused !== refused) for (const name of by.keys()) this.#note(name)
+    const held = [claims.provenFor, claims.usedBy, claims.nextOf]
+    if (names.length === 0 && held.every(those => those.length === 0)) this.#claims.delete(key)
+    if (claims.owner !== owner || claims.refused !== refused) for (const name of names) this.#note(name)
   }
 
   #note(name: NodeName): void {
@@ -176,12 +185,17 @@ export class KeyOwners {
 
 const UNTIL = 'it is believed for the one that calls with it from an address of its own'
 
+const nameOf = ({ name }: NodeRecord): NodeName => name
+
+const sameHeld = (one: HeldKeys, other: HeldKeys): boolean =>
+  sameFew(one.proven, other.proven) && sameFew(one.inUse, other.inUse) && sameFew(one.next, other.next)
+
 const allOf = ({ proven, inUse, next }: HeldKeys): readonly PublicKey[] => [...proven, ...inUse, ...next]
 
 /** In the order of names, where the states of two nodes have one key: the same whenever it is asked. */
 function incumbentOf({ provenFor, caller, usedBy, nextOf }: Claims): NodeName | undefined {
   // Where it is the next key of two, neither came first.
-  return least(provenFor) ?? caller ?? least(usedBy) ?? (nextOf.size === 1 ? least(nextOf) : undefined)
+  return least(provenFor) ?? caller ?? least(usedBy) ?? (nextOf.length === 1 ? least(nextOf) : undefined)
 }
 
 function least(names: Iterable<NodeName>): NodeName | undefined {

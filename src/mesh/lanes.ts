@@ -1,4 +1,5 @@
 import type { PublicKey } from '#keys/public-key.ts'
+import { few } from '#wg/few.ts'
 import { cidrContains, type IpAddress } from '#wg/ip.ts'
 import type { CidrClaims } from './claims.ts'
 import { digestOfSet } from './digest.ts'
@@ -102,15 +103,11 @@ export function commonFacts(view: FamilyView, { move, published }: Circumstances
 
 /** What the tunnels of a pair go by. */
 export function heldKeys(states: PairOfStates): HeldKeys {
-  const both = [states.main, states.spare]
+  const { main, spare } = states
   const keysIn = (...phases: Phase[]) =>
-    both.flatMap(state => (state.phase !== 'absent' && phases.includes(state.phase) ? state.key : []))
-  const next = both.flatMap(state => candidateOf(state) ?? [])
-  return {
-    proven: new Set(keysIn('encrypting')),
-    inUse: new Set(keysIn('accepting', 'lingering')),
-    next: new Set(next),
-  }
+    few([main, spare].map(state => (state.phase !== 'absent' && phases.includes(state.phase) ? state.key : undefined)))
+  const next = few([candidateOf(main), candidateOf(spare)])
+  return { proven: keysIn('encrypting'), inUse: keysIn('accepting', 'lingering'), next }
 }
 
 export const candidateOf = (state: PeerState): PublicKey | undefined =>

@@ -1,4 +1,5 @@
 import type { PublicKey } from '#keys/public-key.ts'
+import { type Few, few } from '#wg/few.ts'
 import { type Family, familyOf, type IpAddress } from '#wg/ip.ts'
 import { LANES, type Lane, type NodeRecord } from './node-record.ts'
 
@@ -11,31 +12,19 @@ export const announcedKey = (node: NodeRecord, family: Family, lane: Lane): Publ
   (lane === 'main' ? node.announced : node.spare)[family]?.publicKey
 
 /** Both devices' keys, the one in use first. */
-export const announcedKeys = onceOf(
-  (node: NodeRecord, family: Family): ReadonlySet<PublicKey> =>
-    new Set(LANES.map(lane => announcedKey(node, family, lane)).filter(key => key !== undefined)),
-)
+export const announcedKeys = (node: NodeRecord, family: Family): Few<PublicKey> =>
+  few(LANES.map(lane => announcedKey(node, family, lane)))
 
-export const nodeAddresses = onceOf((node: NodeRecord, family: Family): readonly IpAddress[] =>
-  node.addresses.filter(address => familyOf(address) === family),
-)
+/** Most often all that it has, which is then the same list. */
+export const nodeAddresses = (node: NodeRecord, family: Family): Few<IpAddress> => ofFamily(node.addresses, family)
 
 /** What the devices of a node have: of WireGuard, and of Calico's other encapsulations. */
-export const deviceAddresses = onceOf(({ announced, tunnels }: NodeRecord, family: Family): readonly IpAddress[] => {
+export function deviceAddresses({ announced, tunnels }: NodeRecord, family: Family): Few<IpAddress> {
   const device = announced[family]?.interfaceAddress
-  return [...(device === undefined ? [] : [device]), ...tunnels].filter(address => familyOf(address) === family)
-})
-
-/** A record never changes, so what follows from it alone is made once. */
-function onceOf<Result>(
-  make: (node: NodeRecord, family: Family) => Result,
-): (node: NodeRecord, family: Family) => Result {
-  const made = { 4: new WeakMap<NodeRecord, Result>(), 6: new WeakMap<NodeRecord, Result>() }
-  return (node, family) => {
-    const known = made[family].get(node)
-    if (known !== undefined) return known
-    const result = make(node, family)
-    made[family].set(node, result)
-    return result
-  }
+  return device === undefined ? ofFamily(tunnels, family) : ofFamily([device, ...tunnels], family)
 }
+
+const ofFamily = (addresses: Few<IpAddress>, family: Family): Few<IpAddress> =>
+  addresses.every(address => familyOf(address) === family)
+    ? addresses
+    : few(addresses.filter(address => familyOf(address) === family))

@@ -1,6 +1,7 @@
+import { few } from '#wg/few.ts'
 import { type Cidr, FAMILIES, type Family, familyOf } from '#wg/ip.ts'
 import { isOwnAddress } from './device-address.ts'
-import type { Announcement, NodeRecord } from './node-record.ts'
+import { type Announcement, type NodeRecord, ofFamilies } from './node-record.ts'
 import type { RouteSource } from './route-source.ts'
 
 /** What a Node does not say itself. */
@@ -17,7 +18,7 @@ export interface NodeCircumstances {
  * it says of its device's address is believed only where it may say so.
  */
 export function sourcedNode(node: NodeRecord, { source, owned, felixPort }: NodeCircumstances): NodeRecord {
-  const podCidrs = source === 'PodCIDR' ? node.podCidrs.filter(cidr => owned.has(cidr)) : [...owned].sort()
+  const podCidrs = source === 'PodCIDR' ? ownedOf(node.podCidrs, owned) : [...owned].sort()
   const faults: string[] = []
   const believed = (family: Family): Announcement | undefined => {
     const told = node.announced[family]
@@ -37,5 +38,11 @@ export function sourcedNode(node: NodeRecord, { source, owned, felixPort }: Node
     return { ...announced, interfaceAddress: undefined }
   }
   const [v4, v6] = FAMILIES.map(believed)
-  return { ...node, podCidrs, announced: { 4: v4, 6: v6 }, faults: [...node.faults, ...faults] }
+  const same = v4 === node.announced[4] && v6 === node.announced[6]
+  const announced = same ? node.announced : ofFamilies(v4, v6)
+  return { ...node, podCidrs, announced, faults: faults.length > 0 ? [...node.faults, ...faults] : node.faults }
 }
+
+/** Most often all of them, which is then the same list. */
+const ownedOf = (cidrs: readonly Cidr[], owned: ReadonlySet<Cidr>): readonly Cidr[] =>
+  cidrs.every(cidr => owned.has(cidr)) ? cidrs : few(cidrs.filter(cidr => owned.has(cidr)))

@@ -1,4 +1,5 @@
 import type { PeerStatus } from '#wg/device/device.ts'
+import { NONE, withOne } from '#wg/few.ts'
 import { cidrContains, type IpAddress, sameEndpoint } from '#wg/ip.ts'
 import type { DesiredPeer } from '#wg/reconcile/desired.ts'
 import type { FamilyView } from './family-view.ts'
@@ -40,13 +41,11 @@ export function whereaboutsOf(
     port === undefined ||
     sameEndpoint(learned, endpoint) ||
     (learned.port === port && addresses.includes(learned.address))
-  const home = { endpoint, mayRoamTo: new Set(addresses), translated: false, lasts: atHome }
-  if (atHome || !isFresh(held, view.wallTime)) return atHome ? home : { ...home, mayRoamTo: new Set() }
+  const home = { endpoint, mayRoamTo: addresses, translated: false, lasts: atHome }
+  if (atHome || !isFresh(held, view.wallTime)) return atHome ? home : { ...home, mayRoamTo: NONE }
   const elsewhere = isGateway(view, learned.address) && !isLeft(view, node, learned.address, held)
   const admitted = addresses.includes(learned.address) || elsewhere
-  return admitted
-    ? { endpoint, mayRoamTo: new Set([...addresses, learned.address]), translated: true, lasts: false }
-    : home
+  return admitted ? { endpoint, mayRoamTo: withOne(addresses, learned.address), translated: true, lasts: false } : home
 }
 
 /** Whether packets of peers may come from an address that no node publishes. */

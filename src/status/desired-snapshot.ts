@@ -1,5 +1,6 @@
 import { type PublicKey, parsePublicKey } from '#keys/public-key.ts'
 import { isObject, type JsonObject, listOf, member, objectOf, textOf } from '#src/cluster/hostile.ts'
+import { few } from '#wg/few.ts'
 import { formatEndpoint, parseAddress, parseCidr, parseEndpoint } from '#wg/ip.ts'
 import type { DesiredDevice, DesiredFamily, DesiredPeer, DesiredRoute, DesiredRule } from '#wg/reconcile/desired.ts'
 
@@ -115,7 +116,7 @@ function tunnelKernel({ device, peers }: DesiredTunnel): TunnelKernel {
     parsePublicKey(peer.publicKey),
     {
       endpoint: peer.endpoint === null ? undefined : parseEndpoint(peer.endpoint),
-      mayRoamTo: peer.mayRoamTo === null ? 'anywhere' : new Set(peer.mayRoamTo.map(parseAddress)),
+      mayRoamTo: peer.mayRoamTo === null ? 'anywhere' : few(peer.mayRoamTo.map(parseAddress)),
       allowedIps: new Set(peer.allowedIps.map(parseCidr)),
       persistentKeepalive: peer.persistentKeepalive,
     },

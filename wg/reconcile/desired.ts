@@ -1,5 +1,6 @@
 import type { PrivateKey } from '#keys/private-key.ts'
 import type { PublicKey } from '#keys/public-key.ts'
+import type { Few } from '../few.ts'
 import type { Cidr, Endpoint, Family, IpAddress } from '../ip.ts'
 
 /** One WireGuard device, with what each peer may send and be sent through it. */
@@ -22,7 +23,7 @@ export interface DesiredPeer {
    * A learned endpoint at one of these addresses is left alone; at any other it is set back. `anywhere`: it is written when
    * the peer is made and never after, so that it tells where the peer's handshake came from.
    */
-  readonly mayRoamTo: ReadonlySet<IpAddress> | 'anywhere'
+  readonly mayRoamTo: Few<IpAddress> | 'anywhere'
   readonly allowedIps: ReadonlySet<Cidr>
   /** Seconds; 0 is off. */
   readonly persistentKeepalive: number

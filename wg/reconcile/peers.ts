@@ -96,6 +96,6 @@ function endpointToWrite(
 ): Endpoint | undefined {
   if (!endpoint || sameEndpoint(endpoint, actual)) return undefined
   if (mayRoamTo === 'anywhere') return actual ? undefined : endpoint
-  if (!actual || !mayRoamTo.has(actual.address)) return endpoint
+  if (!actual || !mayRoamTo.includes(actual.address)) return endpoint
   return written && !sameEndpoint(endpoint, written) ? endpoint : undefined
 }

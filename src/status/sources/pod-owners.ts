@@ -11,6 +11,7 @@ import { blockClaimant } from '#src/mesh/ipam-block.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import { chooseRouteSource, type RouteSource } from '#src/mesh/route-source.ts'
 import { workloadClaimant } from '#src/mesh/workload.ts'
+import { few } from '#wg/few.ts'
 import { familyOf, hostCidr, type IpAddress } from '#wg/ip.ts'
 
 const FELIX = '/apis/crd.projectcalico.org/v1/felixconfigurations/default'
@@ -69,7 +70,7 @@ export async function readPodOwners(client: ApiClient, nodes: readonly NodeRecor
 /** @param reserved nodes whose own addresses no pod has */
 function lookIn(claimants: readonly Claimant[], reserved: readonly NodeRecord[]): PodOwners['ownerOf'] {
   const owners = new CidrOwners()
-  for (const { name, addresses } of reserved) owners.reserve(name, new Set(addresses.map(hostCidr)))
+  for (const { name, addresses } of reserved) owners.reserve(name, few(addresses.map(hostCidr)))
   owners.replace(claimants)
   return async address => owners.owner(familyOf(address)).longest(address)?.[1]
 }

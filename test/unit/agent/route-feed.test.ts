@@ -265,6 +265,10 @@ describe('with the Pods’ own addresses', () => {
     it.api.put(PODS, 'a/thief', pod('node-2', ['10.200.0.3', '10.9.0.1']))
     await until('the Pod', () => it.of(2).length > 0)
     expect(it.of(2)).toEqual(['10.9.0.1/32'])
+    it.feed.putNode(nodeRecord(3, { addresses: [parseAddress('10.9.0.1')] }))
+    expect(it.of(2)).toEqual(['10.200.0.3/32'])
+    it.feed.deleteNode(name(3))
+    expect(it.of(2)).toEqual(['10.200.0.3/32', '10.9.0.1/32'])
   })
 
   test('our device has an address of the pool, and two nodes that chose alike end with two', async () => {

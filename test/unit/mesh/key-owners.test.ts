@@ -5,11 +5,11 @@ import { announcement, endpointOf, name, nodeRecord, publicKey } from './records
 const announcing = (index: number, key: number, createdAt = index) =>
   nodeRecord(index, { createdAt, announced: { 4: announcement(key), 6: undefined } })
 
-const NOTHING = { proven: new Set<never>(), inUse: new Set<never>(), next: new Set<never>() }
+const NOTHING = { proven: [], inUse: [], next: [] }
 
-const steeringBy = (key: number) => ({ ...NOTHING, proven: new Set([publicKey(key)]) })
-const waitingWith = (key: number) => ({ ...NOTHING, inUse: new Set([publicKey(key)]) })
-const trying = (key: number) => ({ ...NOTHING, next: new Set([publicKey(key)]) })
+const steeringBy = (key: number) => ({ ...NOTHING, proven: [publicKey(key)] })
+const waitingWith = (key: number) => ({ ...NOTHING, inUse: [publicKey(key)] })
+const trying = (key: number) => ({ ...NOTHING, next: [publicKey(key)] })
 
 /** Two nodes announce key 5, and the elder, node 2, is the one that copies it. */
 function shared(): KeyOwners {

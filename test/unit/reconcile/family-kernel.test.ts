@@ -49,7 +49,7 @@ const STEERING: DesiredFamily = {
         publicKey(2),
         {
           endpoint: { address: parseAddress('10.200.0.12'), port: 51820 },
-          mayRoamTo: new Set([parseAddress('10.200.0.12')]),
+          mayRoamTo: [parseAddress('10.200.0.12')],
           allowedIps: new Set([PODS]),
           persistentKeepalive: 0,
         },
