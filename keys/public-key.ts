@@ -46,7 +46,7 @@ export function publicKeyFromBytes(bytes: Uint8Array): PublicKey {
  */
 export function unverifiedPublicKey(bytes: Uint8Array): PublicKey {
   if (bytes.length !== KEY_BYTES) throw new KeyFormatError('public key', `has ${bytes.length} bytes instead of 32`)
-  return Buffer.from(bytes).toString('base64') as PublicKey
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('base64') as PublicKey
 }
 
 /** The 32 bytes. */

@@ -66,8 +66,12 @@ export interface WireGuardDevices {
   readonly kind: DeviceKind
   /** Makes the device where it is missing, down and without key. Idempotent; adopts a running userspace process. @throws DeviceError */
   create(name: string): Promise<void>
-  /** @returns undefined when there is no such device @throws DeviceError */
-  read(name: string): Promise<DeviceStatus | undefined>
+  /**
+   * @param known its peers as they were last read: one that is as it was may stay the same object
+   * @returns undefined when there is no such device
+   * @throws DeviceError
+   */
+  read(name: string, known?: DeviceStatus['peers']): Promise<DeviceStatus | undefined>
   /** Writes the change; large changes are split over messages without repeating device attributes. @throws DeviceError */
   configure(name: string, change: DeviceChange): Promise<void>
   /** Removes all peers, then the device; what is absent is fine. @throws DeviceError */

@@ -42,8 +42,8 @@ export class UserspaceDevices implements WireGuardDevices {
     })
   }
 
-  async read(name: string): Promise<DeviceStatus | undefined> {
-    const status = await this.#translated(name, {}, () => this.#client.get(name))
+  async read(name: string, known?: DeviceStatus['peers']): Promise<DeviceStatus | undefined> {
+    const status = await this.#translated(name, {}, () => this.#client.get(name, known))
     // A device is read before it is trusted with traffic: that is when its sockets, whoever had them made, can be seen to.
     if (status) await this.#queues.enlarge(this.#client.socketPath(name), status.listenPort)
     return status

@@ -102,7 +102,7 @@ export class DeviceWriter {
       this.#notes.wrote(describePeer(name, peer))
     }
     if (Object.keys(fields).length > 0) {
-      held.noteStatus(await this.#devices.read(name))
+      held.noteStatus(await this.#devices.read(name, held.peers))
       this.#notes.wrote(`set ${Object.keys(fields).join(', ')} of ${name}`)
     }
     return peers.length + Object.keys(fields).length

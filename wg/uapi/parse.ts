@@ -1,64 +1,170 @@
 import { PrivateKey } from '#keys/private-key.ts'
 import { type PublicKey, unverifiedPublicKey } from '#keys/public-key.ts'
 import type { DeviceStatus, PeerStatus } from '../device/device.ts'
-import { type Cidr, type Endpoint, IpFormatError, parseEndpoint, parseExactCidr } from '../ip.ts'
+import { type Cidr, type Endpoint, formatEndpoint, IpFormatError, parseEndpoint, parseExactCidr } from '../ip.ts'
+import { sameSet } from '../same-set.ts'
 import { UapiFormatError } from './errors.ts'
 
 const NANOSECONDS = 1_000_000_000n
 /** The longest line there is has a key: 78 characters. */
 const MAX_LINE = 256
-const LINE = /^([a-z0-9_]{1,64})=(.*)$/
+const KEY = /^[a-z0-9_]{1,64}$/
 
 type Mutable<Type> = { -readonly [Key in keyof Type]: Type[Key] }
-type PeerDraft = Mutable<PeerStatus> & { readonly allowedIps: Set<Cidr> }
-
-type Line = readonly [key: string, value: string]
-
-/** An answer's lines, without the `errno` that ends it. */
-export interface UapiAnswer {
-  /** Positive; 0 is success. */
-  readonly errno: number
-  readonly lines: readonly Line[]
-}
 
 /**
- * Splits an answer into its lines. It must end with `errno=…` and a blank line, and have no other blank line.
- * @throws UapiFormatError
+ * Takes an answer apart as it comes: of 5,000 peers it has 2 MB, and is never there as a whole. It must end with `errno=…`
+ * and a blank line, and have no other blank line.
  */
-export function parseAnswer(text: string): UapiAnswer {
-  if (!text.endsWith('\n\n')) throw new UapiFormatError('the answer does not end with a blank line')
-  const lines = text.slice(0, -2).split('\n').map(parseLine)
-  const [key, value = ''] = lines.pop() ?? []
-  if (key !== 'errno' || lines.some(([other]) => other === 'errno'))
-    throw new UapiFormatError('the answer does not end with the one errno')
-  // wireguard-go writes negative numbers, others positive ones.
-  return { errno: integer('errno', value.replace(/^-/, ''), 0xffff), lines }
-}
+export class AnswerReader {
+  readonly #line: (key: string, value: string) => void
+  /** A line that has no end yet. */
+  #begun = ''
+  #errno: number | undefined
+  #isComplete = false
 
-/**
- * The device that the answer to `get=1` describes. Keys that are not known are passed over: later versions add some.
- * @throws UapiFormatError
- */
-export function parseDevice(name: string, lines: readonly Line[]): DeviceStatus {
-  const peers = new Map<PublicKey, PeerDraft>()
-  const device: Mutable<DeviceStatus> = {
-    name,
-    publicKey: undefined,
-    privateKey: undefined,
-    listenPort: 0,
-    fwmark: 0,
-    peers,
+  /** @param line is given each line but the last; what it throws feed() does */
+  constructor(line: (key: string, value: string) => void) {
+    this.#line = line
   }
-  let peer: PeerDraft | undefined
-  for (const [key, value] of lines) {
+
+  /** @returns whether this was the end @throws UapiFormatError */
+  feed(piece: string): boolean {
+    const text = this.#begun + piece
+    let from = 0
+    for (let to = text.indexOf('\n'); to >= 0; to = text.indexOf('\n', from)) {
+      this.#take(text, from, to)
+      from = to + 1
+    }
+    this.#begun = text.slice(from)
+    if (this.#begun.length > MAX_LINE) throw new UapiFormatError('a line is too long')
+    return this.#isComplete
+  }
+
+  /** Positive; 0 is success. @throws UapiFormatError before the end */
+  get errno(): number {
+    if (!this.#isComplete || this.#errno === undefined) throw new UapiFormatError('the answer ends early')
+    return this.#errno
+  }
+
+  /** The line from here to there. */
+  #take(text: string, from: number, to: number): void {
+    if (this.#isComplete) throw new UapiFormatError('the answer goes on after its end')
+    if ((from === to) !== (this.#errno !== undefined))
+      throw new UapiFormatError('the answer does not end with the one errno')
+    if (from === to) {
+      this.#isComplete = true
+      return
+    }
+    const at = text.indexOf('=', from)
+    const key = text.slice(from, Math.max(from, at))
+    const value = text.slice(at + 1, to)
+    if (at >= to || to - from > MAX_LINE || !KEY.test(key)) throw new UapiFormatError('a line is not key=value')
+    // wireguard-go writes negative numbers, others positive ones.
+    if (key === 'errno') this.#errno = integer('errno', value.replace(/^-/, ''), 0xffff)
+    else this.#line(key, value)
+  }
+}
+
+/** Makes a device of the lines of the answer to `get=1`. Keys that are not known are passed over: later versions add some. */
+export class DeviceReader {
+  readonly #known: DeviceStatus['peers'] | undefined
+  readonly #peers = new Map<PublicKey, PeerStatus>()
+  readonly #device: Mutable<DeviceStatus>
+  #peer: PeerReader | undefined
+
+  /** @param known peers as they were last read: one that is as it was stays the same object */
+  constructor(name: string, known?: DeviceStatus['peers']) {
+    this.#known = known
+    const none = { publicKey: undefined, privateKey: undefined, listenPort: 0, fwmark: 0 }
+    this.#device = { name, ...none, peers: this.#peers }
+  }
+
+  /** @throws UapiFormatError */
+  take(key: string, value: string): void {
     if (key === 'public_key') {
+      this.#endPeer()
       const publicKey = unverifiedPublicKey(keyBytes(key, value))
-      peer = peers.get(publicKey) ?? emptyPeer(publicKey)
-      peers.set(publicKey, peer)
-    } else if (peer) readPeerLine(peer, key, value)
-    else readDeviceLine(device, key, value)
+      this.#peer = new PeerReader(publicKey, this.#peers.get(publicKey), this.#known?.get(publicKey))
+    } else if (this.#peer) this.#peer.take(key, value)
+    else readDeviceLine(this.#device, key, value)
   }
-  return device
+
+  /** After the last line. @throws UapiFormatError */
+  get device(): DeviceStatus {
+    this.#endPeer()
+    return this.#device
+  }
+
+  #endPeer(): void {
+    const peer = this.#peer?.peer
+    if (peer) this.#peers.set(peer.publicKey, peer)
+    this.#peer = undefined
+  }
+}
+
+class PeerReader {
+  readonly #known: PeerStatus | undefined
+  readonly #read: Mutable<Omit<PeerStatus, 'allowedIps'>>
+  readonly #prefixes: Set<string>
+
+  /** @param begun what earlier lines said of it */
+  constructor(publicKey: PublicKey, begun: PeerStatus | undefined, known: PeerStatus | undefined) {
+    this.#known = known
+    const { allowedIps, ...read } = begun ?? untouched(publicKey)
+    this.#read = read
+    this.#prefixes = new Set(allowedIps)
+  }
+
+  take(key: string, value: string): void {
+    const read = this.#read
+    switch (key) {
+      case 'endpoint': {
+        const known = this.#known?.endpoint
+        read.endpoint = known && formatEndpoint(known) === value ? known : endpoint(value)
+        break
+      }
+      case 'allowed_ip':
+        this.#prefixes.add(value)
+        break
+      case 'persistent_keepalive_interval':
+        read.persistentKeepalive = integer(key, value, 0xffff)
+        break
+      // The two lines come in this order, and add up.
+      case 'last_handshake_time_sec':
+        read.latestHandshake = counter(key, value) * NANOSECONDS
+        break
+      case 'last_handshake_time_nsec':
+        read.latestHandshake += counter(key, value)
+        break
+      case 'rx_bytes':
+        read.rxBytes = counter(key, value)
+        break
+      case 'tx_bytes':
+        read.txBytes = counter(key, value)
+        break
+    }
+  }
+
+  get peer(): PeerStatus {
+    const known = this.#known
+    const read = this.#read
+    const allowedIps = known && sameSet<string>(this.#prefixes, known.allowedIps) ? known.allowedIps : this.#parsed()
+    const same =
+      known?.allowedIps === allowedIps &&
+      known.endpoint === read.endpoint &&
+      known.latestHandshake === read.latestHandshake &&
+      known.rxBytes === read.rxBytes &&
+      known.txBytes === read.txBytes &&
+      known.persistentKeepalive === read.persistentKeepalive
+    return same ? known : { ...read, publicKey: known?.publicKey ?? read.publicKey, allowedIps }
+  }
+
+  #parsed(): Set<Cidr> {
+    const parsed = new Set<Cidr>()
+    for (const prefix of this.#prefixes) parsed.add(allowedIp(prefix))
+    return parsed
+  }
 }
 
 function readDeviceLine(device: Mutable<DeviceStatus>, key: string, value: string): void {
@@ -80,42 +186,9 @@ function readDeviceLine(device: Mutable<DeviceStatus>, key: string, value: strin
   }
 }
 
-function readPeerLine(peer: PeerDraft, key: string, value: string): void {
-  switch (key) {
-    case 'endpoint':
-      peer.endpoint = endpoint(value)
-      break
-    case 'allowed_ip':
-      peer.allowedIps.add(allowedIp(value))
-      break
-    case 'persistent_keepalive_interval':
-      peer.persistentKeepalive = integer(key, value, 0xffff)
-      break
-    // The two lines come in this order, and add up.
-    case 'last_handshake_time_sec':
-      peer.latestHandshake = counter(key, value) * NANOSECONDS
-      break
-    case 'last_handshake_time_nsec':
-      peer.latestHandshake += counter(key, value)
-      break
-    case 'rx_bytes':
-      peer.rxBytes = counter(key, value)
-      break
-    case 'tx_bytes':
-      peer.txBytes = counter(key, value)
-      break
-  }
-}
-
-function parseLine(line: string): Line {
-  const match = line.length <= MAX_LINE ? LINE.exec(line) : null
-  if (match?.[1] === undefined || match[2] === undefined) throw new UapiFormatError('a line is not key=value')
-  return [match[1], match[2]]
-}
-
 function keyBytes(key: string, value: string): Uint8Array {
   if (!/^[0-9a-fA-F]{64}$/.test(value)) throw new UapiFormatError(`${key} is not 64 hexadecimal digits`)
-  return Uint8Array.from(Buffer.from(value, 'hex'))
+  return Buffer.from(value, 'hex')
 }
 
 function integer(key: string, value: string, max: number): number {
@@ -148,12 +221,14 @@ function formatted<Result>(key: string, parse: () => Result): Result {
   }
 }
 
-const emptyPeer = (publicKey: PublicKey): PeerDraft => ({
+const untouched = (publicKey: PublicKey): PeerStatus => ({
   publicKey,
   endpoint: undefined,
-  allowedIps: new Set<Cidr>(),
+  allowedIps: NO_PREFIXES,
   persistentKeepalive: 0,
   latestHandshake: 0n,
   rxBytes: 0n,
   txBytes: 0n,
 })
+
+const NO_PREFIXES: ReadonlySet<Cidr> = new Set()
