@@ -1,6 +1,8 @@
+import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import type { Logger } from '#src/cluster/logger.ts'
 import { type NodeSnapshot, SNAPSHOT_FILE } from '#src/status/snapshot.ts'
+import { jsonPieces } from './json-pieces.ts'
 import { replaceReport } from './state-file.ts'
 
 /** Milliseconds between two writes, and after which a snapshot is written though nothing has changed. */
@@ -19,7 +21,7 @@ export class SnapshotFile {
   readonly #directory: string
   readonly #log: Logger
   #latest: (() => NodeSnapshot) | undefined
-  #written: { readonly text: string; readonly at: number } | undefined
+  #written: { readonly digest: string; readonly at: number } | undefined
   #timer: NodeJS.Timeout | undefined
   #writing: Promise<void> | undefined
   #builtAt = Number.NEGATIVE_INFINITY
@@ -64,12 +66,11 @@ export class SnapshotFile {
     this.#builtAt = started
     try {
       const snapshot = build()
-      // The time alone is no news.
-      const text = JSON.stringify({ ...snapshot, time: '' })
+      const digest = digestOf(snapshot)
       const fresh = this.#written !== undefined && started - this.#written.at < HEARTBEAT
-      if (fresh && text === this.#written?.text) return
-      await replaceReport(join(this.#directory, SNAPSHOT_FILE), `${JSON.stringify(snapshot, undefined, 1)}\n`)
-      this.#written = { text, at: started }
+      if (fresh && digest === this.#written?.digest) return
+      await replaceReport(join(this.#directory, SNAPSHOT_FILE), jsonPieces(snapshot))
+      this.#written = { digest, at: started }
       this.#gap = Math.min(LONGEST_GAP, Math.max(GAP, (performance.now() - started) / SHARE))
       this.#fault = undefined
     } catch (error) {
@@ -82,4 +83,11 @@ export class SnapshotFile {
       this.#fault = fault
     }
   }
+}
+
+/** The time alone is no news. */
+function digestOf(snapshot: NodeSnapshot): string {
+  const hash = createHash('sha256')
+  for (const piece of jsonPieces({ ...snapshot, time: '' })) hash.update(piece)
+  return hash.digest('base64')
 }

@@ -36,6 +36,20 @@ test('of many offers the last one counts, and is made only when it is written', 
   expect(JSON.parse(await readFile(join(directory.path, 'status.json'), 'utf8')).node).toBe('c')
 })
 
+test('what says the same as before is not written again', async () => {
+  await using directory = await scratch()
+  const path = join(directory.path, 'status.json')
+  const written = async (time: string, node = 'a') => {
+    file.offer(() => snapshot({ node, time }))
+    await file.stop()
+    return JSON.parse(await readFile(path, 'utf8')).time
+  }
+  const file = new SnapshotFile(directory.path, recordingLogger())
+  expect(await written('2026-01-01T00:00:01.000Z')).toBe('2026-01-01T00:00:01.000Z')
+  expect(await written('2026-01-01T00:00:02.000Z')).toBe('2026-01-01T00:00:01.000Z')
+  expect(await written('2026-01-01T00:00:03.000Z', 'b')).toBe('2026-01-01T00:00:03.000Z')
+})
+
 test('a link in its place is not written through', async () => {
   await using directory = await scratch()
   const victim = join(directory.path, 'victim')
