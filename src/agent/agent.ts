@@ -10,6 +10,7 @@ import { readinessOf } from './health.ts'
 import { plainPieces, serve, stopServing } from './http-endpoint.ts'
 import { readMachineId } from './keyring.ts'
 import { MeshAgent } from './mesh-agent.ts'
+import { releaseStart } from './release-start.ts'
 
 /**
  * Runs the agent until SIGTERM or SIGINT. What cannot be mended by waiting (credentials, a port that is taken) ends it
@@ -60,6 +61,7 @@ export async function runAgent(options: AgentFlags & { environment: NodeJS.Proce
     `podveil ${VERSION} on ${nodeName}`,
   )
   agent.start()
+  void agent.health.firstReady.then(releaseStart)
   const signal = await untilSignal()
   log.info({ event: 'agent-stopping', signal }, 'stopping; the kernel keeps what was set')
   await agent.stop()

@@ -28,6 +28,7 @@ export class Health {
   /** Why it is not ready, by concern; empty when it is. Until the first pass has ended nothing is known. */
   readonly #missing = new Map([['agent', 'nothing has been looked at yet']])
   readonly #idleFor: () => number
+  readonly #firstReady = Promise.withResolvers<void>()
 
   /** @param idleFor milliseconds since the last pass ended */
   constructor(idleFor: () => number) {
@@ -38,6 +39,12 @@ export class Health {
   set(concern: string, reason: string | undefined): void {
     if (reason === undefined) this.#missing.delete(concern)
     else this.#missing.set(concern, reason)
+    if (this.ready) this.#firstReady.resolve()
+  }
+
+  /** It has been ready once: what only a start needs is done. */
+  get firstReady(): Promise<void> {
+    return this.#firstReady.promise
   }
 
   get ready(): boolean {

@@ -20,6 +20,7 @@ export interface SocketAddon {
   start(socket: SocketHandle, callback: (result: number) => void): number
   stop(socket: SocketHandle): void
   receive(socket: SocketHandle): number
+  releaseProgram(): void
 }
 
 /** There is no addon for this machine. The message says where it was looked for and how to build it. */

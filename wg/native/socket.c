@@ -11,17 +11,21 @@
  * Life of a socket: JavaScript holds it through an external value, libuv through its poll handle. The memory goes when
  * both have let go, in whichever order: close(), garbage collection, worker.terminate() and exit of the process all end
  * in close_socket().
+ *
+ * One thing that is no socket is here as well, for want of another addon: releaseProgram().
  */
 #define _GNU_SOURCE
 #define NAPI_VERSION 8
 
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -433,6 +437,32 @@ static napi_value socket_receive(napi_env env, napi_callback_info info) {
   return to_number(env, receive_batch(s));
 }
 
+/* The first object is the program itself. */
+static int release_segments(struct dl_phdr_info *program, size_t size, void *data) {
+  (void)size;
+  (void)data;
+  const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+  for (int i = 0; i < program->dlpi_phnum; i++) {
+    const ElfW(Phdr) *segment = &program->dlpi_phdr[i];
+    if (segment->p_type != PT_LOAD || (segment->p_flags & PF_W) != 0) continue;
+    const uintptr_t start = (program->dlpi_addr + segment->p_vaddr) & ~(page - 1);
+    const uintptr_t end = program->dlpi_addr + segment->p_vaddr + segment->p_filesz;
+    madvise((void *)start, end - start, MADV_DONTNEED);
+  }
+  return 1;
+}
+
+/*
+ * releaseProgram(): unmaps what is mapped of the program's own file and cannot be written to. All of it is in the page
+ * cache still, and what runs is mapped again at its next step.
+ */
+static napi_value release_program(napi_env env, napi_callback_info info) {
+  (void)env;
+  (void)info;
+  dl_iterate_phdr(release_segments, NULL);
+  return NULL;
+}
+
 NAPI_MODULE_INIT() {
   const struct {
     const char *name;
@@ -450,6 +480,7 @@ NAPI_MODULE_INIT() {
       {"start", socket_start},
       {"stop", socket_stop},
       {"receive", socket_receive},
+      {"releaseProgram", release_program},
   };
   for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {
     napi_value function;
