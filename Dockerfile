@@ -14,14 +14,12 @@ WORKDIR /src
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci --no-audit --no-fund
 COPY . .
-# 2 MB for young objects in place of 16: an agent makes few, and holds 10 MB less for it.
 RUN node_modules/.bin/node wg/native/build.mjs \
  && node_modules/.bin/node scripts/bundle.mjs --out /out/opt/podveil \
  && rm /out/opt/podveil/metafile.json \
  && install -D "$(readlink -f node_modules/.bin/node)" /out/usr/local/bin/node \
  && install -m 0644 LICENSE /out/opt/podveil/ \
- && printf '#!/bin/sh\nexec node --disable-warning=ExperimentalWarning --max-semi-space-size=2 /opt/podveil/podveil.mjs "$@"\n' >/out/usr/local/bin/podveil \
- && chmod 0755 /out/usr/local/bin/podveil
+ && ln -s /opt/podveil/podveil /out/usr/local/bin/podveil
 
 FROM ${BASE}
 LABEL org.opencontainers.image.title="Podveil" \

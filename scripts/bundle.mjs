@@ -4,10 +4,10 @@
 //   node scripts/bundle.mjs          the program and the socket addon that is built here
 //   node scripts/bundle.mjs --out DIR [--version VERSION]
 //
-// dist/podveil.mjs is the program; what it loads only when asked for is in chunks beside it. The lab stays out: it needs
-// the sources. The script fails when the agent would load more at its start than it needs.
+// dist/podveil.mjs is the program, which dist/podveil starts; what it loads only when asked for is in chunks beside it. The lab
+// stays out: it needs the sources. The script fails when the agent would load more at its start than it needs.
 
-import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join, relative, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { build } from 'esbuild'
@@ -16,6 +16,7 @@ import { sbom } from './sbom.mjs'
 const root = resolve(import.meta.dirname, '..')
 const ADDON = 'podveil-socket.node'
 const ENTRY = 'podveil.mjs'
+const START = 'podveil'
 
 /** What must not be loaded before somebody asks for it: tens of megabytes, or not there at all. */
 const LAZY = [/@kubernetes\/client-node/, /src\/lab\//, /src\/cluster\/kubeconfig\.ts/]
@@ -130,6 +131,8 @@ const addon = join(root, 'wg/native/build', ADDON)
 if (!existsSync(addon)) throw new Error(`there is no ${relative(root, addon)}: run npm run build:native`)
 mkdirSync(join(out, 'build'), { recursive: true })
 copyFileSync(addon, join(out, 'build', ADDON))
+copyFileSync(join(root, 'scripts', START), join(out, START))
+chmodSync(join(out, START), 0o755)
 writeFileSync(join(out, 'metafile.json'), `${JSON.stringify(metafile)}\n`)
 const version = values.version ?? JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).version
 const bill = sbom(root, version, Object.keys(metafile.inputs), process.arch)

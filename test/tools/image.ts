@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { chmodSync, cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { nodeProgram } from '#src/lab/node-program.ts'
@@ -24,9 +24,10 @@ export class Image implements Disposable {
     if (bundle === undefined) this.#make(made)
     else cpSync(bundle, made, { recursive: true })
     const program = join(this.directory, 'podveil')
-    const node = `${nodeProgram()} --disable-warning=ExperimentalWarning --max-semi-space-size=2`
-    const cache = `NODE_COMPILE_CACHE=${this.directory}/compiled`
-    writeFileSync(program, `#!/bin/sh\n${cache} exec ${node} ${made}/podveil.mjs "$@"\n`)
+    const environment = `NODE_COMPILE_CACHE=${this.directory}/compiled PODVEIL_NODE=${nodeProgram()}`
+    // A build from before there was a program beside it.
+    const start = existsSync(`${made}/podveil`) ? `${made}/podveil` : `${nodeProgram()} ${made}/podveil.mjs`
+    writeFileSync(program, `#!/bin/sh\n${environment} exec ${start} "$@"\n`)
     chmodSync(program, 0o755)
   }
 

@@ -7,8 +7,8 @@ const DIRECTORY = fileURLToPath(new URL('../../../.cache/bench', import.meta.url
 
 let made: Promise<string> | undefined
 
-/** The program as the image has it, made once of what is here now. @returns its path */
+/** The program as the image has it, made once of what is here now. @returns the path of what starts it, by PODVEIL_NODE */
 export function bundledProgram(): Promise<string> {
-  made ??= must([nodeProgram(), SCRIPT, '--out', DIRECTORY]).then(() => `${DIRECTORY}/podveil.mjs`)
+  made ??= must([nodeProgram(), SCRIPT, '--out', DIRECTORY]).then(() => `${DIRECTORY}/podveil`)
   return made
 }

@@ -12,7 +12,7 @@ import { waitUntil } from '#src/lab/wait.ts'
 import type { PeerSource } from '#src/mesh/peer-source.ts'
 import { bundledProgram } from './bundle.ts'
 import { largeNode, newKey, placeOf } from './node-object.ts'
-import type { ProbeReading } from './probe.ts'
+import type { ProbeReading } from './probe-reading.ts'
 import { neighbours, type Usage, usageOf } from './process.ts'
 
 const NODES = '/api/v1/nodes'
@@ -96,7 +96,6 @@ export class LargeMesh implements AsyncDisposable {
   } = {}): Promise<StartFigures> {
     const { spec, plan } = this.#lab
     const agentCommand = [
-      ...[nodeProgram(), '--disable-warning=ExperimentalWarning', '--max-semi-space-size=2'],
       ...[await bundledProgram(), 'agent'],
       ...['--node-name', '{node}', '--dataplane', spec.dataplane, '--log-level', logLevel],
       ...['--state-dir', this.#files.node(this.#node.name, 'state')],
@@ -106,13 +105,18 @@ export class LargeMesh implements AsyncDisposable {
     this.#probes = 0
     rmSync(this.#probeFile, { force: true })
     const options = [
-      `--import ${script('./probe.ts')}`,
+      `--import ${script('./probe.mjs')}`,
       ...(profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`]),
       process.env.BENCH_NODE_OPTIONS ?? '',
     ]
     const watch = this.#node.exec([nodeProgram(), script('./ready.ts'), '9180'], { timeoutMs: LIMIT_MS })
     const started = performance.timeOrigin + performance.now()
-    await agent.start({ NODE_OPTIONS: options.join(' '), BENCH_PROBE_FILE: this.#probeFile })
+    const environment = {
+      NODE_OPTIONS: options.join(' '),
+      BENCH_PROBE_FILE: this.#probeFile,
+      PODVEIL_NODE: nodeProgram(),
+    }
+    await agent.start(environment)
     const { status, stdout, stderr } = await watch
     if (status !== 0) throw new Error(`the agent did not become ready: ${stderr}\n${agent.logs().slice(-2_000)}`)
     return {

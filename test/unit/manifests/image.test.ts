@@ -54,6 +54,7 @@ describe('the Dockerfile', () => {
       'package.json',
       'package-lock.json',
       'scripts/bundle.mjs',
+      'scripts/podveil',
       'scripts/sbom.mjs',
     ])
       expect(passes).toContain(`!${path}`)
@@ -63,10 +64,10 @@ describe('the Dockerfile', () => {
 describe('the bundle', () => {
   const directory = mkdtempSync(join(tmpdir(), 'podveil-bundle-'))
   const run = (...argv: readonly string[]) =>
-    spawnSync(NODE, [join(directory, 'podveil.mjs'), ...argv], {
+    spawnSync(join(directory, 'podveil'), argv, {
       // Nothing of the checkout is in reach.
       cwd: '/',
-      env: { PATH: '/usr/bin:/bin' },
+      env: { PATH: '/usr/bin:/bin', PODVEIL_NODE: NODE },
       encoding: 'utf8',
     })
 
