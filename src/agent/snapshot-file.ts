@@ -8,10 +8,9 @@ import { replaceReport } from './state-file.ts'
 /** Milliseconds between two writes, and after which a snapshot is written though nothing has changed. */
 const GAP = 1_000
 const HEARTBEAT = 30_000
-const LONGEST_GAP = 5_000
 
-/** A write that takes long, because the mesh is large, takes at most this part of the time. */
-const SHARE = 1 / 50
+/** Writes of a large mesh take at most this part of a processor, or come as seldom as those of no news. */
+const SHARE = 1 / 200
 
 /**
  * Keeps the snapshot in the state directory, 0600, replaced as a whole: whoever reads it sees one moment. A failure to
@@ -21,7 +20,7 @@ export class SnapshotFile {
   readonly #directory: string
   readonly #log: Logger
   #latest: (() => NodeSnapshot) | undefined
-  #written: { readonly digest: string; readonly at: number } | undefined
+  #written: { readonly digest: string | undefined; readonly at: number } | undefined
   #timer: NodeJS.Timeout | undefined
   #writing: Promise<void> | undefined
   #builtAt = Number.NEGATIVE_INFINITY
@@ -63,15 +62,18 @@ export class SnapshotFile {
 
   async #write(build: () => NodeSnapshot): Promise<void> {
     const started = performance.now()
+    const before = process.cpuUsage()
     this.#builtAt = started
     try {
       const snapshot = build()
-      const digest = digestOf(snapshot)
+      // Where it is that seldom whatever it says need not be known.
+      const digest = this.#gap < HEARTBEAT ? digestOf(snapshot) : undefined
       const fresh = this.#written !== undefined && started - this.#written.at < HEARTBEAT
-      if (fresh && digest === this.#written?.digest) return
+      if (fresh && digest !== undefined && digest === this.#written?.digest) return
       await replaceReport(join(this.#directory, SNAPSHOT_FILE), jsonPieces(snapshot))
       this.#written = { digest, at: started }
-      this.#gap = Math.min(LONGEST_GAP, Math.max(GAP, (performance.now() - started) / SHARE))
+      const { user, system } = process.cpuUsage(before)
+      this.#gap = Math.min(HEARTBEAT, Math.max(GAP, (user + system) / 1_000 / SHARE))
       this.#fault = undefined
     } catch (error) {
       const fault = error instanceof Error ? error.message : String(error)
