@@ -60,7 +60,13 @@ function watchPeer(
   const peer = state.phase === 'encrypting' ? kernel.get(state.key) : undefined
   const traffic = peer && watchTraffic(before?.traffic, peer, now)
   const silentSince = traffic && isSilent(traffic, now) ? traffic.unanswered?.since : undefined
-  return { state, since, unproven, silentSince, traffic }
+  const same =
+    before?.state === state &&
+    before.since === since &&
+    before.unproven === unproven &&
+    before.silentSince === silentSince &&
+    before.traffic === traffic
+  return same ? before : { state, since, unproven, silentSince, traffic }
 }
 
 function sinceOf(before: WatchedPeer | undefined, state: PeerState, now: number): number {

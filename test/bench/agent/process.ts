@@ -9,6 +9,8 @@ export interface Usage {
   /** Bytes, now and at most. */
   readonly rss: number
   readonly peakRss: number
+  /** Of `rss`, what is mapped of files: pages that the page cache has anyway. */
+  readonly fileRss: number
 }
 
 /** USER_HZ, which is 100 wherever Linux runs. */
@@ -26,6 +28,7 @@ export function usageOf(pid: number): Usage {
     system: Number(fields[12]) / TICKS,
     rss: kilobytes('VmRSS') * 1024,
     peakRss: kilobytes('VmHWM') * 1024,
+    fileRss: kilobytes('RssFile') * 1024,
   }
 }
 

@@ -44,6 +44,7 @@ export async function steadyState({ sizes, steadySeconds, profiles }: Profile): 
           'agent CPU %': ((after.cpu - before.cpu) * 100) / seconds,
           'of it system %': ((after.system - before.system) * 100) / seconds,
           'RSS MB': after.rss / 1e6,
+          'of it files MB': after.fileRss / 1e6,
           'heap MB': probe.heapUsed / 1e6,
           'loop delay p99 ms': probe.loopP99,
           'longest stall ms': probe.loopMax,
