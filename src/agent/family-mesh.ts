@@ -2,7 +2,7 @@ import type { PublicKey } from '#keys/public-key.ts'
 import type { Logger } from '#src/cluster/logger.ts'
 import type { EchoFigures } from '#src/hello/echo-meter.ts'
 import { PROBE_TIMES } from '#src/hello/path-prober.ts'
-import { adoptPeers } from '#src/mesh/adopt.ts'
+import { adoptInSlices } from '#src/mesh/adopt.ts'
 import type { CidrSource } from '#src/mesh/claims.ts'
 import type { DeviceIdentity, FamilyConfig, FamilyView, LaneView } from '#src/mesh/family-view.ts'
 import type { HeardHello, HelloContent } from '#src/mesh/hello-content.ts'
@@ -12,7 +12,7 @@ import { isProven } from '#src/mesh/move.ts'
 import { LANES, type Lane, type NodeName, type NodeRecord } from '#src/mesh/node-record.ts'
 import { obstacle, rivals } from '#src/mesh/obstacles.ts'
 import type { PeerStates } from '#src/mesh/peer-machine.ts'
-import { type FamilyPlan, helloOf, planFamily } from '#src/mesh/plan.ts'
+import { type FamilyPlan, helloOf, planInSlices } from '#src/mesh/plan.ts'
 import { PlanMemory } from '#src/mesh/plan-memory.ts'
 import { TunnelPulse } from '#src/mesh/tunnel-pulse.ts'
 import type { DeviceStatus, PeerStatus } from '#wg/device/device.ts'
@@ -20,6 +20,7 @@ import type { Cidr, Family, IpAddress } from '#wg/ip.ts'
 import type { Ownership } from '#wg/reconcile/desired.ts'
 import type { FamilyKernel } from '#wg/reconcile/family-kernel.ts'
 import type { RouteEvent } from '#wg/rtnetlink/monitor.ts'
+import { inSlices } from '#wg/slices.ts'
 import { Table } from '#wg/table.ts'
 import { ChangingPairs } from './changing-pairs.ts'
 import { HelloExchange } from './hello-exchange.ts'
@@ -36,6 +37,9 @@ const HOST_POLL = 5_000
 
 /** A plan that follows from its own effects settles in two rounds; more would be an argument with the kernel. */
 const MAX_ROUNDS = 4
+
+/** Nodes that are looked at between two looks at the clock. */
+const MOST = 32
 
 /** What one pass is given. */
 export interface MeshInput {
@@ -202,12 +206,14 @@ export class FamilyMesh {
     this.#lookAround(input)
     this.#paths.limit(input.pathMtuProbing ? input.config.mtu : undefined, now)
     if (!this.#states) {
-      this.#states = adoptPeers(this.#view(input, now))
-      this.#adoptPaths(this.#states, now)
+      const adopted = await this.#inSlices(look => adoptInSlices(look, this.#memory, MOST), input, now)
+      this.#adoptPaths(adopted, now)
+      this.#states = adopted
     }
     let operations = 0
     for (let round = 0; round < MAX_ROUNDS; round++) {
-      const plan = planFamily(this.#states, this.#view(input, now), this.#memory)
+      const states: LaneStates = this.#states
+      const plan: FamilyPlan = await this.#inSlices(look => planInSlices(states, look, this.#memory, MOST), input, now)
       logPairs(this.#log, this.family, plan.changed)
       this.#states = plan.lanes
       this.#plan = plan
@@ -231,6 +237,20 @@ export class FamilyMesh {
 
   close(): void {
     for (const lane of LANES) this.#hellos[lane].close()
+  }
+
+  /** What is decided is of what is seen at the end: the kernel is read anew where what it said is no longer believed. */
+  #inSlices<Result>(
+    steps: (look: () => FamilyView) => Generator<undefined, Result>,
+    input: MeshInput,
+    now: number,
+  ): Promise<Result> {
+    return inSlices(
+      steps(() => this.#view(input, now)),
+      async () => {
+        if (this.#kernel.stale) await this.#observe(input, now)
+      },
+    )
   }
 
   async #observe(input: MeshInput, now: number): Promise<void> {

@@ -33,7 +33,7 @@ export interface DesiredTunnel {
 }
 
 /** The same, to compare with a kernel. */
-export interface DesiredKernel extends Pick<DesiredFamily, 'routes' | 'rules' | 'routeProtocol'>, TunnelKernel {
+export interface DesiredKernel extends Pick<DesiredSnapshot, 'routes' | 'rules' | 'routeProtocol'>, TunnelKernel {
   readonly spare: TunnelKernel | null | undefined
 }
 
@@ -47,7 +47,13 @@ export function desiredSnapshot(desired: DesiredFamily | undefined): DesiredSnap
   const [device, spare] = desired?.devices ?? []
   if (!desired || !device) return null
   const { routes, rules, routeProtocol } = desired
-  return { ...tunnelSnapshot(device), spare: spare ? tunnelSnapshot(spare) : null, routes, rules, routeProtocol }
+  return {
+    ...tunnelSnapshot(device),
+    spare: spare ? tunnelSnapshot(spare) : null,
+    routes: [...routes.values()],
+    rules,
+    routeProtocol,
+  }
 }
 
 function tunnelSnapshot(device: DesiredDevice): DesiredTunnel {
