@@ -60,6 +60,8 @@ export class GuardKeeper {
   #armed: Armed | undefined
   readonly #armable: Readonly<Record<Family, Armable>> = { 4: new Armable(), 6: new Armable() }
   #plan: FirewallPlan | undefined
+  /** Of which Nodes that plan was made. */
+  readonly #planned = new Follower<NodeName>()
   /** What the ruleset on disk was made of; `null` before it was looked at. */
   #atBoot: DesiredFirewall | undefined | null = null
   /** Families that were encrypted when the guard was last closed, and stay so while it is. */
@@ -178,7 +180,7 @@ export class GuardKeeper {
       ...own.map(({ listenPort }) => listenPort),
     ])
     const armed = this.#armed ?? { 4: new Set(), 6: new Set() }
-    this.#plan = planFirewall(this.#plan, {
+    const facts = {
       self: this.#self,
       nodes,
       devices: [...new Set([...names, ...own.map(({ name }) => name)])],
@@ -187,7 +189,8 @@ export class GuardKeeper {
       helloPort: HELLO_PORT,
       apiServers,
       guard: mode === 'off' ? undefined : { mode, settings: podveil, armed, wireguardPorts: [...ports] },
-    })
+    }
+    this.#plan = planFirewall(this.#plan, facts, this.#planned.take(nodes))
     return this.#plan.desired
   }
 

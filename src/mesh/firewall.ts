@@ -32,18 +32,25 @@ export interface GuardFacts {
 export interface FirewallPlan {
   readonly desired: DesiredFirewall
   /** As they were, whatever becomes of the map that they were in. */
-  readonly places: readonly Place[]
+  readonly places: ReadonlyMap<NodeName, Place>
   readonly facts: Omit<FirewallFacts, 'nodes'>
 }
 
 /** What of a Node the firewall looks at. */
-type Place = Pick<NodeRecord, 'name' | 'podCidrs' | 'addresses'>
+type Place = Pick<NodeRecord, 'podCidrs' | 'addresses'>
 
-/** @returns the plan before, where nothing that it follows from has changed: most changes of a Node are of its keys */
-export function planFirewall(before: FirewallPlan | undefined, { nodes, ...facts }: FirewallFacts): FirewallPlan {
-  if (before && samePlaces(before.places, nodes) && sameFacts(before.facts, facts)) return before
-  const places = Array.from(nodes.values(), ({ name, podCidrs, addresses }) => ({ name, podCidrs, addresses }))
-  return { desired: desiredFirewall({ nodes, ...facts }), places, facts }
+/**
+ * @param changed Nodes that may be others than the plan before was made of; undefined for any
+ * @returns the plan before, where nothing that it follows from has changed: most changes of a Node are of its keys
+ */
+export function planFirewall(
+  before: FirewallPlan | undefined,
+  { nodes, ...facts }: FirewallFacts,
+  changed?: Iterable<NodeName>,
+): FirewallPlan {
+  if (before && samePlaces(before.places, nodes, changed) && sameFacts(before.facts, facts)) return before
+  const placeOf = ({ name, podCidrs, addresses }: NodeRecord) => [name, { podCidrs, addresses }] as const
+  return { desired: desiredFirewall({ nodes, ...facts }), places: new Map(Array.from(nodes.values(), placeOf)), facts }
 }
 
 /** What the packet filter must do while the mesh is there, or is being left. */
@@ -66,14 +73,17 @@ export function desiredFirewall(facts: FirewallFacts): DesiredFirewall {
   }
 }
 
-/** In order, as of two Nodes that claim one prefix the later one has it. */
-function samePlaces(before: readonly Place[], nodes: ReadonlyMap<NodeName, NodeRecord>): boolean {
-  if (before.length !== nodes.size) return false
-  let at = 0
-  for (const { name, podCidrs, addresses } of nodes.values()) {
-    const place = before[at++]
-    if (place?.name !== name || !sameInputs(place.podCidrs, podCidrs) || !sameInputs(place.addresses, addresses))
-      return false
+function samePlaces(
+  before: FirewallPlan['places'],
+  nodes: ReadonlyMap<NodeName, Place>,
+  changed: Iterable<NodeName> = nodes.keys(),
+): boolean {
+  if (before.size !== nodes.size) return false
+  for (const name of changed) {
+    const [was, is] = [before.get(name), nodes.get(name)]
+    if (!was || !is) {
+      if (was || is) return false
+    } else if (!sameInputs(was.podCidrs, is.podCidrs) || !sameInputs(was.addresses, is.addresses)) return false
   }
   return true
 }

@@ -8,7 +8,9 @@ import type { NodeName, NodeRecord } from './node-record.ts'
  */
 export function territories(nodes: ReadonlyMap<NodeName, NodeRecord>): ReadonlyMap<NodeName, readonly Cidr[]> {
   const owner = new PrefixMap<NodeName>()
-  for (const { name, podCidrs } of nodes.values()) for (const cidr of podCidrs) owner.set(cidr, name)
+  // Of two that claim one prefix the lesser name, whatever the order that the Nodes have come in.
+  for (const { name, podCidrs } of nodes.values())
+    for (const cidr of podCidrs) if (name <= (owner.get(cidr) ?? name)) owner.set(cidr, name)
   const holes = new Map<Cidr, Cidr[]>()
   for (const [cidr, node] of owner) {
     const around = owner.parent(cidr)
