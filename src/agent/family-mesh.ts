@@ -21,7 +21,7 @@ import type { Ownership } from '#wg/reconcile/desired.ts'
 import type { FamilyKernel } from '#wg/reconcile/family-kernel.ts'
 import type { RouteEvent } from '#wg/rtnetlink/monitor.ts'
 import { inSlices } from '#wg/slices.ts'
-import { Table } from '#wg/table.ts'
+import { Follower, Table } from '#wg/table.ts'
 import { ChangingPairs } from './changing-pairs.ts'
 import { HelloExchange } from './hello-exchange.ts'
 import { bothOwned, ownershipOf, sameOwnership } from './ownership.ts'
@@ -81,6 +81,9 @@ export class FamilyMesh {
   #pollAt = 0
   /** When the devices were read last, milliseconds. */
   #readAt: number | undefined
+  readonly #measured = new Follower<NodeName>()
+  /** Not before that are all pairs measured again, milliseconds. */
+  #measureAt = 0
   #ownership: Ownership | undefined
   #rivals: readonly string[] = []
   readonly #pulse = new TunnelPulse()
@@ -145,11 +148,7 @@ export class FamilyMesh {
   /** The peer that stands for each pair: of the device which the pair's traffic is on. */
   get peers(): ReadonlyMap<PublicKey, PeerStatus> {
     const peers = new Map<PublicKey, PeerStatus>()
-    const { main, spare } = this.#names
-    const held = {
-      main: main === undefined ? undefined : this.#kernel.device(main)?.peers,
-      spare: spare === undefined ? undefined : this.#kernel.device(spare)?.peers,
-    }
+    const held = this.#held
     for (const [node, state] of this.#plan?.peers ?? []) {
       const peer = state.phase === 'absent' ? undefined : held[this.laneOf(node)]?.get(state.key)
       if (peer) peers.set(peer.publicKey, peer)
@@ -224,8 +223,9 @@ export class FamilyMesh {
     for (const lane of LANES) this.#changing[lane].note(this.#states[lane])
     if (LANES.some(lane => this.#changing[lane].size > 0) || strayed)
       this.#pollAt = Math.min(this.#pollAt, now + FAST_POLL)
-    const speakAt = LANES.map(lane => this.#speak(lane, input, now))
-    this.#measure(now)
+    const speakAt: number[] = []
+    for (const lane of LANES) speakAt.push(await this.#speak(lane, input, now))
+    await this.#measure(now)
     return Math.min(...speakAt, this.#pollAt)
   }
 
@@ -312,6 +312,15 @@ export class FamilyMesh {
     return { main: main?.name, spare: spare?.name }
   }
 
+  /** The peers that each device has, as last read or written. */
+  get #held(): Readonly<Record<Lane, ReadonlyMap<PublicKey, PeerStatus> | undefined>> {
+    const { main, spare } = this.#names
+    return {
+      main: main === undefined ? undefined : this.#kernel.device(main)?.peers,
+      spare: spare === undefined ? undefined : this.#kernel.device(spare)?.peers,
+    }
+  }
+
   #steered(lane: Lane): ReadonlySet<Cidr> {
     const name = this.#names[lane]
     const tables = this.#input?.config.tables
@@ -352,7 +361,7 @@ export class FamilyMesh {
     }
   }
 
-  #speak(lane: Lane, input: MeshInput, now: number): number {
+  async #speak(lane: Lane, input: MeshInput, now: number): Promise<number> {
     const plan = this.#plan
     const identity = input.identities[lane]
     if (!plan || !identity) return Number.POSITIVE_INFINITY
@@ -368,9 +377,10 @@ export class FamilyMesh {
     const handshaken = (peer: PublicKey) => (this.#kernel.device(name)?.peers.get(peer)?.latestHandshake ?? 0n) > 0n
     const states = plan.lanes[lane]
     const view = this.#view(input, now)
-    const contents = new Map<NodeName, HelloContent | undefined>()
-    for (const node of this.#toSpeakTo(lane, view, states)) contents.set(node, helloOf(view, lane, states.get(node)))
-    return hellos.speak(contents, states, identity.privateKey.publicKey(), handshaken, now)
+    const contents = this.#toSpeakTo(lane, view, states)
+      .values()
+      .map((node): [NodeName, HelloContent | undefined] => [node, helloOf(view, lane, states.get(node))])
+    return await inSlices(hellos.speak(contents, states, identity.privateKey.publicKey(), handshaken, now))
   }
 
   /** Those to whom there may be something else to say than the last time. */
@@ -382,23 +392,30 @@ export class FamilyMesh {
   }
 
   /**
-   * Echoes are for pairs that encrypt, on the device that their traffic goes by. Looked at only when the devices were read:
-   * not every pass is to cost what a look at all peers does.
+   * Echoes are for pairs that encrypt, on the device that their traffic goes by. Pairs that have changed are looked at in each
+   * pass, all of them when the devices were read, but no more often than they are read at rest.
    */
-  #measure(now: number): void {
-    if (this.#readAt !== now) return
-    const { peers } = this
-    const pairs: Record<Lane, Map<NodeName, bigint | undefined>> = { main: new Map(), spare: new Map() }
-    for (const [node, state] of this.#plan?.peers ?? []) {
-      if (state.phase !== 'encrypting') continue
-      const peer = peers.get(state.key)
-      pairs[this.laneOf(node)].set(node, peer && peer.rxBytes + peer.txBytes)
+  async #measure(now: number): Promise<void> {
+    const pairs = this.#plan?.peers ?? NO_PAIRS
+    const changed = this.#measured.take(pairs)
+    const all = changed === undefined || (this.#readAt === now && now >= this.#measureAt)
+    if (all) this.#measureAt = now + HOST_POLL
+    await inSlices(this.#measureEach(all ? pairs.keys() : changed, pairs, now))
+  }
+
+  *#measureEach(nodes: Iterable<NodeName>, pairs: PeerStates, now: number): Generator<undefined, void> {
+    const held = this.#held
+    for (const node of nodes) {
+      yield
+      const state = pairs.get(node)
+      const used = this.laneOf(node)
+      const peer = state === undefined || state.phase === 'absent' ? undefined : held[used]?.get(state.key)
+      const traffic = { bytes: peer && peer.rxBytes + peer.txBytes }
+      for (const lane of LANES)
+        this.#hellos[lane].measure(node, lane === used && state?.phase === 'encrypting' ? traffic : undefined, now)
+      if (state === undefined || state.phase === 'absent') this.#paths.leave(node)
+      else this.#paths.keep(node, peer?.endpoint?.address, now)
     }
-    for (const lane of LANES) this.#hellos[lane].measure(pairs[lane], now)
-    const present = [...(this.#plan?.peers ?? [])].flatMap(([node, state]) =>
-      state.phase === 'absent' ? [] : [[node, peers.get(state.key)?.endpoint?.address] as const],
-    )
-    this.#paths.keep(new Map(present), now)
   }
 
   /** An agent that is started again leaves the routes as they are, until it knows better. */
@@ -420,4 +437,5 @@ export class FamilyMesh {
 
 /** Always the same, so that nobody looks at it twice. */
 const NO_PEERS: ReadonlyMap<PublicKey, PeerStatus> = new Table()
+const NO_PAIRS: PeerStates = new Table()
 const NOTHING: ReadonlySet<Cidr> = new Set()

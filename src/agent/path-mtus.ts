@@ -59,18 +59,21 @@ export class PathMtus {
     this.#collect()
   }
 
-  /** Takes in which peers there are, and where their packets go; undefined for not known. */
-  keep(endpoints: ReadonlyMap<NodeName, IpAddress | undefined>, now: number): void {
-    for (const node of this.#paths.keys()) if (!endpoints.has(node)) this.#paths.delete(node)
-    for (const [node, endpoint] of this.#full === undefined ? [] : endpoints) {
-      const path = this.#paths.get(node)
-      if (!path) this.#paths.set(node, { prober: this.#prober(now), endpoint, blocked: false })
-      else if (endpoint !== undefined && endpoint !== path.endpoint) {
-        if (path.endpoint !== undefined) path.prober.doubt(now)
-        path.endpoint = endpoint
-      }
+  /** Takes in that there is a peer, and where its packets go; undefined for not known. */
+  keep(node: NodeName, endpoint: IpAddress | undefined, now: number): void {
+    if (this.#full === undefined) return
+    const path = this.#paths.get(node)
+    if (!path) this.#paths.set(node, { prober: this.#prober(now), endpoint, blocked: false })
+    else if (endpoint !== undefined && endpoint !== path.endpoint) {
+      if (path.endpoint !== undefined) path.prober.doubt(now)
+      path.endpoint = endpoint
     }
-    this.#collect()
+  }
+
+  /** It is a peer no more. */
+  leave(node: NodeName): void {
+    this.#paths.delete(node)
+    if (this.#found.has(node)) this.#collect()
   }
 
   /** @returns the size of the large echo of the round that is due, in bytes of its IP packet; undefined for none */
