@@ -1,8 +1,8 @@
 import type { PublicKey } from '#keys/public-key.ts'
 import type { DeviceStatus, PeerChange, PeerStatus } from '../device/device.ts'
-import { type Cidr, type Endpoint, type IpAddress, sameEndpoint } from '../ip.ts'
+import { sharedPeer } from '../device/shared-peer.ts'
+import type { Cidr, Endpoint, IpAddress } from '../ip.ts'
 import type { Link } from '../rtnetlink/link.ts'
-import { sameSet } from '../same-set.ts'
 import { Table } from '../table.ts'
 import { PeerDifferences } from './peers.ts'
 
@@ -76,20 +76,6 @@ export class DeviceMirror {
       persistentKeepalive: change.persistentKeepalive ?? peer.persistentKeepalive,
     })
   }
-}
-
-function sharedPeer(before: PeerStatus | undefined, now: PeerStatus): PeerStatus {
-  if (!before) return now
-  const { allowedIps, endpoint } = before
-  const sameIps = sameSet(allowedIps, now.allowedIps)
-  const sameRest =
-    before.latestHandshake === now.latestHandshake &&
-    before.rxBytes === now.rxBytes &&
-    before.txBytes === now.txBytes &&
-    before.persistentKeepalive === now.persistentKeepalive &&
-    (endpoint && now.endpoint ? sameEndpoint(endpoint, now.endpoint) : endpoint === now.endpoint)
-  if (sameIps && sameRest) return before
-  return sameIps ? { ...now, allowedIps } : now
 }
 
 const untouchedPeer = (publicKey: PublicKey): PeerStatus => ({

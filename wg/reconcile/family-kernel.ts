@@ -164,7 +164,7 @@ export class FamilyKernel {
   async observeDevices(): Promise<void> {
     for (const device of this.#mirror?.devices.values() ?? []) {
       if (!device.status) continue
-      const status = await this.#devices.read(device.name)
+      const status = await this.#devices.read(device.name, device.peers)
       for (const words of status ? foreignChanges(device, status) : []) this.#notes.foreign(words)
       device.noteStatus(status)
     }

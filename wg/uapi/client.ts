@@ -4,6 +4,8 @@ import { constants } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type DeviceChange, DeviceError, type DeviceStatus } from '../device/device.ts'
+import { NO_PEERS, PeerReader, type Peers } from '../device/peer-reader.ts'
+import { inSlices } from '../slices.ts'
 import { isUapiError, UapiError, UapiFormatError } from './errors.ts'
 import { formatSet, UAPI_GET } from './format.ts'
 import { parseAnswer, parseDevice, type UapiAnswer } from './parse.ts'
@@ -37,6 +39,7 @@ export class UapiClient {
   readonly #directory: string
   readonly #timeout: number
   readonly #maxAnswer: number
+  readonly #readers = new Map<string, PeerReader>()
 
   constructor({ directory = UAPI_DIRECTORY, timeout = TIMEOUT, maxAnswer = MAX_ANSWER }: UapiClientOptions = {}) {
     this.#directory = directory
@@ -49,14 +52,21 @@ export class UapiClient {
   }
 
   /**
+   * @param known peers as they are known: one that is as it was stays the same object
    * @returns undefined when no process serves the device
    * @throws UapiError, UapiFormatError; DeviceError where others could have put the socket there
    */
-  async get(name: string): Promise<DeviceStatus | undefined> {
+  async get(name: string, known: Peers = NO_PEERS): Promise<DeviceStatus | undefined> {
     const operation = `read ${name}`
     const answer = await this.#transact(name, UAPI_GET, operation)
     if (answer && answer.errno !== 0) throw new UapiError(operation, answer.errno)
-    return answer && parseDevice(name, answer.lines)
+    if (!answer) {
+      this.#readers.delete(name)
+      return undefined
+    }
+    const reader = this.#readers.get(name) ?? new PeerReader()
+    this.#readers.set(name, reader)
+    return await inSlices(parseDevice(name, answer.body, reader, known))
   }
 
   /** @throws UapiError, ENODEV when no process serves the device; UapiFormatError, DeviceError */

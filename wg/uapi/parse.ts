@@ -1,6 +1,7 @@
 import { PrivateKey } from '#keys/private-key.ts'
 import { type PublicKey, unverifiedPublicKey } from '#keys/public-key.ts'
 import type { DeviceStatus, PeerStatus } from '../device/device.ts'
+import { NO_PEERS, PeerReader, type Peers } from '../device/peer-reader.ts'
 import { type Cidr, type Endpoint, IpFormatError, parseEndpoint, parseExactCidr } from '../ip.ts'
 import { UapiFormatError } from './errors.ts'
 
@@ -14,51 +15,85 @@ type PeerDraft = Mutable<PeerStatus> & { readonly allowedIps: Set<Cidr> }
 
 type Line = readonly [key: string, value: string]
 
-/** An answer's lines, without the `errno` that ends it. */
+/** An answer without the `errno` that ends it. */
 export interface UapiAnswer {
   /** Positive; 0 is success. */
   readonly errno: number
-  readonly lines: readonly Line[]
+  /** Lines, each with its end. */
+  readonly body: string
 }
 
 /**
- * Splits an answer into its lines. It must end with `errno=…` and a blank line, and have no other blank line.
+ * Takes the end off an answer: `errno=…` and a blank line.
  * @throws UapiFormatError
  */
 export function parseAnswer(text: string): UapiAnswer {
   if (!text.endsWith('\n\n')) throw new UapiFormatError('the answer does not end with a blank line')
-  const lines = text.slice(0, -2).split('\n').map(parseLine)
-  const [key, value = ''] = lines.pop() ?? []
-  if (key !== 'errno' || lines.some(([other]) => other === 'errno'))
-    throw new UapiFormatError('the answer does not end with the one errno')
+  const start = text.lastIndexOf('\n', text.length - 3) + 1
+  const [key, value] = parseLine(text.slice(start, -2))
+  if (key !== 'errno') throw new UapiFormatError('the answer does not end with an errno')
   // wireguard-go writes negative numbers, others positive ones.
-  return { errno: integer('errno', value.replace(/^-/, ''), 0xffff), lines }
+  return { errno: integer('errno', value.replace(/^-/, ''), 0xffff), body: text.slice(0, start) }
 }
 
 /**
- * The device that the answer to `get=1` describes. Keys that are not known are passed over: later versions add some.
+ * The device that the answer to `get=1` describes, with a step for each peer. Keys that are not known are passed over: later
+ * versions add some.
+ * @param reader of this device
+ * @param known its peers, as they are known otherwise
  * @throws UapiFormatError
  */
-export function parseDevice(name: string, lines: readonly Line[]): DeviceStatus {
-  const peers = new Map<PublicKey, PeerDraft>()
+export function* parseDevice(
+  name: string,
+  body: string,
+  reader = new PeerReader(),
+  known: Peers = NO_PEERS,
+): Generator<undefined, DeviceStatus> {
+  const end = startOfPeer(body, 0)
   const device: Mutable<DeviceStatus> = {
     name,
     publicKey: undefined,
     privateKey: undefined,
     listenPort: 0,
     fwmark: 0,
-    peers,
+    peers: NO_PEERS,
   }
-  let peer: PeerDraft | undefined
-  for (const [key, value] of lines) {
-    if (key === 'public_key') {
-      const publicKey = unverifiedPublicKey(keyBytes(key, value))
-      peer = peers.get(publicKey) ?? emptyPeer(publicKey)
-      peers.set(publicKey, peer)
-    } else if (peer) readPeerLine(peer, key, value)
-    else readDeviceLine(device, key, value)
-  }
+  for (const [key, value] of linesOf(body.slice(0, end))) readDeviceLine(device, key, value)
+  device.peers = yield* reader.read(peersOf(body, end), parsePeer, known)
   return device
+}
+
+const PEER = 'public_key='
+
+/** Where the first peer from a place on begins; the length of the text where there is none. */
+function startOfPeer(body: string, from: number): number {
+  if (from === 0 && body.startsWith(PEER)) return 0
+  const found = body.indexOf(`\n${PEER}`, from)
+  return found < 0 ? body.length : found + 1
+}
+
+function* peersOf(body: string, from: number): Generator<string> {
+  for (let start = from; start < body.length; ) {
+    const end = startOfPeer(body, start + PEER.length)
+    yield body.slice(start, end)
+    start = end
+  }
+}
+
+function parsePeer(text: string, before: Peers): PeerStatus {
+  const [[key, value] = ['', ''], ...lines] = linesOf(text)
+  const publicKey = unverifiedPublicKey(keyBytes(key, value))
+  const peer = draftOf(before.get(publicKey) ?? emptyPeer(publicKey))
+  for (const [key, value] of lines) readPeerLine(peer, key, value)
+  return peer
+}
+
+const draftOf = (peer: PeerStatus): PeerDraft => ({ ...peer, allowedIps: new Set(peer.allowedIps) })
+
+function linesOf(text: string): Line[] {
+  const lines = text === '' ? [] : text.slice(0, -1).split('\n').map(parseLine)
+  if (lines.some(([key]) => key === 'errno')) throw new UapiFormatError('there is an errno within the answer')
+  return lines
 }
 
 function readDeviceLine(device: Mutable<DeviceStatus>, key: string, value: string): void {
@@ -148,10 +183,10 @@ function formatted<Result>(key: string, parse: () => Result): Result {
   }
 }
 
-const emptyPeer = (publicKey: PublicKey): PeerDraft => ({
+const emptyPeer = (publicKey: PublicKey): PeerStatus => ({
   publicKey,
   endpoint: undefined,
-  allowedIps: new Set<Cidr>(),
+  allowedIps: new Set(),
   persistentKeepalive: 0,
   latestHandshake: 0n,
   rxBytes: 0n,

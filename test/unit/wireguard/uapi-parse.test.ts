@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { PrivateKey } from '#keys/private-key.ts'
 import { publicKeyBytes } from '#keys/public-key.ts'
 import { formatEndpoint } from '#wg/ip.ts'
+import { atOnce } from '#wg/slices.ts'
 import { UapiFormatError } from '#wg/uapi/errors.ts'
 import { parseAnswer, parseDevice } from '#wg/uapi/parse.ts'
 import { deviceChange } from './arbitrary.ts'
@@ -29,7 +30,7 @@ function answer({ privateKey, listenPort, fwmark, peers }: ModelDevice): string 
   return `${[...lines, 'errno=0'].join('\n')}\n\n`
 }
 
-const parse = (text: string) => parseDevice('wg0', parseAnswer(text).lines)
+const parse = (text: string) => atOnce(parseDevice('wg0', parseAnswer(text).body))
 const peer = (...lines: string[]) => {
   const [first] = parse(`${[`public_key=${KEY}`, ...lines, 'errno=0'].join('\n')}\n\n`).peers.values()
   return first
