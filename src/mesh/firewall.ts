@@ -1,9 +1,10 @@
 import { type Cidr, type Endpoint, FAMILIES, type Family, familyOf, hostCidr, type IpAddress } from '#wg/ip.ts'
 import type { DesiredFirewall } from '#wg/nftables/ruleset.ts'
 import { sameInputs } from '#wg/same-inputs.ts'
+import { atOnce } from '#wg/slices.ts'
 import { type Armed, guardRules, type PodveilSettings } from './guard.ts'
 import type { NodeName, NodeRecord } from './node-record.ts'
-import { territories } from './territories.ts'
+import { territoriesInSteps } from './territories.ts'
 
 /** What the firewall must know of this node. */
 export interface FirewallFacts {
@@ -43,32 +44,46 @@ type Place = Pick<NodeRecord, 'podCidrs' | 'addresses'>
  * @param changed Nodes that may be others than the plan before was made of; undefined for any
  * @returns the plan before, where nothing that it follows from has changed: most changes of a Node are of its keys
  */
-export function planFirewall(
+export const planFirewall = (
+  before: FirewallPlan | undefined,
+  facts: FirewallFacts,
+  changed?: Iterable<NodeName>,
+): FirewallPlan => atOnce(planFirewallInSteps(before, facts, changed))
+
+/** The same in steps, of the Nodes as they are before the first. */
+export function* planFirewallInSteps(
   before: FirewallPlan | undefined,
   { nodes, ...facts }: FirewallFacts,
   changed?: Iterable<NodeName>,
-): FirewallPlan {
+): Generator<undefined, FirewallPlan> {
   if (before && samePlaces(before.places, nodes, changed) && sameFacts(before.facts, facts)) return before
+  const seen = new Map(nodes)
+  const desired = yield* desiredInSteps({ nodes: seen, ...facts })
   const placeOf = ({ name, podCidrs, addresses }: NodeRecord) => [name, { podCidrs, addresses }] as const
-  return { desired: desiredFirewall({ nodes, ...facts }), places: new Map(Array.from(nodes.values(), placeOf)), facts }
+  return { desired, places: new Map(Array.from(seen.values(), placeOf)), facts }
 }
 
 /** What the packet filter must do while the mesh is there, or is being left. */
-export function desiredFirewall(facts: FirewallFacts): DesiredFirewall {
+export const desiredFirewall = (facts: FirewallFacts): DesiredFirewall => atOnce(desiredInSteps(facts))
+
+function* desiredInSteps(facts: FirewallFacts): Generator<undefined, DesiredFirewall> {
   const { self, nodes, devices, deviceAddresses, mark, helloPort, guard, apiServers } = facts
   const hosts = noPrefixes()
   const localPods = noPrefixes()
   const remotes = noPrefixes()
   const own = noPrefixes()
-  for (const [name, cidrs] of territories(nodes))
-    for (const cidr of cidrs) (name === self ? localPods : remotes)[familyOf(cidr)].add(cidr)
-  for (const { name, addresses } of nodes.values())
+  const pods = yield* territoriesInSteps(nodes)
+  for (const { name, addresses } of nodes.values()) {
+    for (const cidr of pods.get(name) ?? []) (name === self ? localPods : remotes)[familyOf(cidr)].add(cidr)
     if (name !== self) for (const address of addresses) hosts[familyOf(address)].add(hostCidr(address))
+    yield
+  }
   for (const family of FAMILIES) for (const cidr of hosts[family]) remotes[family].add(cidr)
   for (const address of deviceAddresses) own[familyOf(address)].add(hostCidr(address))
   return {
     ...{ mark, devices, helloPort, localPods, remotes, deviceAddresses: own },
-    guard: guard && guardRules(guard.mode, self, nodes, guard.settings, guard.armed, guard.wireguardPorts),
+    guard:
+      guard && (yield* guardRules(guard.mode, self, nodes, pods, guard.settings, guard.armed, guard.wireguardPorts)),
     hosts: apiServers && { addresses: hosts, apiServers },
   }
 }
