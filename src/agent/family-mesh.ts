@@ -156,6 +156,12 @@ export class FamilyMesh {
     return peers
   }
 
+  /** The peer that stands for a pair. */
+  peer(node: NodeName): PeerStatus | undefined {
+    const state = this.#plan?.peers.get(node)
+    return state === undefined || state.phase === 'absent' ? undefined : this.#held[this.laneOf(node)]?.get(state.key)
+  }
+
   /** Destinations that go into a tunnel. */
   get steered(): ReadonlySet<Cidr> {
     return new Set(LANES.flatMap(lane => [...this.#steered(lane)]))

@@ -1,6 +1,9 @@
+import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import type { Logger } from '#src/cluster/logger.ts'
+import { jsonInSteps, type Told } from '#src/status/json-steps.ts'
 import { type NodeSnapshot, SNAPSHOT_FILE } from '#src/status/snapshot.ts'
+import { inSlices } from '#wg/slices.ts'
 import { replaceReport } from './state-file.ts'
 
 /** Milliseconds between two writes, and after which a snapshot is written though nothing has changed. */
@@ -18,8 +21,8 @@ const SHARE = 1 / 50
 export class SnapshotFile {
   readonly #directory: string
   readonly #log: Logger
-  #latest: (() => NodeSnapshot) | undefined
-  #written: { readonly text: string; readonly at: number } | undefined
+  #latest: (() => Told<NodeSnapshot>) | undefined
+  #written: { readonly digest: string; readonly at: number } | undefined
   #timer: NodeJS.Timeout | undefined
   #writing: Promise<void> | undefined
   #builtAt = Number.NEGATIVE_INFINITY
@@ -32,7 +35,7 @@ export class SnapshotFile {
   }
 
   /** @param build makes the snapshot when its time has come; later offers take the place of this one */
-  offer(build: () => NodeSnapshot): void {
+  offer(build: () => Told<NodeSnapshot>): void {
     this.#latest = build
     if (this.#timer || this.#writing) return
     const wait = Math.max(0, this.#builtAt + this.#gap - performance.now())
@@ -59,17 +62,18 @@ export class SnapshotFile {
     })
   }
 
-  async #write(build: () => NodeSnapshot): Promise<void> {
+  async #write(build: () => Told<NodeSnapshot>): Promise<void> {
     const started = performance.now()
     this.#builtAt = started
     try {
-      const snapshot = build()
-      // The time alone is no news.
-      const text = JSON.stringify({ ...snapshot, time: '' })
+      const { time, ...news } = build()
+      const { text, digest } = await inSlices(textInSteps(news))
       const fresh = this.#written !== undefined && started - this.#written.at < HEARTBEAT
-      if (fresh && text === this.#written?.text) return
-      await replaceReport(join(this.#directory, SNAPSHOT_FILE), `${JSON.stringify(snapshot, undefined, 1)}\n`)
-      this.#written = { text, at: started }
+      // The time alone is no news.
+      if (fresh && digest === this.#written?.digest) return
+      const whole = `{"time":${JSON.stringify(time)},${text.slice(1)}\n`
+      await replaceReport(join(this.#directory, SNAPSHOT_FILE), whole)
+      this.#written = { digest, at: started }
       this.#gap = Math.min(LONGEST_GAP, Math.max(GAP, (performance.now() - started) / SHARE))
       this.#fault = undefined
     } catch (error) {
@@ -82,4 +86,15 @@ export class SnapshotFile {
       this.#fault = fault
     }
   }
+}
+
+function* textInSteps(data: object): Generator<undefined, { readonly text: string; readonly digest: string }> {
+  const hash = createHash('sha256')
+  const pieces: string[] = []
+  for (const piece of jsonInSteps(data)) {
+    hash.update(piece)
+    pieces.push(piece)
+    yield
+  }
+  return { text: pieces.join(''), digest: hash.digest('base64') }
 }

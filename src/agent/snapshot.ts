@@ -6,6 +6,7 @@ import type { PeerSource } from '#src/mesh/peer-source.ts'
 import type { RouteSource } from '#src/mesh/route-source.ts'
 import type { FelixSettings } from '#src/mesh/settings.ts'
 import { desiredSnapshot } from '#src/status/desired-snapshot.ts'
+import type { Told } from '#src/status/json-steps.ts'
 import {
   type DeviceSnapshot,
   type FamilySnapshot,
@@ -35,8 +36,11 @@ export interface SnapshotInput {
   readonly watches: Readonly<Record<Family, Watch>>
 }
 
-/** All that the agent knows and that somebody on the node may ask for; no private key is in it. */
-export function takeSnapshot(input: SnapshotInput): NodeSnapshot {
+/**
+ * All that the agent knows and that somebody on the node may ask for, as it is at this moment; no private key is in it. What
+ * there is much of is put into words only when it is told.
+ */
+export function takeSnapshot(input: SnapshotInput): Told<NodeSnapshot> {
   const { self, nodes, settings, routeSource, guard, refusedSettings, troubles, dataplane } = input
   const own = nodes.get(self)
   return {
@@ -69,14 +73,17 @@ export function takeSnapshot(input: SnapshotInput): NodeSnapshot {
   }
 }
 
-function familySnapshot(family: Family, input: SnapshotInput): FamilySnapshot | undefined {
+function familySnapshot(family: Family, input: SnapshotInput): Told<FamilySnapshot> | undefined {
   const { nodes, settings, enabled, dataplane, watches } = input
   const mesh = dataplane?.meshes[family]
   const plan = mesh?.plan
   const config = configOf(family, input)
   if (!config) return undefined
-  const kernelPeers = mesh?.peers ?? new Map<never, PeerStatus>()
   const steered = mesh?.steered ?? new Set<Cidr>()
+  const pairs = Array.from(watches[family], ([name, watched]) => {
+    const pathMtu = mesh?.smallerPaths.get(name)
+    return { name, watched, record: nodes.get(name), peer: mesh?.peer(name), pathMtu }
+  })
   return {
     family,
     enabled: enabled[family],
@@ -85,18 +92,11 @@ function familySnapshot(family: Family, input: SnapshotInput): FamilySnapshot | 
     rulePriority: settings.routingRulePriority,
     mark: config.mark,
     tables: config.tables,
-    peers: [...watches[family]].map(([name, watched]) =>
-      peerSnapshot(
-        family,
-        name,
-        nodes.get(name),
-        watched,
-        kernelPeers,
-        steered,
-        mesh?.echoFigures(name),
-        mesh?.smallerPaths.get(name),
+    peers: pairs
+      .values()
+      .map(({ name, watched, record, peer, pathMtu }) =>
+        peerSnapshot(family, name, record, watched, peer, steered, mesh?.echoFigures(name), pathMtu),
       ),
-    ),
     refused: [...(plan?.refused ?? [])].flatMap(([node, claims]) => claims.map(claim => ({ node, claim }))),
     desired: desiredSnapshot(plan?.desired),
   }
@@ -124,13 +124,12 @@ function peerSnapshot(
   node: NodeName,
   record: NodeRecord | undefined,
   { state, since, silentSince }: WatchedPeer,
-  kernelPeers: ReadonlyMap<string, PeerStatus>,
+  peer: PeerStatus | undefined,
   steered: ReadonlySet<Cidr>,
   echo: EchoFigures | undefined,
   pathMtu: number | undefined,
 ): PeerSnapshot {
   const publicKey = state.phase === 'absent' ? null : state.key
-  const peer = publicKey === null ? undefined : kernelPeers.get(publicKey)
   const allowedIps = [...(peer?.allowedIps ?? [])]
   return {
     node,
