@@ -145,18 +145,7 @@ export class FamilyMesh {
     })
   }
 
-  /** The peer that stands for each pair: of the device which the pair's traffic is on. */
-  get peers(): ReadonlyMap<PublicKey, PeerStatus> {
-    const peers = new Map<PublicKey, PeerStatus>()
-    const held = this.#held
-    for (const [node, state] of this.#plan?.peers ?? []) {
-      const peer = state.phase === 'absent' ? undefined : held[this.laneOf(node)]?.get(state.key)
-      if (peer) peers.set(peer.publicKey, peer)
-    }
-    return peers
-  }
-
-  /** The peer that stands for a pair. */
+  /** The peer that stands for a pair: of the device which the pair's traffic is on. */
   peer(node: NodeName): PeerStatus | undefined {
     const state = this.#plan?.peers.get(node)
     return state === undefined || state.phase === 'absent' ? undefined : this.#held[this.laneOf(node)]?.get(state.key)
@@ -322,8 +311,8 @@ export class FamilyMesh {
   get #held(): Readonly<Record<Lane, ReadonlyMap<PublicKey, PeerStatus> | undefined>> {
     const { main, spare } = this.#names
     return {
-      main: main === undefined ? undefined : this.#kernel.device(main)?.peers,
-      spare: spare === undefined ? undefined : this.#kernel.device(spare)?.peers,
+      main: main === undefined ? undefined : this.#kernel.peers(main),
+      spare: spare === undefined ? undefined : this.#kernel.peers(spare),
     }
   }
 

@@ -53,6 +53,12 @@ export class FamilyKernel {
     return held?.status && { ...held.status, peers: held.peers }
   }
 
+  /** Of a device that is there; live. */
+  peers(name: string): DeviceStatus['peers'] | undefined {
+    const held = this.#mirror?.devices.get(name)
+    return held?.status && held.peers
+  }
+
   up(name: string): boolean {
     const held = this.#mirror?.devices.get(name)
     return held?.link?.up === true && held.status !== undefined
