@@ -67,12 +67,12 @@ export class SnapshotFile {
     this.#builtAt = started
     try {
       const { time, ...news } = build()
-      const { text, digest } = await inSlices(textInSteps(news))
+      const { pieces, digest } = await inSlices(tellInSteps(news))
       const fresh = this.#written !== undefined && started - this.#written.at < HEARTBEAT
       // The time alone is no news.
       if (fresh && digest === this.#written?.digest) return
-      const whole = `{"time":${JSON.stringify(time)},${text.slice(1)}\n`
-      await replaceReport(join(this.#directory, SNAPSHOT_FILE), whole)
+      const first = Buffer.from(`{"time":${JSON.stringify(time)},`)
+      await replaceReport(join(this.#directory, SNAPSHOT_FILE), [first, ...pieces])
       this.#written = { digest, at: started }
       this.#gap = Math.min(LONGEST_GAP, Math.max(GAP, (performance.now() - started) / SHARE))
       this.#fault = undefined
@@ -88,13 +88,29 @@ export class SnapshotFile {
   }
 }
 
-function* textInSteps(data: object): Generator<undefined, { readonly text: string; readonly digest: string }> {
+/** Characters that are put into bytes at a time. */
+const PIECE = 65_536
+
+/** An object as text, without the brace that it begins with. */
+function* tellInSteps(
+  data: object,
+): Generator<undefined, { readonly pieces: readonly Uint8Array[]; readonly digest: string }> {
   const hash = createHash('sha256')
-  const pieces: string[] = []
-  for (const piece of jsonInSteps(data)) {
+  const pieces: Uint8Array[] = []
+  const put = (text: string): void => {
+    const piece = Buffer.from(pieces.length === 0 ? text.slice(1) : text)
     hash.update(piece)
     pieces.push(piece)
+  }
+  let text = ''
+  for (const word of jsonInSteps(data)) {
+    text += word
+    if (text.length >= PIECE) {
+      put(text)
+      text = ''
+    }
     yield
   }
-  return { text: pieces.join(''), digest: hash.digest('base64') }
+  put(`${text}\n`)
+  return { pieces, digest: hash.digest('base64') }
 }
