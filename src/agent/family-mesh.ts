@@ -145,10 +145,14 @@ export class FamilyMesh {
     })
   }
 
-  /** The peer that stands for a pair: of the device which the pair's traffic is on. */
-  peer(node: NodeName): PeerStatus | undefined {
-    const state = this.#plan?.peers.get(node)
-    return state === undefined || state.phase === 'absent' ? undefined : this.#held[this.laneOf(node)]?.get(state.key)
+  /**
+   * The peer that stands for a pair: of the device which the pair's traffic is on.
+   * @param state of the pair
+   */
+  peer(node: NodeName, state = this.#plan?.peers.get(node)): PeerStatus | undefined {
+    if (state === undefined || state.phase === 'absent') return undefined
+    const name = this.#names[this.laneOf(node)]
+    return name === undefined ? undefined : this.#kernel.peers(name)?.get(state.key)
   }
 
   /** Destinations that go into a tunnel. */
@@ -208,7 +212,7 @@ export class FamilyMesh {
     for (let round = 0; round < MAX_ROUNDS; round++) {
       const states: LaneStates = this.#states
       const plan: FamilyPlan = await this.#inSlices(look => planInSlices(states, look, this.#memory, MOST), input, now)
-      logPairs(this.#log, this.family, plan.changed)
+      await inSlices(logPairs(this.#log, this.family, plan.changed))
       this.#states = plan.lanes
       this.#plan = plan
       operations = await this.#kernel.reconcile(plan.desired)
@@ -372,18 +376,25 @@ export class FamilyMesh {
     const handshaken = (peer: PublicKey) => (this.#kernel.device(name)?.peers.get(peer)?.latestHandshake ?? 0n) > 0n
     const states = plan.lanes[lane]
     const view = this.#view(input, now)
-    const contents = this.#toSpeakTo(lane, view, states)
-      .values()
-      .map((node): [NodeName, HelloContent | undefined] => [node, helloOf(view, lane, states.get(node))])
+    const contents = this.#toSpeakTo(lane, view, states).map((node): [NodeName, HelloContent | undefined] => [
+      node,
+      helloOf(view, lane, states.get(node)),
+    ])
     return await inSlices(hellos.speak(contents, states, identity.privateKey.publicKey(), handshaken, now))
   }
 
   /** Those to whom there may be something else to say than the last time. */
-  #toSpeakTo(lane: Lane, view: FamilyView, states: PeerStates): Set<NodeName> {
+  *#toSpeakTo(lane: Lane, view: FamilyView, states: PeerStates): Generator<NodeName> {
     const changed = this.#said[lane].take(states, view.lanes[lane].kernel)
-    return changed
-      ? new Set([...changed.nodes, ...this.#memory.concerned(changed.keys)])
-      : new Set([...states.keys(), ...this.#hellos[lane].partners()])
+    const found = new Set<NodeName>()
+    const all = changed
+      ? [changed.nodes, this.#memory.concerned(changed.keys)]
+      : [states.keys(), this.#hellos[lane].partners()]
+    for (const names of all)
+      for (const name of names) {
+        if (!found.has(name)) yield name
+        found.add(name)
+      }
   }
 
   /**

@@ -38,7 +38,7 @@ export interface SnapshotInput {
 
 /**
  * All that the agent knows and that somebody on the node may ask for, as it is at this moment; no private key is in it. What
- * there is much of is put into words only when it is told.
+ * there is much of is put into words only when it is told, with the counters that peers have then.
  */
 export function takeSnapshot(input: SnapshotInput): Told<NodeSnapshot> {
   const { self, nodes, settings, routeSource, guard, refusedSettings, troubles, dataplane } = input
@@ -80,10 +80,7 @@ function familySnapshot(family: Family, input: SnapshotInput): Told<FamilySnapsh
   const config = configOf(family, input)
   if (!config) return undefined
   const steered = mesh?.steered ?? new Set<Cidr>()
-  const pairs = Array.from(watches[family], ([name, watched]) => {
-    const pathMtu = mesh?.smallerPaths.get(name)
-    return { name, watched, record: nodes.get(name), peer: mesh?.peer(name), pathMtu }
-  })
+  const [records, pathMtus] = [new Map(nodes), mesh?.smallerPaths]
   return {
     family,
     enabled: enabled[family],
@@ -92,11 +89,10 @@ function familySnapshot(family: Family, input: SnapshotInput): Told<FamilySnapsh
     rulePriority: settings.routingRulePriority,
     mark: config.mark,
     tables: config.tables,
-    peers: pairs
-      .values()
-      .map(({ name, watched, record, peer, pathMtu }) =>
-        peerSnapshot(family, name, record, watched, peer, steered, mesh?.echoFigures(name), pathMtu),
-      ),
+    peers: watches[family].entries().map(([name, watched]) => {
+      const [peer, echo] = [mesh?.peer(name, watched.state), mesh?.echoFigures(name)]
+      return peerSnapshot(family, name, records.get(name), watched, peer, steered, echo, pathMtus?.get(name))
+    }),
     refused: [...(plan?.refused ?? [])].flatMap(([node, claims]) => claims.map(claim => ({ node, claim }))),
     desired: desiredSnapshot(plan?.desired),
   }

@@ -59,8 +59,8 @@ export class PlanTables {
   readonly #records = new Map<NodeName, NodeRecord>()
   readonly #peersOf: Readonly<Record<Lane, Map<NodeName, Entries>>> = { main: new Map(), spare: new Map() }
   readonly #routesOf = new Map<NodeName | undefined, readonly DesiredRoute[]>()
-  /** Nodes whose record, and whose states, have yet to be taken in. */
-  readonly #untaken = { nodes: new Set<NodeName>(), states: new Set<NodeName>() }
+  /** Nodes whose record, and whose states, have yet to be taken in; keys of which the kernel has something else to say. */
+  readonly #untaken = { nodes: new Set<NodeName>(), states: new Set<NodeName>(), keys: new Set<PublicKey>() }
   /** Pairs that are other than they were when the last plan began. */
   readonly #stepped = new Set<NodeName>()
   readonly #nodes = new Follower<NodeName>()
@@ -120,12 +120,16 @@ export class PlanTables {
     const followed = LANES.flatMap(lane => {
       const { hellos, kernel } = view.lanes[lane]
       const seen = this.#kernel[lane].take(kernel.peers)
-      return [this.#hellos[lane].take(hellos), seen && this.concerned(seen)]
+      for (const key of seen ?? []) this.#untaken.keys.add(key)
+      return [this.#hellos[lane].take(hellos), seen && []]
     })
     if (followed.some(names => names === undefined)) this.expectEverybody(view)
-    for (const names of [keys.takeChanged(), this.#takePathMtus(view), this.#takeMute(view), ...followed])
+    for (const key of this.#takeMute(view)) this.#untaken.keys.add(key)
+    const concerned = this.concerned(slice.take(this.#untaken.keys))
+    for (const names of [keys.takeChanged(), this.#takePathMtus(view), concerned, ...followed])
       for (const name of names ?? []) due.states.add(name)
-    return nodesAreTaken && this.#untaken.states.size === 0
+    const { states, keys: left } = this.#untaken
+    return nodesAreTaken && states.size + left.size === 0
   }
 
   /** Everybody is to be looked at. */
@@ -240,14 +244,14 @@ export class PlanTables {
     return [...before.keys(), ...pathMtus.keys()].filter(name => before.get(name) !== pathMtus.get(name))
   }
 
-  #takeMute({ hosts }: FamilyView): readonly NodeName[] {
+  #takeMute({ hosts }: FamilyView): ReadonlySet<PublicKey> {
     const before = this.#mute
     this.#mute = hosts?.mute ?? new Set()
-    return this.concerned(before.symmetricDifference(this.#mute))
+    return before.symmetricDifference(this.#mute)
   }
 
-  concerned(keys: Iterable<PublicKey>): readonly NodeName[] {
-    return [...keys].flatMap(key => [...this.keys.concerned(key)])
+  *concerned(keys: Iterable<PublicKey>): Generator<NodeName> {
+    for (const key of keys) yield* this.keys.concerned(key)
   }
 }
 
