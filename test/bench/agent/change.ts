@@ -42,6 +42,7 @@ export async function oneChange({ sizes, changes, profiles }: Profile): Promise<
         'agent CPU %': ((after.cpu - before.cpu) * 100_000) / elapsed,
         'loop delay p99 ms': probe.loopP99,
         'longest stall ms': probe.loopMax,
+        'longest own stall ms': probe.ownMax,
       }),
     )
     await mesh.stopAgent()

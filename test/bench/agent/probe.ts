@@ -11,6 +11,8 @@ export interface ProbeReading {
   readonly count: number
   readonly loopP99: number
   readonly loopMax: number
+  /** The most of a processor that the thread has had between two turns of the loop: what a stall takes on a machine that does nothing else. */
+  readonly ownMax: number
   readonly gcMs: number
   readonly collections: number
   readonly heapUsed: number
@@ -24,6 +26,13 @@ if (file !== undefined) observe(file)
 function observe(file: string): void {
   const delay = monitorEventLoopDelay({ resolution: RESOLUTION })
   delay.enable()
+  let ownMax = 0
+  let spent = threadMs()
+  setInterval(() => {
+    const now = threadMs()
+    ownMax = Math.max(ownMax, now - spent)
+    spent = now
+  }, RESOLUTION).unref()
   let gcMs = 0
   let collections = 0
   let count = 0
@@ -38,16 +47,24 @@ function observe(file: string): void {
       count: ++count,
       loopP99: beyond(delay.percentile(99)),
       loopMax: beyond(delay.max),
+      ownMax,
       gcMs,
       collections,
       heapUsed: heapUsed(existsSync(`${file}.collect`)),
     }
     delay.reset()
+    ownMax = 0
     gcMs = 0
     collections = 0
     writeFileSync(`${file}.new`, JSON.stringify(reading))
     renameSync(`${file}.new`, file)
   })
+}
+
+/** Milliseconds of a processor. */
+function threadMs(): number {
+  const { user, system } = process.threadCpuUsage()
+  return (user + system) / 1_000
 }
 
 function heapUsed(collected: boolean): number {
