@@ -86,6 +86,6 @@ async function cleanKernel(
     const kernel = new FamilyKernel(devices, net, notes)
     const names = { deviceNames: new Set(interfaces), tables: new Set(Object.values(tables)), hostTable }
     await kernel.observe({ family, ...names })
-    await kernel.reconcile({ family, devices: [], routes: [], rules: [], routeProtocol })
+    await kernel.reconcile({ family, devices: [], routes: new Map(), rules: [], routeProtocol })
   }
 }

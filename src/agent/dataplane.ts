@@ -284,7 +284,7 @@ export class Dataplane implements Disposable {
   /** @param family undefined for what is of both */
   #noteForeign(family: Family | undefined, what: string): void {
     this.repairs.note(family, what)
-    const unsaid = this.#pace.say(performance.now())
+    const unsaid = this.#pace.say(`${family} ${what}`, performance.now())
     if (unsaid === undefined) return
     const more = unsaid > 0 ? ` (and ${unsaid} changes before it that were not logged)` : ''
     this.#log.warn({ event: 'foreign-change', family }, `somebody else ${what}: repairing it${more}`)

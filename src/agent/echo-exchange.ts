@@ -64,21 +64,23 @@ export class EchoExchange {
     this.#paths = paths
   }
 
-  /** Takes in which pairs are to be measured; one whose key, address or agent is another begins anew. */
-  keep(partners: ReadonlyMap<NodeName, EchoPartner>, now: number): void {
-    for (const node of this.#measured.keys()) if (!partners.has(node)) this.#measured.delete(node)
-    for (const [node, partner] of partners) {
-      const known = this.#measured.get(node)
-      const measured = known && samePeer(known.partner, partner) ? known : begin(partner, now)
-      measured.partner = partner
-      if (partner.bytes !== undefined) measured.use.look(partner.bytes, measured.echoBytes, now)
-      this.#measured.set(node, measured)
-    }
+  /** Takes in a pair that is to be measured; one whose key, address or agent is another begins anew. */
+  keep(node: NodeName, partner: EchoPartner, now: number): void {
+    const known = this.#measured.get(node)
+    const measured = known && samePeer(known.partner, partner) ? known : begin(partner, now)
+    measured.partner = partner
+    if (partner.bytes !== undefined) measured.use.look(partner.bytes, measured.echoBytes, now)
+    this.#measured.set(node, measured)
+  }
+
+  /** It is to be measured no more. */
+  leave(node: NodeName): void {
+    this.#measured.delete(node)
   }
 
   /** A node that is spoken to no more. */
   forget(node: NodeName): void {
-    this.#measured.delete(node)
+    this.leave(node)
     this.#allowances.delete(node)
   }
 

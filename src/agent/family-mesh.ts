@@ -2,7 +2,7 @@ import type { PublicKey } from '#keys/public-key.ts'
 import type { Logger } from '#src/cluster/logger.ts'
 import type { EchoFigures } from '#src/hello/echo-meter.ts'
 import { PROBE_TIMES } from '#src/hello/path-prober.ts'
-import { adoptPeers } from '#src/mesh/adopt.ts'
+import { adoptInSlices } from '#src/mesh/adopt.ts'
 import type { CidrSource } from '#src/mesh/claims.ts'
 import type { DeviceIdentity, FamilyConfig, FamilyView, LaneView } from '#src/mesh/family-view.ts'
 import type { HeardHello, HelloContent } from '#src/mesh/hello-content.ts'
@@ -12,7 +12,7 @@ import { isProven } from '#src/mesh/move.ts'
 import { LANES, type Lane, type NodeName, type NodeRecord } from '#src/mesh/node-record.ts'
 import { obstacle, rivals } from '#src/mesh/obstacles.ts'
 import type { PeerStates } from '#src/mesh/peer-machine.ts'
-import { type FamilyPlan, helloOf, planFamily } from '#src/mesh/plan.ts'
+import { type FamilyPlan, helloOf, planInSlices } from '#src/mesh/plan.ts'
 import { PlanMemory } from '#src/mesh/plan-memory.ts'
 import { TunnelPulse } from '#src/mesh/tunnel-pulse.ts'
 import type { DeviceStatus, PeerStatus } from '#wg/device/device.ts'
@@ -20,7 +20,8 @@ import type { Cidr, Family, IpAddress } from '#wg/ip.ts'
 import type { Ownership } from '#wg/reconcile/desired.ts'
 import type { FamilyKernel } from '#wg/reconcile/family-kernel.ts'
 import type { RouteEvent } from '#wg/rtnetlink/monitor.ts'
-import { Table } from '#wg/table.ts'
+import { inSlices } from '#wg/slices.ts'
+import { Follower, Table } from '#wg/table.ts'
 import { ChangingPairs } from './changing-pairs.ts'
 import { HelloExchange } from './hello-exchange.ts'
 import { bothOwned, ownershipOf, sameOwnership } from './ownership.ts'
@@ -36,6 +37,9 @@ const HOST_POLL = 5_000
 
 /** A plan that follows from its own effects settles in two rounds; more would be an argument with the kernel. */
 const MAX_ROUNDS = 4
+
+/** Nodes that are looked at between two looks at the clock. */
+const MOST = 32
 
 /** What one pass is given. */
 export interface MeshInput {
@@ -77,6 +81,9 @@ export class FamilyMesh {
   #pollAt = 0
   /** When the devices were read last, milliseconds. */
   #readAt: number | undefined
+  readonly #measured = new Follower<NodeName>()
+  /** Not before that are all pairs measured again, milliseconds. */
+  #measureAt = 0
   #ownership: Ownership | undefined
   #rivals: readonly string[] = []
   readonly #pulse = new TunnelPulse()
@@ -138,19 +145,14 @@ export class FamilyMesh {
     })
   }
 
-  /** The peer that stands for each pair: of the device which the pair's traffic is on. */
-  get peers(): ReadonlyMap<PublicKey, PeerStatus> {
-    const peers = new Map<PublicKey, PeerStatus>()
-    const { main, spare } = this.#names
-    const held = {
-      main: main === undefined ? undefined : this.#kernel.device(main)?.peers,
-      spare: spare === undefined ? undefined : this.#kernel.device(spare)?.peers,
-    }
-    for (const [node, state] of this.#plan?.peers ?? []) {
-      const peer = state.phase === 'absent' ? undefined : held[this.laneOf(node)]?.get(state.key)
-      if (peer) peers.set(peer.publicKey, peer)
-    }
-    return peers
+  /**
+   * The peer that stands for a pair: of the device which the pair's traffic is on.
+   * @param state of the pair
+   */
+  peer(node: NodeName, state = this.#plan?.peers.get(node)): PeerStatus | undefined {
+    if (state === undefined || state.phase === 'absent') return undefined
+    const name = this.#names[this.laneOf(node)]
+    return name === undefined ? undefined : this.#kernel.peers(name)?.get(state.key)
   }
 
   /** Destinations that go into a tunnel. */
@@ -202,13 +204,15 @@ export class FamilyMesh {
     this.#lookAround(input)
     this.#paths.limit(input.pathMtuProbing ? input.config.mtu : undefined, now)
     if (!this.#states) {
-      this.#states = adoptPeers(this.#view(input, now))
-      this.#adoptPaths(this.#states, now)
+      const adopted = await this.#inSlices(look => adoptInSlices(look, this.#memory, MOST), input, now)
+      this.#adoptPaths(adopted, now)
+      this.#states = adopted
     }
     let operations = 0
     for (let round = 0; round < MAX_ROUNDS; round++) {
-      const plan = planFamily(this.#states, this.#view(input, now), this.#memory)
-      logPairs(this.#log, this.family, plan.changed)
+      const states: LaneStates = this.#states
+      const plan: FamilyPlan = await this.#inSlices(look => planInSlices(states, look, this.#memory, MOST), input, now)
+      await inSlices(logPairs(this.#log, this.family, plan.changed))
       this.#states = plan.lanes
       this.#plan = plan
       operations = await this.#kernel.reconcile(plan.desired)
@@ -218,8 +222,9 @@ export class FamilyMesh {
     for (const lane of LANES) this.#changing[lane].note(this.#states[lane])
     if (LANES.some(lane => this.#changing[lane].size > 0) || strayed)
       this.#pollAt = Math.min(this.#pollAt, now + FAST_POLL)
-    const speakAt = LANES.map(lane => this.#speak(lane, input, now))
-    this.#measure(now)
+    const speakAt: number[] = []
+    for (const lane of LANES) speakAt.push(await this.#speak(lane, input, now))
+    await this.#measure(now)
     return Math.min(...speakAt, this.#pollAt)
   }
 
@@ -231,6 +236,20 @@ export class FamilyMesh {
 
   close(): void {
     for (const lane of LANES) this.#hellos[lane].close()
+  }
+
+  /** What is decided is of what is seen at the end: the kernel is read anew where what it said is no longer believed. */
+  #inSlices<Result>(
+    steps: (look: () => FamilyView) => Generator<undefined, Result>,
+    input: MeshInput,
+    now: number,
+  ): Promise<Result> {
+    return inSlices(
+      steps(() => this.#view(input, now)),
+      async () => {
+        if (this.#kernel.stale) await this.#observe(input, now)
+      },
+    )
   }
 
   async #observe(input: MeshInput, now: number): Promise<void> {
@@ -292,6 +311,15 @@ export class FamilyMesh {
     return { main: main?.name, spare: spare?.name }
   }
 
+  /** The peers that each device has, as last read or written. */
+  get #held(): Readonly<Record<Lane, ReadonlyMap<PublicKey, PeerStatus> | undefined>> {
+    const { main, spare } = this.#names
+    return {
+      main: main === undefined ? undefined : this.#kernel.peers(main),
+      spare: spare === undefined ? undefined : this.#kernel.peers(spare),
+    }
+  }
+
   #steered(lane: Lane): ReadonlySet<Cidr> {
     const name = this.#names[lane]
     const tables = this.#input?.config.tables
@@ -332,7 +360,7 @@ export class FamilyMesh {
     }
   }
 
-  #speak(lane: Lane, input: MeshInput, now: number): number {
+  async #speak(lane: Lane, input: MeshInput, now: number): Promise<number> {
     const plan = this.#plan
     const identity = input.identities[lane]
     if (!plan || !identity) return Number.POSITIVE_INFINITY
@@ -348,37 +376,52 @@ export class FamilyMesh {
     const handshaken = (peer: PublicKey) => (this.#kernel.device(name)?.peers.get(peer)?.latestHandshake ?? 0n) > 0n
     const states = plan.lanes[lane]
     const view = this.#view(input, now)
-    const contents = new Map<NodeName, HelloContent | undefined>()
-    for (const node of this.#toSpeakTo(lane, view, states)) contents.set(node, helloOf(view, lane, states.get(node)))
-    return hellos.speak(contents, states, identity.privateKey.publicKey(), handshaken, now)
+    const contents = this.#toSpeakTo(lane, view, states).map((node): [NodeName, HelloContent | undefined] => [
+      node,
+      helloOf(view, lane, states.get(node)),
+    ])
+    return await inSlices(hellos.speak(contents, states, identity.privateKey.publicKey(), handshaken, now))
   }
 
   /** Those to whom there may be something else to say than the last time. */
-  #toSpeakTo(lane: Lane, view: FamilyView, states: PeerStates): Set<NodeName> {
+  *#toSpeakTo(lane: Lane, view: FamilyView, states: PeerStates): Generator<NodeName> {
     const changed = this.#said[lane].take(states, view.lanes[lane].kernel)
-    return changed
-      ? new Set([...changed.nodes, ...this.#memory.concerned(changed.keys)])
-      : new Set([...states.keys(), ...this.#hellos[lane].partners()])
+    const found = new Set<NodeName>()
+    const all = changed
+      ? [changed.nodes, this.#memory.concerned(changed.keys)]
+      : [states.keys(), this.#hellos[lane].partners()]
+    for (const names of all)
+      for (const name of names) {
+        if (!found.has(name)) yield name
+        found.add(name)
+      }
   }
 
   /**
-   * Echoes are for pairs that encrypt, on the device that their traffic goes by. Looked at only when the devices were read:
-   * not every pass is to cost what a look at all peers does.
+   * Echoes are for pairs that encrypt, on the device that their traffic goes by. Pairs that have changed are looked at in each
+   * pass, all of them when the devices were read, but no more often than they are read at rest.
    */
-  #measure(now: number): void {
-    if (this.#readAt !== now) return
-    const { peers } = this
-    const pairs: Record<Lane, Map<NodeName, bigint | undefined>> = { main: new Map(), spare: new Map() }
-    for (const [node, state] of this.#plan?.peers ?? []) {
-      if (state.phase !== 'encrypting') continue
-      const peer = peers.get(state.key)
-      pairs[this.laneOf(node)].set(node, peer && peer.rxBytes + peer.txBytes)
+  async #measure(now: number): Promise<void> {
+    const pairs = this.#plan?.peers ?? NO_PAIRS
+    const changed = this.#measured.take(pairs)
+    const all = changed === undefined || (this.#readAt === now && now >= this.#measureAt)
+    if (all) this.#measureAt = now + HOST_POLL
+    await inSlices(this.#measureEach(all ? pairs.keys() : changed, pairs, now))
+  }
+
+  *#measureEach(nodes: Iterable<NodeName>, pairs: PeerStates, now: number): Generator<undefined, void> {
+    const held = this.#held
+    for (const node of nodes) {
+      yield
+      const state = pairs.get(node)
+      const used = this.laneOf(node)
+      const peer = state === undefined || state.phase === 'absent' ? undefined : held[used]?.get(state.key)
+      const traffic = { bytes: peer && peer.rxBytes + peer.txBytes }
+      for (const lane of LANES)
+        this.#hellos[lane].measure(node, lane === used && state?.phase === 'encrypting' ? traffic : undefined, now)
+      if (state === undefined || state.phase === 'absent') this.#paths.leave(node)
+      else this.#paths.keep(node, peer?.endpoint?.address, now)
     }
-    for (const lane of LANES) this.#hellos[lane].measure(pairs[lane], now)
-    const present = [...(this.#plan?.peers ?? [])].flatMap(([node, state]) =>
-      state.phase === 'absent' ? [] : [[node, peers.get(state.key)?.endpoint?.address] as const],
-    )
-    this.#paths.keep(new Map(present), now)
   }
 
   /** An agent that is started again leaves the routes as they are, until it knows better. */
@@ -400,4 +443,5 @@ export class FamilyMesh {
 
 /** Always the same, so that nobody looks at it twice. */
 const NO_PEERS: ReadonlyMap<PublicKey, PeerStatus> = new Table()
+const NO_PAIRS: PeerStates = new Table()
 const NOTHING: ReadonlySet<Cidr> = new Set()

@@ -1,7 +1,7 @@
 import { LinePace } from '#src/cluster/line-pace.ts'
 import type { Logger } from '#src/cluster/logger.ts'
 import { HELLO_PORT } from '#src/hello/message.ts'
-import { type FirewallPlan, planFirewall } from '#src/mesh/firewall.ts'
+import { type FirewallPlan, planFirewallInSteps } from '#src/mesh/firewall.ts'
 import {
   type Armed,
   armedAfter,
@@ -15,8 +15,9 @@ import { LANES, type NodeName, type NodeRecord } from '#src/mesh/node-record.ts'
 import type { PeerStates } from '#src/mesh/peer-machine.ts'
 import { rangesAround, StrayPods } from '#src/mesh/pod-ranges.ts'
 import { type Cidr, type Endpoint, FAMILIES, type Family } from '#wg/ip.ts'
-import { contents, type DesiredFirewall, replacement, structure } from '#wg/nftables/ruleset.ts'
+import { contentsInSteps, type DesiredFirewall, replacement, structure } from '#wg/nftables/ruleset.ts'
 import { sameInputs } from '#wg/same-inputs.ts'
+import { inSlices } from '#wg/slices.ts'
 import { Follower, Table } from '#wg/table.ts'
 import type { ClusterFeed } from './cluster-feed.ts'
 import type { Dataplane } from './dataplane.ts'
@@ -60,6 +61,8 @@ export class GuardKeeper {
   #armed: Armed | undefined
   readonly #armable: Readonly<Record<Family, Armable>> = { 4: new Armable(), 6: new Armable() }
   #plan: FirewallPlan | undefined
+  /** Of which Nodes that plan was made. */
+  readonly #planned = new Follower<NodeName>()
   /** What the ruleset on disk was made of; `null` before it was looked at. */
   #atBoot: DesiredFirewall | undefined | null = null
   /** Families that were encrypted when the guard was last closed, and stay so while it is. */
@@ -152,20 +155,21 @@ export class GuardKeeper {
   ): Promise<void> {
     const planned = FAMILIES.every(family => dataplane.meshes[family].plan !== undefined)
     if (!planned && mode !== 'enforce') return
-    const desired = this.#desired(dataplane, mode, identities, apiServers)
+    const desired = await this.#desired(dataplane, mode, identities, apiServers)
     await dataplane.filter(desired)
     const atBoot = mode === 'enforce' ? desired : undefined
     if (atBoot === this.#atBoot) return
-    await this.#files.keepRuleset(atBoot && replacement(structure(atBoot), contents(atBoot)))
+    const ruleset = atBoot && replacement(structure(atBoot), await inSlices(contentsInSteps(atBoot)))
+    await this.#files.keepRuleset(ruleset)
     this.#atBoot = atBoot
   }
 
-  #desired(
+  async #desired(
     dataplane: Dataplane,
     mode: GuardDecision['mode'],
     identities: readonly DeviceIdentities[],
     apiServers: readonly Endpoint[] | undefined,
-  ): DesiredFirewall | undefined {
+  ): Promise<DesiredFirewall | undefined> {
     const { wireguard, markMask } = this.#feed.settings
     const { nodes, podveil } = this.#feed
     const devices = FAMILIES.flatMap(family => dataplane.meshes[family].plan?.desired.devices ?? [])
@@ -178,7 +182,7 @@ export class GuardKeeper {
       ...own.map(({ listenPort }) => listenPort),
     ])
     const armed = this.#armed ?? { 4: new Set(), 6: new Set() }
-    this.#plan = planFirewall(this.#plan, {
+    const facts = {
       self: this.#self,
       nodes,
       devices: [...new Set([...names, ...own.map(({ name }) => name)])],
@@ -187,7 +191,8 @@ export class GuardKeeper {
       helloPort: HELLO_PORT,
       apiServers,
       guard: mode === 'off' ? undefined : { mode, settings: podveil, armed, wireguardPorts: [...ports] },
-    })
+    }
+    this.#plan = await inSlices(planFirewallInSteps(this.#plan, facts, this.#planned.take(nodes)))
     return this.#plan.desired
   }
 

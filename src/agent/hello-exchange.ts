@@ -12,7 +12,7 @@ import type { PeerStates } from '#src/mesh/peer-machine.ts'
 import type { IpAddress } from '#wg/ip.ts'
 import { SocketError } from '#wg/native/socket.ts'
 import { Table } from '#wg/table.ts'
-import { EchoExchange, type EchoPartner } from './echo-exchange.ts'
+import { EchoExchange } from './echo-exchange.ts'
 import type { PathMtus } from './path-mtus.ts'
 
 /**
@@ -48,8 +48,8 @@ export class HelloExchange {
   readonly #heard = new Table<NodeName, HeardHello>()
   readonly #echoes: EchoExchange
   #echoTimer: NodeJS.Timeout | undefined
-  /** Undefined while another partner or address has yet to be taken in. */
-  #byAddress: ReadonlyMap<IpAddress, NodeName> | undefined
+  /** Undefined while a partner that has left its address has yet to be taken out. */
+  #byAddress: Map<IpAddress, NodeName> | undefined = new Map()
   #place: Place | undefined
   #channel: HelloChannel | undefined
   #fault: string | undefined
@@ -97,17 +97,19 @@ export class HelloExchange {
   }
 
   /**
-   * Takes in what is to be said to some peers from now on, undefined for nothing, and says to all what is due.
+   * Takes in what is to be said to some peers from now on, undefined for nothing, and says to all what is due; in steps, as
+   * in a large mesh that just started there are thousands.
    * @returns when the next hello is due, milliseconds
    */
-  speak(
-    hellos: ReadonlyMap<NodeName, HelloContent | undefined>,
+  *speak(
+    hellos: Iterable<readonly [NodeName, HelloContent | undefined]>,
     states: PeerStates,
     ownKey: PublicKey,
     handshaken: (key: PublicKey) => boolean,
     now: number,
-  ): number {
+  ): Generator<undefined, number> {
     for (const [node, content] of hellos) {
+      yield
       const state = states.get(node)
       if (!content || !state || state.phase === 'absent' || state.helloAddress === undefined) {
         this.#part(node)
@@ -120,6 +122,7 @@ export class HelloExchange {
     }
     let next = Number.POSITIVE_INFINITY
     for (const node of this.#speaking) {
+      yield
       const { address, conversation } = this.#partners.get(node) ?? NOBODY
       const message = conversation && conversation.nextAt <= now ? conversation.take(now) : undefined
       if (message && address !== undefined) this.#channel?.send(address, message)
@@ -132,18 +135,17 @@ export class HelloExchange {
   }
 
   /**
-   * Which pairs are measured from now on.
-   * @param pairs those whose traffic goes by this device, with both counters of the peer in sum, where it is on the device
+   * Has a pair measured from now on, or no more.
+   * @param traffic of a pair whose traffic goes by this device: both counters of the peer in sum, where it is on the device
    */
-  measure(pairs: ReadonlyMap<NodeName, bigint | undefined>, now: number): void {
-    const measured = new Map<NodeName, EchoPartner>()
-    for (const [node, bytes] of pairs) {
-      const partner = this.#partners.get(node)
-      if (!partner) continue
-      const { address, key, conversation } = partner
-      measured.set(node, { address, key, session: conversation.theirSession, bytes })
+  measure(node: NodeName, traffic: { readonly bytes: bigint | undefined } | undefined, now: number): void {
+    const partner = traffic && this.#partners.get(node)
+    if (!partner) {
+      this.#echoes.leave(node)
+      return
     }
-    this.#echoes.keep(measured, now)
+    const { address, key, conversation } = partner
+    this.#echoes.keep(node, { address, key, session: conversation.theirSession, bytes: traffic.bytes }, now)
   }
 
   /** @returns undefined for not known */
@@ -162,7 +164,8 @@ export class HelloExchange {
     const known = this.#partners.get(node)
     const conversation = known?.conversation ?? new Conversation(randomBytes(8).readBigUInt64BE())
     const partner = { address, key, conversation }
-    if (known?.address !== address) this.#byAddress = undefined
+    if (known !== undefined && known.address !== address) this.#byAddress = undefined
+    this.#byAddress?.set(address, node)
     this.#partners.set(node, partner)
     return partner
   }

@@ -5,9 +5,14 @@ import type { PeerState } from '#src/mesh/peer-machine.ts'
 import type { ChangedPair } from '#src/mesh/plan.ts'
 import type { Family } from '#wg/ip.ts'
 
-/** One line for each pair that got into another state or has another key, with the reason. */
-export function logPairs(log: Logger, family: Family, changed: ReadonlyMap<NodeName, ChangedPair>): void {
+/** One line for each pair that got into another state or has another key, with the reason; a step for each pair. */
+export function* logPairs(
+  log: Logger,
+  family: Family,
+  changed: ReadonlyMap<NodeName, ChangedPair>,
+): Generator<undefined, void> {
   for (const [peer, { before, after }] of changed) {
+    yield
     if (before?.phase === after?.phase && keyOf(before) === keyOf(after)) continue
     if (!after || (before === undefined && after.phase === 'absent')) continue
     const key = keyOf(after)

@@ -62,17 +62,19 @@ export class PathMtus {
     this.#collect()
   }
 
-  /** Takes in which peers there are, and where their packets go; undefined for not known. */
-  keep(endpoints: ReadonlyMap<NodeName, IpAddress | undefined>, now: number): void {
-    for (const [node, path] of this.#paths) {
-      const endpoint = endpoints.get(node)
-      if (!endpoints.has(node)) this.#paths.delete(node)
-      else if (endpoint !== undefined && endpoint !== path.endpoint) {
-        if (path.endpoint !== undefined) path.prober.doubt(now)
-        path.endpoint = endpoint
-      }
+  /** Takes in where the packets of a peer go; undefined for not known. */
+  keep(node: NodeName, endpoint: IpAddress | undefined, now: number): void {
+    const path = this.#paths.get(node)
+    if (path && endpoint !== undefined && endpoint !== path.endpoint) {
+      if (path.endpoint !== undefined) path.prober.doubt(now)
+      path.endpoint = endpoint
     }
-    this.#collect()
+  }
+
+  /** It is a peer no more. */
+  leave(node: NodeName): void {
+    this.#paths.delete(node)
+    if (this.#found.has(node)) this.#collect()
   }
 
   /** @returns the size of the large echo of the round that is due, in bytes of its IP packet; undefined for none */

@@ -1,5 +1,8 @@
 import { Allowance, LinePace } from '#src/cluster/line-pace.ts'
 
+/** Milliseconds within which the same is said once: whoever flushes a table does so again for as long as it is filled again. */
+const SAME = 100
+
 /** Milliseconds in which changes are one: a table that is flushed is told of route by route. */
 const ONE = 50
 
@@ -10,6 +13,8 @@ const ONE = 50
 export class RepairPace {
   readonly #repairs = new Allowance(20, 250)
   readonly #lines = new LinePace()
+  readonly #said = new Set<string>()
+  #saidSince = Number.NEGATIVE_INFINITY
   #begun = Number.NEGATIVE_INFINITY
 
   /** @param now milliseconds, monotonic @returns milliseconds until the repair of what was found now may begin */
@@ -20,8 +25,14 @@ export class RepairPace {
     return wait
   }
 
-  /** @returns how many changes went unsaid before this one; undefined where this one does as well */
-  say(now: number): number | undefined {
+  /** @param what in words @returns how many changes went unsaid before this one; undefined where this one does as well */
+  say(what: string, now: number): number | undefined {
+    if (now - this.#saidSince >= SAME) {
+      this.#said.clear()
+      this.#saidSince = now
+    }
+    if (this.#said.has(what)) return this.#lines.skip()
+    this.#said.add(what)
     return this.#lines.say(now)
   }
 }

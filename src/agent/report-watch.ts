@@ -34,30 +34,33 @@ interface Traffic {
 export type Watch = ReadonlyMap<NodeName, WatchedPeer>
 
 /**
- * What time makes of the states. Pure: `before` is what it gave the last time.
- * @param kernel peers of the device, as last read
+ * What time makes of the states, with a step for each. Pure: `before` is what it gave the last time.
+ * @param kernelPeer the peer of the device that stands for a pair, as last read
  * @param now milliseconds of the agent's clock
  */
-export function watchPeers(
+export function* watchPeers(
   before: Watch,
   states: PeerStates,
-  kernel: ReadonlyMap<PublicKey, PeerStatus>,
+  kernelPeer: (node: NodeName) => PeerStatus | undefined,
   now: number,
-): Map<NodeName, WatchedPeer> {
+): Generator<undefined, Watch> {
   const watch = new Map<NodeName, WatchedPeer>()
-  for (const [name, state] of states) watch.set(name, watchPeer(before.get(name), state, kernel, now))
+  for (const [name, state] of states) {
+    watch.set(name, watchPeer(before.get(name), state, kernelPeer(name), now))
+    yield
+  }
   return watch
 }
 
 function watchPeer(
   before: WatchedPeer | undefined,
   state: PeerState,
-  kernel: ReadonlyMap<PublicKey, PeerStatus>,
+  kernelPeer: PeerStatus | undefined,
   now: number,
 ): WatchedPeer {
   const since = sinceOf(before, state, now)
   const unproven = state.phase === 'accepting' && now - since > PATIENCE
-  const peer = state.phase === 'encrypting' ? kernel.get(state.key) : undefined
+  const peer = state.phase === 'encrypting' ? kernelPeer : undefined
   const traffic = peer && watchTraffic(before?.traffic, peer, now)
   const silentSince = traffic && isSilent(traffic, now) ? traffic.unanswered?.since : undefined
   const same =

@@ -1,4 +1,3 @@
-import type { PublicKey } from '#keys/public-key.ts'
 import type { ApiClient } from '#src/cluster/api-client.ts'
 import { HeartbeatPublisher } from '#src/cluster/heartbeat.ts'
 import { messageOf } from '#src/cluster/hostile.ts'
@@ -9,10 +8,11 @@ import { StartupTaint } from '#src/cluster/startup-taint.ts'
 import type { GuardDecision } from '#src/mesh/guard.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import { handshakeTime } from '#src/status/snapshot.ts'
-import { PATIENCE, type PairFact, type Tally, tallyOf } from '#src/status/tally.ts'
+import { PATIENCE, type PairFact, type Tally, tallyInSteps } from '#src/status/tally.ts'
 import { VERSION } from '#src/version.ts'
 import type { PeerStatus } from '#wg/device/device.ts'
 import { FAMILIES, type Family, familyOf } from '#wg/ip.ts'
+import { inSlices } from '#wg/slices.ts'
 import type { ClusterFeed } from './cluster-feed.ts'
 import type { Dataplane } from './dataplane.ts'
 import type { Health } from './health.ts'
@@ -83,9 +83,12 @@ export class Report {
   /** Since when encryption is on, in the agent's milliseconds: no peer can be overdue before that. */
   readonly #enabledSince: Record<Family, number | undefined> = { 4: undefined, 6: undefined }
   #tally: Tally | undefined
+  /** Of any peer in any family, Unix nanoseconds; 0n for never. */
+  #latestHandshake = 0n
   #untold: PassOutcome | undefined
   /** Why the last outcome could not be told. */
   #fault: string | undefined
+  #telling: Promise<void> | undefined
   #timer: NodeJS.Timeout | undefined
   /** Not before that, milliseconds of the agent's clock. */
   #tellAt = 0
@@ -123,7 +126,7 @@ export class Report {
   /** Takes in what a pass has left. */
   after(outcome: PassOutcome): void {
     this.#untold = outcome
-    if (this.#timer) return
+    if (this.#timer || this.#telling) return
     const wait = this.#tellAt - performance.now()
     if (wait <= 0) this.#tellLatest()
     else this.#timer = setTimeout(() => this.#tellLatest(), wait).unref()
@@ -136,28 +139,35 @@ export class Report {
     if (!outcome) return
     this.#untold = undefined
     const started = performance.now()
-    try {
-      this.#tell(outcome)
-      this.#fault = undefined
-    } catch (error) {
-      const fault = messageOf(error)
-      if (fault !== this.#fault)
-        this.#log.error({ event: 'untold', err: error }, `cannot tell what the mesh is like now: ${fault}`)
-      this.#fault = fault
-    }
-    const ended = performance.now()
-    this.#tellAt = ended + Math.min(LONGEST_GAP, (ended - started) / SHARE)
+    this.#telling = this.#tell(outcome)
+      .then(
+        () => {
+          this.#fault = undefined
+        },
+        error => this.#cannotTell(messageOf(error), error),
+      )
+      .finally(() => {
+        const ended = performance.now()
+        this.#tellAt = ended + Math.min(LONGEST_GAP, (ended - started) / SHARE)
+        this.#telling = undefined
+        if (this.#untold) this.after(this.#untold)
+      })
   }
 
-  #tell(outcome: PassOutcome): void {
+  #cannotTell(fault: string, error: unknown): void {
+    if (fault !== this.#fault)
+      this.#log.error({ event: 'untold', err: error }, `cannot tell what the mesh is like now: ${fault}`)
+    this.#fault = fault
+  }
+
+  async #tell(outcome: PassOutcome): Promise<void> {
     const { feed, dataplane, enabled, guard, health } = outcome
     const troubles = health.ready ? [] : health.readyz().body.trimEnd().split('\n')
     // Before that everything would look as if it had been turned off.
     if (!feed.synced || !feed.own) return
     const now = performance.now()
     const refusedSettings = new Set([...feed.faults, ...outcome.refused, ...(dataplane?.rivals ?? [])])
-    const peers = { 4: peersOf(dataplane, 4), 6: peersOf(dataplane, 6) }
-    this.#tellPeers(dataplane, peers, now)
+    await this.#tellPeers(dataplane, now)
     this.#tellCircumstances({
       enabled,
       refusedClaims: refusedClaims(feed.nodes, dataplane),
@@ -168,10 +178,10 @@ export class Report {
       guardRefusals: new Set(guard.refusals),
       rotations: outcome.rotations,
     })
-    this.#tellCondition(outcome, troubles[0], now)
+    await this.#tellCondition(outcome, troubles[0], now)
     void this.#guardWatch.look(guard.mode, now)
-    this.#heartbeat.beat({ nodeUid: feed.own.uid, latestHandshake: latestHandshake(peers) })
-    const { nodes, settings } = feed
+    const { nodes, settings, own } = feed
+    if (own) this.#heartbeat.beat({ nodeUid: own.uid, latestHandshake: handshakeTime(this.#latestHandshake) })
     const watches = this.#watches
     const self = this.#nodeName
     const routeSource = feed.routes.source ?? 'PodCIDR'
@@ -182,7 +192,9 @@ export class Report {
   }
 
   async stop(): Promise<void> {
+    await this.#telling
     this.#tellLatest()
+    await this.#telling
     await Promise.all([
       this.#condition.stop(),
       this.#events.stop(),
@@ -193,11 +205,20 @@ export class Report {
     ])
   }
 
-  #tellPeers(dataplane: Dataplane | undefined, peers: KernelPeers, now: number): void {
+  async #tellPeers(dataplane: Dataplane | undefined, now: number): Promise<void> {
     const before = this.#watches
-    const look = (family: Family): Watch =>
-      watchPeers(before[family], dataplane?.meshes[family].plan?.peers ?? new Map(), peers[family], now)
-    this.#watches = { 4: look(4), 6: look(6) }
+    let latest = 0n
+    const look = (family: Family): Promise<Watch> => {
+      const mesh = dataplane?.meshes[family]
+      const kernelPeer = (node: NodeName): PeerStatus | undefined => {
+        const peer = mesh?.peer(node)
+        if (peer && peer.latestHandshake > latest) latest = peer.latestHandshake
+        return peer
+      }
+      return inSlices(watchPeers(before[family], mesh?.plan?.peers ?? new Map(), kernelPeer, now))
+    }
+    this.#watches = { 4: await look(4), 6: await look(6) }
+    this.#latestHandshake = latest
     for (const family of FAMILIES)
       for (const event of peerEvents(family, before[family], this.#watches[family])) this.#events.emit(event)
     for (const family of FAMILIES) {
@@ -215,9 +236,9 @@ export class Report {
     this.#circumstances = after
   }
 
-  #tellCondition({ feed, enabled, guard }: PassOutcome, trouble: string | undefined, now: number): void {
+  async #tellCondition({ feed, enabled, guard }: PassOutcome, trouble: string | undefined, now: number): Promise<void> {
     this.#minds(feed.ownConditions, now)
-    const tally = tallyOf(this.#facts(feed, enabled, now))
+    const tally = await inSlices(tallyInSteps(this.#facts(feed, enabled, now)))
     this.#tally = tally
     const by = { guard: guard.mode, version: VERSION }
     const content = conditionOf({ enabled: enabled[4] || enabled[6], trouble, tally, by }, this.#written?.content)
@@ -249,20 +270,6 @@ export class Report {
       }
     }
   }
-}
-
-type KernelPeers = Readonly<Record<Family, ReadonlyMap<PublicKey, PeerStatus>>>
-
-/** Gathered anew whenever it is asked for. */
-const peersOf = (dataplane: Dataplane | undefined, family: Family): ReadonlyMap<PublicKey, PeerStatus> =>
-  dataplane?.meshes[family].peers ?? new Map()
-
-/** Of any peer in any family. */
-function latestHandshake(peers: KernelPeers): string | null {
-  let latest = 0n
-  for (const family of FAMILIES)
-    for (const peer of peers[family].values()) if (peer.latestHandshake > latest) latest = peer.latestHandshake
-  return handshakeTime(latest)
 }
 
 /** To a node without addresses of a family nothing of that family goes. */

@@ -15,6 +15,7 @@ import { sourcedNode } from '#src/mesh/sourced-node.ts'
 import { POD, type Workload, workloadClaimant } from '#src/mesh/workload.ts'
 import { few, NONE } from '#wg/few.ts'
 import { type Cidr, FAMILIES, type Family, hostCidr } from '#wg/ip.ts'
+import { atOnce, inSlices } from '#wg/slices.ts'
 import { Table } from '#wg/table.ts'
 
 /** Many clusters have no Calico, and thousands of agents would ask for it. */
@@ -52,6 +53,14 @@ export class RouteFeed implements CidrSource {
   #established = false
   /** Sources that have said something: only there it matters what the nodes' own addresses are. */
   readonly #heardOf = new Set<RouteSource>()
+  /** What was read of Nodes and is yet to be taken in; undefined for one that is gone. */
+  readonly #untaken = new Map<NodeName, NodeRecord | undefined>()
+  /** Whose Node, as the mesh takes it, is yet to be made anew. */
+  readonly #unmade = new Set<NodeName>()
+  /** While this is so, half of the Nodes may be there. */
+  #settling = false
+  /** There is something else to take in since it began. */
+  #settleAgain = false
   /** The source that all nodes were last made by. */
   #refreshed: RouteSource | undefined
 
@@ -97,8 +106,9 @@ export class RouteFeed implements CidrSource {
    * before is better than nothing. To be asked only when the configuration has been read.
    */
   get established(): boolean {
-    this.#established ||= this.#blocks.state.synced && this.#pools.state.synced && this.#source === this.#wanted
-    return this.#established
+    const isRead = this.#blocks.state.synced && this.#pools.state.synced
+    this.#established ||= isRead && this.#source === this.#wanted
+    return this.#established && !this.#settling
   }
 
   get reflectors(): Readonly<Partial<Record<Source, ReflectorState>>> {
@@ -135,27 +145,61 @@ export class RouteFeed implements CidrSource {
   ask(source: RouteSource | undefined, felixPort: FelixPort): void {
     this.#asked = source
     this.#felixPort = felixPort
-    this.#refresh(this.#raw.keys())
+    for (const name of this.#raw.keys()) this.#unmade.add(name)
+    this.#settle()
   }
 
   putNode(node: NodeRecord): void {
-    this.#takeNode(node)
-    this.#refresh([node.name])
+    this.#untaken.set(node.name, node)
+    this.#settle()
   }
 
   deleteNode(name: NodeName): void {
-    this.#dropNode(name)
-    this.#refresh([name])
+    this.#untaken.set(name, undefined)
+    this.#settle()
   }
 
   replaceNodes(nodes: Iterable<NodeRecord>): void {
     const gone = new Set(this.#raw.keys())
     for (const node of nodes) {
       gone.delete(node.name)
-      this.#takeNode(node)
+      this.#untaken.set(node.name, node)
     }
-    for (const name of gone) this.#dropNode(name)
-    this.#refresh([...this.#raw.keys(), ...gone])
+    for (const name of gone) this.#untaken.set(name, undefined)
+    this.#settle()
+  }
+
+  /** Takes in all that there is: at once, but in slices where there is no Node yet that anybody has looked at. */
+  #settle(): void {
+    if (this.#settling) this.#settleAgain = true
+    else if (this.nodes.size > 0) atOnce(this.#settleInSteps())
+    else {
+      this.#settling = true
+      inSlices(this.#settleInSteps()).then(this.#changed, error =>
+        this.#log.error(
+          { event: 'nodes-not-taken-in', err: error },
+          `what was read of Nodes was not all taken in: ${error}`,
+        ),
+      )
+    }
+  }
+
+  *#settleInSteps(): Generator<undefined, void> {
+    try {
+      do {
+        this.#settleAgain = false
+        for (const [name, node] of this.#untaken) {
+          this.#untaken.delete(name)
+          if (node) this.#takeNode(node)
+          else this.#dropNode(name)
+          this.#unmade.add(name)
+          yield
+        }
+        yield* this.#makeNodes()
+      } while (this.#settleAgain)
+    } finally {
+      this.#settling = false
+    }
   }
 
   #takeNode(node: NodeRecord): void {
@@ -178,18 +222,26 @@ export class RouteFeed implements CidrSource {
     if ((this.#raw.get(name)?.podCidrs.length ?? 0) > 0) this.#nodesWithPodCidrs += change
   }
 
-  /** Makes anew the Nodes that are named, those whose prefixes have changed, and all of them where the source has. */
-  #refresh(touched: Iterable<NodeName>): void {
+  /** Makes anew the Nodes that were taken in, those whose prefixes have changed, and all of them where the source has. */
+  *#makeNodes(): Generator<undefined, void> {
+    const unmade = this.#unmade
     this.#switchSource()
     const source = this.#source
-    if (source === undefined) return
-    const changed = this.#owners[source].takeChanged()
-    const touchedNodes = new Set(touched)
-    const all =
-      source === this.#refreshed ? touchedNodes.union(changed) : new Set([...this.#raw.keys(), ...touchedNodes])
+    if (source === undefined) {
+      unmade.clear()
+      return
+    }
+    const touched = unmade.size > 0
+    for (const name of this.#owners[source].takeChanged()) unmade.add(name)
+    if (source !== this.#refreshed) for (const name of this.#raw.keys()) unmade.add(name)
     this.#refreshed = source
-    for (const name of all) this.#makeNode(name, source)
-    if (touchedNodes.size > 0 || all.has(this.#self) || source === 'CalicoIPAM') this.#addressOwn(source)
+    const ownIsMade = unmade.has(this.#self)
+    for (const name of unmade) {
+      unmade.delete(name)
+      this.#makeNode(name, source)
+      yield
+    }
+    if (touched || ownIsMade || source === 'CalicoIPAM') this.#addressOwn(source)
   }
 
   #makeNode(name: NodeName, source: RouteSource): void {
@@ -334,7 +386,7 @@ export class RouteFeed implements CidrSource {
   }
 
   #heard(): void {
-    this.#refresh([])
+    this.#settle()
     this.#changed()
   }
 

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import type { Logger } from '#src/cluster/logger.ts'
+import { jsonInSteps, type Told } from '#src/status/json-steps.ts'
 import { type NodeSnapshot, SNAPSHOT_FILE } from '#src/status/snapshot.ts'
-import { jsonPieces } from './json-pieces.ts'
+import { inSlices } from '#wg/slices.ts'
 import { replaceReport } from './state-file.ts'
 
 /** Milliseconds between two writes, and after which a snapshot is written though nothing has changed. */
@@ -19,8 +20,8 @@ const SHARE = 1 / 200
 export class SnapshotFile {
   readonly #directory: string
   readonly #log: Logger
-  #latest: (() => NodeSnapshot) | undefined
-  #written: { readonly digest: string | undefined; readonly at: number } | undefined
+  #latest: (() => Told<NodeSnapshot>) | undefined
+  #written: { readonly digest: string; readonly at: number } | undefined
   #timer: NodeJS.Timeout | undefined
   #writing: Promise<void> | undefined
   #builtAt = Number.NEGATIVE_INFINITY
@@ -33,7 +34,7 @@ export class SnapshotFile {
   }
 
   /** @param build makes the snapshot when its time has come; later offers take the place of this one */
-  offer(build: () => NodeSnapshot): void {
+  offer(build: () => Told<NodeSnapshot>): void {
     this.#latest = build
     if (this.#timer || this.#writing) return
     const wait = Math.max(0, this.#builtAt + this.#gap - performance.now())
@@ -60,20 +61,21 @@ export class SnapshotFile {
     })
   }
 
-  async #write(build: () => NodeSnapshot): Promise<void> {
+  async #write(build: () => Told<NodeSnapshot>): Promise<void> {
     const started = performance.now()
-    const before = process.cpuUsage()
+    const before = process.threadCpuUsage()
     this.#builtAt = started
     try {
-      const snapshot = build()
-      // Where it is that seldom whatever it says need not be known.
-      const digest = this.#gap < HEARTBEAT ? digestOf(snapshot) : undefined
-      const fresh = this.#written !== undefined && started - this.#written.at < HEARTBEAT
-      if (fresh && digest !== undefined && digest === this.#written?.digest) return
-      await replaceReport(join(this.#directory, SNAPSHOT_FILE), jsonPieces(snapshot))
-      this.#written = { digest, at: started }
-      const { user, system } = process.cpuUsage(before)
+      const { time, ...news } = build()
+      const { pieces, digest } = await inSlices(tellInSteps(news))
+      const { user, system } = process.threadCpuUsage(before)
       this.#gap = Math.min(HEARTBEAT, Math.max(GAP, (user + system) / 1_000 / SHARE))
+      const fresh = this.#written !== undefined && started - this.#written.at < HEARTBEAT
+      // The time alone is no news.
+      if (fresh && digest === this.#written?.digest) return
+      const first = Buffer.from(`{"time":${JSON.stringify(time)},`)
+      await replaceReport(join(this.#directory, SNAPSHOT_FILE), [first, ...pieces])
+      this.#written = { digest, at: started }
       this.#fault = undefined
     } catch (error) {
       const fault = error instanceof Error ? error.message : String(error)
@@ -87,9 +89,29 @@ export class SnapshotFile {
   }
 }
 
-/** The time alone is no news. */
-function digestOf(snapshot: NodeSnapshot): string {
+/** Characters that are put into bytes at a time. */
+const PIECE = 65_536
+
+/** An object as text, without the brace that it begins with. */
+function* tellInSteps(
+  data: object,
+): Generator<undefined, { readonly pieces: readonly Uint8Array[]; readonly digest: string }> {
   const hash = createHash('sha256')
-  for (const piece of jsonPieces({ ...snapshot, time: '' })) hash.update(piece)
-  return hash.digest('base64')
+  const pieces: Uint8Array[] = []
+  const put = (text: string): void => {
+    const piece = Buffer.from(pieces.length === 0 ? text.slice(1) : text)
+    hash.update(piece)
+    pieces.push(piece)
+  }
+  let text = ''
+  for (const word of jsonInSteps(data)) {
+    text += word
+    if (text.length >= PIECE) {
+      put(text)
+      text = ''
+    }
+    yield
+  }
+  put(`${text}\n`)
+  return { pieces, digest: hash.digest('base64') }
 }

@@ -6,6 +6,7 @@ import type { PeerSource } from '#src/mesh/peer-source.ts'
 import type { RouteSource } from '#src/mesh/route-source.ts'
 import type { FelixSettings } from '#src/mesh/settings.ts'
 import { desiredSnapshot } from '#src/status/desired-snapshot.ts'
+import type { Told } from '#src/status/json-steps.ts'
 import {
   type DeviceSnapshot,
   type FamilySnapshot,
@@ -35,8 +36,11 @@ export interface SnapshotInput {
   readonly watches: Readonly<Record<Family, Watch>>
 }
 
-/** All that the agent knows and that somebody on the node may ask for; no private key is in it. */
-export function takeSnapshot(input: SnapshotInput): NodeSnapshot {
+/**
+ * All that the agent knows and that somebody on the node may ask for, as it is at this moment; no private key is in it. What
+ * there is much of is put into words only when it is told, with the counters that peers have then.
+ */
+export function takeSnapshot(input: SnapshotInput): Told<NodeSnapshot> {
   const { self, nodes, settings, routeSource, guard, refusedSettings, troubles, dataplane } = input
   const own = nodes.get(self)
   return {
@@ -69,14 +73,14 @@ export function takeSnapshot(input: SnapshotInput): NodeSnapshot {
   }
 }
 
-function familySnapshot(family: Family, input: SnapshotInput): FamilySnapshot | undefined {
+function familySnapshot(family: Family, input: SnapshotInput): Told<FamilySnapshot> | undefined {
   const { nodes, settings, enabled, dataplane, watches } = input
   const mesh = dataplane?.meshes[family]
   const plan = mesh?.plan
   const config = configOf(family, input)
   if (!config) return undefined
-  const kernelPeers = mesh?.peers ?? new Map<never, PeerStatus>()
   const steered = mesh?.steered ?? new Set<Cidr>()
+  const [records, pathMtus] = [new Map(nodes), mesh?.smallerPaths]
   return {
     family,
     enabled: enabled[family],
@@ -85,18 +89,10 @@ function familySnapshot(family: Family, input: SnapshotInput): FamilySnapshot | 
     rulePriority: settings.routingRulePriority,
     mark: config.mark,
     tables: config.tables,
-    peers: [...watches[family]].map(([name, watched]) =>
-      peerSnapshot(
-        family,
-        name,
-        nodes.get(name),
-        watched,
-        kernelPeers,
-        steered,
-        mesh?.echoFigures(name),
-        mesh?.smallerPaths.get(name),
-      ),
-    ),
+    peers: watches[family].entries().map(([name, watched]) => {
+      const [peer, echo] = [mesh?.peer(name, watched.state), mesh?.echoFigures(name)]
+      return peerSnapshot(family, name, records.get(name), watched, peer, steered, echo, pathMtus?.get(name))
+    }),
     refused: [...(plan?.refused ?? [])].flatMap(([node, claims]) => claims.map(claim => ({ node, claim }))),
     desired: desiredSnapshot(plan?.desired),
   }
@@ -124,13 +120,12 @@ function peerSnapshot(
   node: NodeName,
   record: NodeRecord | undefined,
   { state, since, silentSince }: WatchedPeer,
-  kernelPeers: ReadonlyMap<string, PeerStatus>,
+  peer: PeerStatus | undefined,
   steered: ReadonlySet<Cidr>,
   echo: EchoFigures | undefined,
   pathMtu: number | undefined,
 ): PeerSnapshot {
   const publicKey = state.phase === 'absent' ? null : state.key
-  const peer = publicKey === null ? undefined : kernelPeers.get(publicKey)
   const allowedIps = [...(peer?.allowedIps ?? [])]
   return {
     node,

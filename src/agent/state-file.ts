@@ -16,14 +16,14 @@ export async function replaceStateFile(path: string, text: string): Promise<void
 
 /**
  * The same for what is made anew again and again, and is worth no wait for the disk.
- * @param text in pieces, which are made as they are written, where it is long
+ * @param text or the pieces of one that is long
  */
-export async function replaceReport(path: string, text: string | Iterable<string>): Promise<void> {
+export async function replaceReport(path: string, text: string | readonly Uint8Array[]): Promise<void> {
   await using _ = await writeBeside(path, text)
   await rename(beside(path), path)
 }
 
-async function writeBeside(path: string, text: string | Iterable<string>): Promise<FileHandle> {
+async function writeBeside(path: string, text: string | readonly Uint8Array[]): Promise<FileHandle> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 })
   // Whatever is in its place, be it a link, is not written through.
   await rm(beside(path), { force: true })

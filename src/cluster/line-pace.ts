@@ -36,4 +36,9 @@ export class LinePace {
     this.#unsaid = 0
     return unsaid
   }
+
+  /** One line goes unsaid. */
+  skip(): undefined {
+    this.#unsaid++
+  }
 }

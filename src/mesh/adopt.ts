@@ -10,26 +10,48 @@ import {
   type IpAddress,
   prefixLength,
 } from '#wg/ip.ts'
-import { claimCidrs } from './claims.ts'
+import { atOnce } from '#wg/slices.ts'
+import type { CidrClaims } from './claims.ts'
 import type { FamilyView } from './family-view.ts'
-import { helloAddress, type LaneStates } from './lanes.ts'
+import { helloAddress, type LaneStates, NO_STATES } from './lanes.ts'
 import { type Lane, type NodeName, type NodeRecord, nodeThatIsGone } from './node-record.ts'
 import type { PeerState, PeerStates } from './peer-machine.ts'
+import { PlanMemory } from './plan-memory.ts'
 import { announcedKey } from './record-facts.ts'
+import { Slice } from './slice.ts'
 
 /**
  * The states that a kernel left by an earlier agent amounts to: a steered peer is an encrypting peer, any other an
  * accepting one. A peer is known by the node whose prefixes it holds, which nobody else can claim by copying its key, else by
  * its key.
  */
-export const adoptPeers = (view: FamilyView): LaneStates => ({
-  main: adoptLane(view, 'main'),
-  spare: adoptLane(view, 'spare'),
-})
+export const adoptPeers = (view: FamilyView): LaneStates =>
+  atOnce(adoptInSlices(() => view, new PlanMemory(), Number.POSITIVE_INFINITY))
 
-function adoptLane(view: FamilyView, lane: Lane): PeerStates {
+/**
+ * The same, a slice at a time.
+ * @param look at what there is now
+ * @param memory that plans go on from
+ * @param most how many nodes a slice looks at
+ */
+export function* adoptInSlices(
+  look: () => FamilyView,
+  memory: PlanMemory,
+  most: number,
+): Generator<undefined, LaneStates> {
+  const tables = memory.resume(NO_STATES, look())
+  for (;;) {
+    const view = look()
+    if (tables.takeNodes(view, new Slice(most))) {
+      tables.adopt({ main: adoptLane(view, 'main', tables.cidrs), spare: adoptLane(view, 'spare', tables.cidrs) })
+      return tables.states
+    }
+    yield
+  }
+}
+
+function adoptLane(view: FamilyView, lane: Lane, cidrs: CidrClaims): PeerStates {
   const { kernel } = view.lanes[lane]
-  const cidrs = claimCidrs(view.nodes.values(), view.cidrSource, view.family)
   const byKey = new Map<PublicKey, NodeName>()
   for (const node of view.nodes.values()) {
     const key = announcedKey(node, view.family, lane)

@@ -1,9 +1,10 @@
 import { type Cidr, type Endpoint, FAMILIES, type Family, familyOf, hostCidr, type IpAddress } from '#wg/ip.ts'
 import type { DesiredFirewall } from '#wg/nftables/ruleset.ts'
 import { sameInputs } from '#wg/same-inputs.ts'
+import { atOnce } from '#wg/slices.ts'
 import { type Armed, guardRules, type PodveilSettings } from './guard.ts'
 import type { NodeName, NodeRecord } from './node-record.ts'
-import { territories } from './territories.ts'
+import { territoriesInSteps } from './territories.ts'
 
 /** What the firewall must know of this node. */
 export interface FirewallFacts {
@@ -32,48 +33,72 @@ export interface GuardFacts {
 export interface FirewallPlan {
   readonly desired: DesiredFirewall
   /** As they were, whatever becomes of the map that they were in. */
-  readonly places: readonly Place[]
+  readonly places: ReadonlyMap<NodeName, Place>
   readonly facts: Omit<FirewallFacts, 'nodes'>
 }
 
 /** What of a Node the firewall looks at. */
-type Place = Pick<NodeRecord, 'name' | 'podCidrs' | 'addresses'>
+type Place = Pick<NodeRecord, 'podCidrs' | 'addresses'>
 
-/** @returns the plan before, where nothing that it follows from has changed: most changes of a Node are of its keys */
-export function planFirewall(before: FirewallPlan | undefined, { nodes, ...facts }: FirewallFacts): FirewallPlan {
-  if (before && samePlaces(before.places, nodes) && sameFacts(before.facts, facts)) return before
-  const places = Array.from(nodes.values(), ({ name, podCidrs, addresses }) => ({ name, podCidrs, addresses }))
-  return { desired: desiredFirewall({ nodes, ...facts }), places, facts }
+/**
+ * @param changed Nodes that may be others than the plan before was made of; undefined for any
+ * @returns the plan before, where nothing that it follows from has changed: most changes of a Node are of its keys
+ */
+export const planFirewall = (
+  before: FirewallPlan | undefined,
+  facts: FirewallFacts,
+  changed?: Iterable<NodeName>,
+): FirewallPlan => atOnce(planFirewallInSteps(before, facts, changed))
+
+/** The same in steps, of the Nodes as they are before the first. */
+export function* planFirewallInSteps(
+  before: FirewallPlan | undefined,
+  { nodes, ...facts }: FirewallFacts,
+  changed?: Iterable<NodeName>,
+): Generator<undefined, FirewallPlan> {
+  if (before && samePlaces(before.places, nodes, changed) && sameFacts(before.facts, facts)) return before
+  const seen = new Map(nodes)
+  const desired = yield* desiredInSteps({ nodes: seen, ...facts })
+  const placeOf = ({ name, podCidrs, addresses }: NodeRecord) => [name, { podCidrs, addresses }] as const
+  return { desired, places: new Map(Array.from(seen.values(), placeOf)), facts }
 }
 
 /** What the packet filter must do while the mesh is there, or is being left. */
-export function desiredFirewall(facts: FirewallFacts): DesiredFirewall {
+export const desiredFirewall = (facts: FirewallFacts): DesiredFirewall => atOnce(desiredInSteps(facts))
+
+function* desiredInSteps(facts: FirewallFacts): Generator<undefined, DesiredFirewall> {
   const { self, nodes, devices, deviceAddresses, mark, helloPort, guard, apiServers } = facts
   const hosts = noPrefixes()
   const localPods = noPrefixes()
   const remotes = noPrefixes()
   const own = noPrefixes()
-  for (const [name, cidrs] of territories(nodes))
-    for (const cidr of cidrs) (name === self ? localPods : remotes)[familyOf(cidr)].add(cidr)
-  for (const { name, addresses } of nodes.values())
+  const pods = yield* territoriesInSteps(nodes)
+  for (const { name, addresses } of nodes.values()) {
+    for (const cidr of pods.get(name) ?? []) (name === self ? localPods : remotes)[familyOf(cidr)].add(cidr)
     if (name !== self) for (const address of addresses) hosts[familyOf(address)].add(hostCidr(address))
+    yield
+  }
   for (const family of FAMILIES) for (const cidr of hosts[family]) remotes[family].add(cidr)
   for (const address of deviceAddresses) own[familyOf(address)].add(hostCidr(address))
   return {
     ...{ mark, devices, helloPort, localPods, remotes, deviceAddresses: own },
-    guard: guard && guardRules(guard.mode, self, nodes, guard.settings, guard.armed, guard.wireguardPorts),
+    guard:
+      guard && (yield* guardRules(guard.mode, self, nodes, pods, guard.settings, guard.armed, guard.wireguardPorts)),
     hosts: apiServers && { addresses: hosts, apiServers },
   }
 }
 
-/** In order, as of two Nodes that claim one prefix the later one has it. */
-function samePlaces(before: readonly Place[], nodes: ReadonlyMap<NodeName, NodeRecord>): boolean {
-  if (before.length !== nodes.size) return false
-  let at = 0
-  for (const { name, podCidrs, addresses } of nodes.values()) {
-    const place = before[at++]
-    if (place?.name !== name || !sameInputs(place.podCidrs, podCidrs) || !sameInputs(place.addresses, addresses))
-      return false
+function samePlaces(
+  before: FirewallPlan['places'],
+  nodes: ReadonlyMap<NodeName, Place>,
+  changed: Iterable<NodeName> = nodes.keys(),
+): boolean {
+  if (before.size !== nodes.size) return false
+  for (const name of changed) {
+    const [was, is] = [before.get(name), nodes.get(name)]
+    if (!was || !is) {
+      if (was || is) return false
+    } else if (!sameInputs(was.podCidrs, is.podCidrs) || !sameInputs(was.addresses, is.addresses)) return false
   }
   return true
 }

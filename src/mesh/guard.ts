@@ -6,7 +6,6 @@ import type { PeerSource } from './peer-source.ts'
 import type { Stray } from './pod-ranges.ts'
 import { ROTATION_DEFAULTS, type RotationSettings } from './rotation.ts'
 import type { RouteSource } from './route-source.ts'
-import { territories } from './territories.ts'
 
 /** Whether pod packets may cross the underlay in clear: nobody looks, they are counted, they are dropped. */
 export type GuardMode = 'off' | 'audit' | 'enforce'
@@ -140,15 +139,19 @@ export function armedAfter(
   return after ?? armed
 }
 
-/** The prefixes that the guard's rules look at. */
-export function guardRules(
+/**
+ * The prefixes that the guard's rules look at, with a step for each Node.
+ * @param pods where each node's pods are
+ */
+export function* guardRules(
   mode: 'audit' | 'enforce',
   self: NodeName,
   nodes: ReadonlyMap<NodeName, NodeRecord>,
+  pods: ReadonlyMap<NodeName, readonly Cidr[]>,
   settings: PodveilSettings,
   armed: Armed,
   wireguardPorts: readonly number[],
-): GuardRules {
+): Generator<undefined, GuardRules> {
   const supernets = noPrefixes()
   const nodeAddresses = noPrefixes()
   const clear = noPrefixes()
@@ -156,8 +159,8 @@ export function guardRules(
   for (const cidr of settings.podSupernets) supernets[familyOf(cidr)].add(cidr)
   const pinned = noPrefixes()
   for (const cidr of settings.natExceptions) pinned[familyOf(cidr)].add(cidr)
-  const pods = territories(nodes)
   for (const { name, podCidrs, addresses } of nodes.values()) {
+    yield
     for (const cidr of podCidrs) supernets[familyOf(cidr)].add(cidr)
     if (name === self) continue
     const own = [...(pods.get(name) ?? []), ...addresses.map(hostCidr)]

@@ -1,6 +1,7 @@
 import type { PublicKey } from '#keys/public-key.ts'
 import type { IpAddress } from '#wg/ip.ts'
 import type { DesiredPeer, DesiredRoute } from '#wg/reconcile/desired.ts'
+import { desiredSlot } from '#wg/reconcile/routes.ts'
 import { sameInputs } from '#wg/same-inputs.ts'
 import { Follower, Table } from '#wg/table.ts'
 import { CidrClaims } from './claims.ts'
@@ -9,6 +10,7 @@ import { KeyOwners } from './key-owners.ts'
 import { heldKeys, type LaneStates, type PairOfStates } from './lanes.ts'
 import { LANES, type Lane, type NodeName, type NodeRecord } from './node-record.ts'
 import { ABSENT, type PeerState } from './peer-machine.ts'
+import type { Slice } from './slice.ts'
 
 /**
  * What was planned last in one family, and what has changed since. It decides nothing: with an empty memory every pair is
@@ -49,13 +51,18 @@ export class PlanTables {
   readonly movers = new Set<NodeName>()
   /** To be looked at in each plan: time alone changes something. */
   readonly restless = new Set<NodeName>()
+  /** By routeSlot(). */
+  readonly routes = new Table<string, DesiredRoute>()
+  /** Whom the plan under way has yet to look at: their states, then their peers, then the routes to them. */
+  readonly due = { states: new Set<NodeName>(), peers: new Set<NodeName>(), routes: new Set<NodeName>() }
   readonly #scope: readonly unknown[]
   readonly #records = new Map<NodeName, NodeRecord>()
-  readonly #keysOf: Readonly<Record<Lane, Map<NodeName, readonly PublicKey[]>>> = { main: new Map(), spare: new Map() }
-  readonly #routes = new Table<string, DesiredRoute>()
-  readonly #slotsOf = new Map<NodeName | undefined, ReadonlySet<string>>()
-  #routeList: readonly DesiredRoute[] = []
-  #listed = 0
+  readonly #peersOf: Readonly<Record<Lane, Map<NodeName, Entries>>> = { main: new Map(), spare: new Map() }
+  readonly #routesOf = new Map<NodeName | undefined, readonly DesiredRoute[]>()
+  /** Nodes whose record, and whose states, have yet to be taken in; keys of which the kernel has something else to say. */
+  readonly #untaken = { nodes: new Set<NodeName>(), states: new Set<NodeName>(), keys: new Set<PublicKey>() }
+  /** Pairs that are other than they were when the last plan began. */
+  readonly #stepped = new Set<NodeName>()
   readonly #nodes = new Follower<NodeName>()
   readonly #states = { main: new Follower<NodeName>(), spare: new Follower<NodeName>() }
   readonly #hellos = { main: new Follower<NodeName>(), spare: new Follower<NodeName>() }
@@ -78,31 +85,60 @@ export class PlanTables {
     return main === states.main && spare === states.spare && sameInputs(this.#scope, [family, self, cidrSource])
   }
 
+  /** Goes on from states that nothing was planned from. */
+  adopt(states: LaneStates): void {
+    for (const lane of LANES) for (const [name, state] of states[lane]) this.states[lane].set(name, state)
+  }
+
+  /** Whom a plan looks at whatever has changed. */
+  begin(): void {
+    this.#noteSteps()
+    for (const name of this.#stepped.union(this.restless)) this.due.states.add(name)
+    this.#stepped.clear()
+  }
+
   /**
-   * Takes in what is to be seen, and settles who owns what.
-   * @returns whom it may make a difference to; undefined for everybody
+   * Takes in Nodes as they are now, and settles who owns which prefix.
+   * @returns whether all of them have been
    */
-  takeIn(view: FamilyView): ReadonlySet<NodeName> | undefined {
-    const { keys, cidrs, states } = this
-    const changed = this.#takeNodes(view)
-    const due = new Set(this.restless)
-    const stepped = LANES.flatMap(lane => [...(this.#states[lane].take(states[lane]) ?? states[lane].keys())])
-    for (const name of new Set(stepped)) {
-      due.add(name)
-      keys.hold(name, heldKeys(this.statesOf(name)))
-    }
+  takeNodes(view: FamilyView, slice: Slice): boolean {
+    const taken = this.#takeRecords(view, slice)
+    for (const name of this.cidrs.refresh(view.nodes, taken)) this.due.states.add(name)
+    return this.#untaken.nodes.size === 0
+  }
+
+  /**
+   * Takes in all else that is to be seen, and settles who owns which key. Whom it may make a difference to is due.
+   * @returns whether everything has been
+   */
+  takeIn(view: FamilyView, slice: Slice): boolean {
+    const { keys, due } = this
+    const nodesAreTaken = this.takeNodes(view, slice)
+    for (const name of slice.take(this.#untaken.states)) keys.hold(name, heldKeys(this.statesOf(name)))
     keys.own(ownKeys(view))
     keys.hear(key => callerAddress(view, key))
-    const refreshed = cidrs.refresh(view.nodes, changed)
-    const found = [refreshed, keys.takeChanged(), this.#takePathMtus(view), this.#takeMute(view)]
     const followed = LANES.flatMap(lane => {
       const { hellos, kernel } = view.lanes[lane]
       const seen = this.#kernel[lane].take(kernel.peers)
-      return [this.#hellos[lane].take(hellos), seen && this.concerned(seen)]
+      for (const key of seen ?? []) this.#untaken.keys.add(key)
+      return [this.#hellos[lane].take(hellos), seen && []]
     })
-    if (followed.some(names => names === undefined)) return undefined
-    for (const names of [...found, ...followed]) for (const name of names ?? []) due.add(name)
-    return due
+    if (followed.some(names => names === undefined)) this.expectEverybody(view)
+    for (const key of this.#takeMute(view)) this.#untaken.keys.add(key)
+    const concerned = this.concerned(slice.take(this.#untaken.keys))
+    for (const names of [keys.takeChanged(), this.#takePathMtus(view), concerned, ...followed])
+      for (const name of names ?? []) due.states.add(name)
+    const { states, keys: left } = this.#untaken
+    return nodesAreTaken && states.size + left.size === 0
+  }
+
+  /** Everybody is to be looked at. */
+  expectEverybody(view: FamilyView): void {
+    for (const name of this.#everybody(view)) this.due.states.add(name)
+  }
+
+  expectAllRoutes(view: FamilyView): void {
+    for (const name of this.#everybody(view)) this.due.routes.add(name)
   }
 
   /** @param common what every pair looks at @returns whether any of it is other than before */
@@ -120,11 +156,11 @@ export class PlanTables {
   }
 
   /** All nodes that there is, or was, anything to say of. */
-  everybody(view: FamilyView): ReadonlySet<NodeName> {
+  *#everybody(view: FamilyView): Generator<NodeName> {
     const { states, cidrs, pairs } = this
     const known = [view.nodes.keys(), states.main.keys(), states.spare.keys(), cidrs.owner.table.values()]
-    const planned = [pairs.keys(), ...LANES.map(lane => this.#keysOf[lane].keys()), this.#slotsOf.keys()]
-    return new Set([...known, ...planned].flatMap(names => [...names].filter(name => name !== undefined)))
+    const planned = [pairs.keys(), ...LANES.map(lane => this.#peersOf[lane].keys()), this.#routesOf.keys()]
+    for (const names of [...known, ...planned]) for (const name of names) if (name !== undefined) yield name
   }
 
   statesOf(name: NodeName): PairOfStates {
@@ -142,52 +178,55 @@ export class PlanTables {
     else states.spare.delete(name)
   }
 
-  /** Takes in the peers of some nodes on one device in place of what was planned for these before. */
-  putPeers(lane: Lane, planned: ReadonlyMap<NodeName, ReadonlyMap<PublicKey, DesiredPeer>>): void {
-    const left = new Set<PublicKey>()
-    for (const name of planned.keys()) for (const key of this.#keysOf[lane].get(name) ?? []) left.add(key)
-    for (const [name, peers] of planned) {
-      for (const [key, peer] of peers) {
-        this.peers[lane].set(key, peer)
-        left.delete(key)
-      }
-      if (peers.size > 0) this.#keysOf[lane].set(name, [...peers.keys()])
-      else this.#keysOf[lane].delete(name)
+  /** Takes in the peers of one node on one device in place of what was planned for it before. */
+  putPeers(lane: Lane, name: NodeName, planned: ReadonlyMap<PublicKey, DesiredPeer>): void {
+    const peers = this.peers[lane]
+    // What has become another node's since is that one's.
+    for (const [key, peer] of this.#peersOf[lane].get(name) ?? [])
+      if (!planned.has(key) && peers.get(key) === peer) peers.delete(key)
+    for (const [key, peer] of planned) peers.set(key, peer)
+    if (planned.size > 0) this.#peersOf[lane].set(name, [...planned])
+    else this.#peersOf[lane].delete(name)
+  }
+
+  /** Takes in the routes to one node in place of what led there before; those that lead to none are of `undefined`. */
+  putRoutes(name: NodeName | undefined, planned: Iterable<DesiredRoute>): void {
+    const { routes } = this
+    const left = new Map((this.#routesOf.get(name) ?? []).map(route => [desiredSlot(route), route]))
+    const all: DesiredRoute[] = []
+    for (const route of planned) {
+      const slot = desiredSlot(route)
+      const before = left.get(slot)
+      left.delete(slot)
+      const same = before && routes.get(slot) === before && sameRoute(before, route) ? before : route
+      routes.set(slot, same)
+      all.push(same)
     }
-    for (const key of left) this.peers[lane].delete(key)
+    // What has come to lead to another node since is that one's.
+    for (const [slot, route] of left) if (routes.get(slot) === route) routes.delete(slot)
+    if (all.length > 0) this.#routesOf.set(name, all)
+    else this.#routesOf.delete(name)
   }
 
-  /** Takes in the routes to some nodes in place of what led there before; those that lead to none are of `undefined`. */
-  putRoutes(routes: ReadonlyMap<NodeName | undefined, Iterable<DesiredRoute>>): void {
-    const left = new Set<string>()
-    for (const name of routes.keys()) for (const slot of this.#slotsOf.get(name) ?? []) left.add(slot)
-    for (const [name, all] of routes) {
-      const slots = new Set<string>()
-      for (const route of all) {
-        const slot = `${route.table} ${route.destination}`
-        const before = this.#routes.get(slot)
-        if (!before || !sameRoute(before, route)) this.#routes.set(slot, route)
-        slots.add(slot)
-        left.delete(slot)
+  #noteSteps(): void {
+    for (const lane of LANES) {
+      const states = this.states[lane]
+      for (const name of this.#states[lane].take(states) ?? states.keys()) {
+        this.#untaken.states.add(name)
+        this.#stepped.add(name)
       }
-      if (slots.size > 0) this.#slotsOf.set(name, slots)
-      else this.#slotsOf.delete(name)
     }
-    for (const slot of left) this.#routes.delete(slot)
   }
 
-  /** The same list for as long as no route changes. */
-  get routes(): readonly DesiredRoute[] {
-    if (this.#listed !== this.#routes.edition) this.#routeList = [...this.#routes.values()]
-    this.#listed = this.#routes.edition
-    return this.#routeList
-  }
-
-  #takeNodes({ nodes, self, family }: FamilyView): readonly NodeName[] {
+  #takeRecords({ nodes, self, family }: FamilyView, slice: Slice): readonly NodeName[] {
     const records = this.#records
-    const named = this.#nodes.take(nodes) ?? new Set([...records.keys(), ...nodes.keys()])
-    const changed = [...named].filter(name => records.get(name) !== nodes.get(name))
-    for (const name of changed) {
+    const untaken = this.#untaken.nodes
+    for (const name of this.#nodes.take(nodes) ?? new Set([...records.keys(), ...nodes.keys()]))
+      if (records.get(name) !== nodes.get(name)) untaken.add(name)
+    // What this plan has decided so far holds against what comes later.
+    if (untaken.size > 0) this.#noteSteps()
+    const taken = slice.take(untaken)
+    for (const name of taken) {
       const node = nodes.get(name)
       if (node) records.set(name, node)
       else records.delete(name)
@@ -195,7 +234,7 @@ export class PlanTables {
       if (node?.spare[family]?.move === undefined) this.movers.delete(name)
       else this.movers.add(name)
     }
-    return changed
+    return taken
   }
 
   #takePathMtus({ pathMtus }: FamilyView): readonly NodeName[] {
@@ -205,16 +244,18 @@ export class PlanTables {
     return [...before.keys(), ...pathMtus.keys()].filter(name => before.get(name) !== pathMtus.get(name))
   }
 
-  #takeMute({ hosts }: FamilyView): readonly NodeName[] {
+  #takeMute({ hosts }: FamilyView): ReadonlySet<PublicKey> {
     const before = this.#mute
     this.#mute = hosts?.mute ?? new Set()
-    return this.concerned(before.symmetricDifference(this.#mute))
+    return before.symmetricDifference(this.#mute)
   }
 
-  concerned(keys: Iterable<PublicKey>): readonly NodeName[] {
-    return [...keys].flatMap(key => [...this.keys.concerned(key)])
+  *concerned(keys: Iterable<PublicKey>): Generator<NodeName> {
+    for (const key of keys) yield* this.keys.concerned(key)
   }
 }
+
+type Entries = readonly (readonly [PublicKey, DesiredPeer])[]
 
 const ownKeys = (view: FamilyView): Set<PublicKey> =>
   new Set(LANES.map(lane => view.lanes[lane].identity?.privateKey.publicKey()).filter(key => key !== undefined))

@@ -1,6 +1,6 @@
-import type { PublicKey } from '#keys/public-key.ts'
 import { type Cidr, familyOf, hostCidr, type IpAddress, nthAddress } from '#wg/ip.ts'
-import type { DesiredDevice, DesiredFamily, DesiredPeer, DesiredRoute } from '#wg/reconcile/desired.ts'
+import type { DesiredDevice, DesiredFamily, DesiredRoute } from '#wg/reconcile/desired.ts'
+import { atOnce } from '#wg/slices.ts'
 import { mergeRefusals } from './claims.ts'
 import { desiredPeers, takesPart } from './desired-peers.ts'
 import { type DeviceNames, desiredRules, deviceRoutes, routesTo } from './desired-routes.ts'
@@ -13,6 +13,7 @@ import { type MovePlan, planMove } from './move.ts'
 import { type Announcement, LANES, type Lane, type Move, type NodeName, type SpareAnnouncement } from './node-record.ts'
 import type { PeerState, PeerStates } from './peer-machine.ts'
 import { PlanMemory, type PlanTables } from './plan-memory.ts'
+import { Slice } from './slice.ts'
 
 /** What a plan has made of a pair; undefined where there was or is none. */
 export interface ChangedPair {
@@ -41,31 +42,63 @@ export interface FamilyPlan {
  * what has changed.
  * @param memory of the plans before; goes on from `previous` where that is what the last of them gave
  */
-export function planFamily(previous: LaneStates, view: FamilyView, memory = new PlanMemory()): FamilyPlan {
+export const planFamily = (previous: LaneStates, view: FamilyView, memory = new PlanMemory()): FamilyPlan =>
+  atOnce(planInSlices(previous, () => view, memory, Number.POSITIVE_INFINITY))
+
+/**
+ * The same plan, made a slice at a time. What changes between two slices is taken in before the next one, and whoever it
+ * makes a difference to is looked at again: the plan is of what was seen at its end.
+ * @param look at what there is now
+ * @param most how many nodes a slice looks at
+ */
+export function* planInSlices(
+  previous: LaneStates,
+  look: () => FamilyView,
+  memory: PlanMemory,
+  most: number,
+): Generator<undefined, FamilyPlan> {
   try {
-    return planWith(memory.resume(previous, view), view)
+    const tables = memory.resume(previous, look())
+    const { move } = planMove(look(), tables.states)
+    const changed = new Map<NodeName, ChangedPair>()
+    tables.begin()
+    for (;;) {
+      const plan = planSlice(tables, look(), move, changed, new Slice(most))
+      if (plan) return plan
+      yield
+    }
   } catch (error) {
     memory.forget()
     throw error
   }
 }
 
-function planWith(tables: PlanTables, view: FamilyView): FamilyPlan {
-  const { states: lanes, keys, cidrs } = tables
-  const touched = tables.takeIn(view)
+/**
+ * @param changed pairs that this plan has changed so far
+ * @returns undefined while there is more to look at
+ */
+function planSlice(
+  tables: PlanTables,
+  view: FamilyView,
+  move: Move | undefined,
+  changed: Map<NodeName, ChangedPair>,
+  slice: Slice,
+): FamilyPlan | undefined {
+  const { states: lanes, keys, cidrs, due } = tables
+  if (!tables.takeIn(view, slice)) return undefined
   const published = { main: publishedDigest(view, 'main', cidrs), spare: publishedDigest(view, 'spare', cidrs) }
-  const { move } = planMove(view, lanes)
   const circumstances: Circumstances = { move, published, keys }
-  const common = commonFacts(view, circumstances)
   const { persistentKeepalive, listenPort } = view.config
-  const due =
-    tables.takeCommon([...common, persistentKeepalive, listenPort]) || touched === undefined
-      ? tables.everybody(view)
-      : touched
-  const changed = stepPairs(tables, view, circumstances, due)
-  planPeers(tables, view, due)
+  const common = [...commonFacts(view, circumstances), persistentKeepalive, listenPort]
+  if (tables.takeCommon(common)) tables.expectEverybody(view)
+  stepPairs(tables, view, circumstances, slice.take(due.states), changed)
+  // What lingers depends on the states of others.
+  if (due.states.size > 0) return undefined
+  planPeers(tables, view, slice.take(due.peers))
+  if (due.peers.size > 0) return undefined
   const wantsSpare = move !== undefined || somebodyMoves(tables)
-  const desired = desiredFamily(tables, view, due, wantsSpare)
+  const desired = desiredFamily(tables, view, slice, wantsSpare)
+  if (due.routes.size > 0) return undefined
   return {
     peers: tables.pairs,
     changed,
@@ -78,42 +111,41 @@ function planWith(tables: PlanTables, view: FamilyView): FamilyPlan {
   }
 }
 
-/** @returns what has become of pairs that are not as they were */
 function stepPairs(
   tables: PlanTables,
   view: FamilyView,
   circumstances: Circumstances,
-  due: ReadonlySet<NodeName>,
-): Map<NodeName, ChangedPair> {
-  const changed = new Map<NodeName, ChangedPair>()
-  for (const name of due) {
+  names: readonly NodeName[],
+  changed: Map<NodeName, ChangedPair>,
+): void {
+  for (const name of names) {
+    tables.due.peers.add(name)
     if (name === view.self) continue
     const before = pairState(tables.states, name)
     tables.putStates(name, stepPair(name, tables.statesOf(name), view, circumstances), view.nodes.has(name))
     const after = pairState(tables.states, name)
     if (after) tables.pairs.set(name, after)
     else tables.pairs.delete(name)
-    if (before !== after) changed.set(name, { before, after })
+    const first = changed.has(name) ? changed.get(name)?.before : before
+    if (first !== after) changed.set(name, { before: first, after })
+    else changed.delete(name)
   }
-  return changed
 }
 
-/** After all states are known, as what lingers depends on those of others. */
-function planPeers(tables: PlanTables, view: FamilyView, due: ReadonlySet<NodeName>): void {
+function planPeers(tables: PlanTables, view: FamilyView, names: readonly NodeName[]): void {
   const { states, cidrs, restless } = tables
-  for (const name of due) restless.delete(name)
-  for (const lane of LANES) {
-    const planned = new Map<NodeName, ReadonlyMap<PublicKey, DesiredPeer>>()
-    for (const name of due) {
+  for (const name of names) {
+    tables.due.routes.add(name)
+    restless.delete(name)
+    for (const lane of LANES) {
       const { peers, lasts } = desiredPeers(view, lane, name, states[lane], cidrs)
-      planned.set(name, peers)
+      tables.putPeers(lane, name, peers)
       if (!lasts) restless.add(name)
     }
-    tables.putPeers(lane, planned)
   }
 }
 
-const NOTHING: readonly never[] = []
+const NO_ROUTES: ReadonlyMap<string, DesiredRoute> = new Map()
 
 const NO_ADDRESSES: ReadonlySet<Cidr> = new Set()
 
@@ -121,12 +153,7 @@ const NO_ADDRESSES: ReadonlySet<Cidr> = new Set()
 const somebodyMoves = ({ movers, states }: PlanTables): boolean =>
   movers.values().some(name => takesPart(states.main.get(name)))
 
-function desiredFamily(
-  tables: PlanTables,
-  view: FamilyView,
-  due: ReadonlySet<NodeName>,
-  wantsSpare: boolean,
-): DesiredFamily {
+function desiredFamily(tables: PlanTables, view: FamilyView, slice: Slice, wantsSpare: boolean): DesiredFamily {
   const { family, config } = view
   const devices = new Map<Lane, DesiredDevice>()
   const addresses = new Set(deviceAddress(view))
@@ -138,31 +165,31 @@ function desiredFamily(
     devices.set(lane, { ...identity, fwmark: config.mark, mtu: config.mtu, addresses, peers })
   }
   const names: DeviceNames = { main: devices.get('main')?.name, spare: devices.get('spare')?.name }
-  planRoutes(tables, view, names, due)
+  planRoutes(tables, view, names, slice)
   return {
     family,
     devices: [...devices.values()],
-    routes: devices.size === 0 ? NOTHING : tables.routes,
+    routes: devices.size === 0 ? NO_ROUTES : tables.routes,
     rules: devices.size === 0 ? [] : desiredRules(view, names),
     routeProtocol: config.routeProtocol,
   }
 }
 
-function planRoutes(tables: PlanTables, view: FamilyView, names: DeviceNames, due: ReadonlySet<NodeName>): void {
-  const { states, cidrs } = tables
+function planRoutes(tables: PlanTables, view: FamilyView, names: DeviceNames, slice: Slice): void {
+  const { states, cidrs, due } = tables
   const { mesh, nodes, device, spare, hosts } = view.config.tables
   const source = view.hosts?.source
   const steeredHosts = source === undefined ? [] : LANES.map(lane => view.lanes[lane].kernel.steeredHosts)
   const common = [names.main, names.spare, view.routeSync, mesh, nodes, device, spare, hosts, source, ...steeredHosts]
-  const all = tables.takeCommonOfRoutes(common)
-  const routes = new Map<NodeName | undefined, Iterable<DesiredRoute>>()
-  for (const name of all ? tables.everybody(view) : due) {
+  if (tables.takeCommonOfRoutes(common)) {
+    tables.expectAllRoutes(view)
+    tables.putRoutes(undefined, deviceRoutes(view, names))
+  }
+  for (const name of slice.take(due.routes)) {
     const node = view.nodes.get(name)
     const byTunnel = node && steersToHost(view, states, node)
-    routes.set(name, routesTo(name, view, states, cidrs, names, byTunnel ? source : undefined))
+    tables.putRoutes(name, routesTo(name, view, states, cidrs, names, byTunnel ? source : undefined))
   }
-  if (all) routes.set(undefined, deviceRoutes(view, names))
-  tables.putRoutes(routes)
 }
 
 /**

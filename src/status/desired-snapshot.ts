@@ -3,6 +3,7 @@ import { isObject, type JsonObject, listOf, member, objectOf, textOf } from '#sr
 import { few } from '#wg/few.ts'
 import { formatEndpoint, parseAddress, parseCidr, parseEndpoint } from '#wg/ip.ts'
 import type { DesiredDevice, DesiredFamily, DesiredPeer, DesiredRoute, DesiredRule } from '#wg/reconcile/desired.ts'
+import type { Told } from './json-steps.ts'
 
 /** What the agent wants the kernel to hold of one family, as its snapshot has it; private keys are not in it. */
 export interface DesiredSnapshot extends DesiredTunnel {
@@ -34,7 +35,7 @@ export interface DesiredTunnel {
 }
 
 /** The same, to compare with a kernel. */
-export interface DesiredKernel extends Pick<DesiredFamily, 'routes' | 'rules' | 'routeProtocol'>, TunnelKernel {
+export interface DesiredKernel extends Pick<DesiredSnapshot, 'routes' | 'rules' | 'routeProtocol'>, TunnelKernel {
   readonly spare: TunnelKernel | null | undefined
 }
 
@@ -43,16 +44,23 @@ export interface TunnelKernel {
   readonly peers: DesiredDevice['peers']
 }
 
-/** @returns null where nothing of the family is to be in the kernel */
-export function desiredSnapshot(desired: DesiredFamily | undefined): DesiredSnapshot | null {
+/** @returns of this moment; null where nothing of the family is to be in the kernel */
+export function desiredSnapshot(desired: DesiredFamily | undefined): Told<DesiredSnapshot> | null {
   const [device, spare] = desired?.devices ?? []
   if (!desired || !device) return null
   const { routes, rules, routeProtocol } = desired
-  return { ...tunnelSnapshot(device), spare: spare ? tunnelSnapshot(spare) : null, routes, rules, routeProtocol }
+  return {
+    ...tunnelSnapshot(device),
+    spare: spare ? tunnelSnapshot(spare) : null,
+    routes: [...routes.values()].values(),
+    rules,
+    routeProtocol,
+  }
 }
 
-function tunnelSnapshot(device: DesiredDevice): DesiredTunnel {
+function tunnelSnapshot(device: DesiredDevice): Told<DesiredTunnel> {
   const { name, listenPort, fwmark, mtu } = device
+  const peers = [...device.peers]
   return {
     device: {
       name,
@@ -62,7 +70,7 @@ function tunnelSnapshot(device: DesiredDevice): DesiredTunnel {
       mtu,
       addresses: [...device.addresses],
     },
-    peers: [...device.peers].map(([publicKey, peer]) => ({
+    peers: peers.values().map(([publicKey, peer]) => ({
       publicKey,
       endpoint: peer.endpoint ? formatEndpoint(peer.endpoint) : null,
       mayRoamTo: peer.mayRoamTo === 'anywhere' ? null : [...peer.mayRoamTo],

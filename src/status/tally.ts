@@ -1,4 +1,5 @@
 import type { Phase } from '#src/mesh/peer-machine.ts'
+import { atOnce } from '#wg/slices.ts'
 
 /** Milliseconds that a peer may take to prove itself before it counts as in clear, and somebody should hear of it. */
 export const PATIENCE = 30_000
@@ -36,12 +37,16 @@ export interface Tally {
 const WORST_FIRST: readonly PairState['state'][] = ['clear', 'silent', 'joining', 'encrypted']
 
 /** Counts nodes, not pairs of families: a peer is as good as its worst family. */
-export function tallyOf(facts: Iterable<PairFact>): Tally {
+export const tallyOf = (facts: Iterable<PairFact>): Tally => atOnce(tallyInSteps(facts))
+
+/** The same, with a step for each fact. */
+export function* tallyInSteps(facts: Iterable<PairFact>): Generator<undefined, Tally> {
   const worst = new Map<string, PairState>()
   for (const fact of facts) {
     const pair = { node: fact.node, state: stateOf(fact), reason: `IPv${fact.family}: ${reasonOf(fact)}` }
     const known = worst.get(fact.node)
     if (!known || badness(pair) < badness(known)) worst.set(fact.node, pair)
+    yield
   }
   const pairs = [...worst.values()]
   return {

@@ -13,8 +13,9 @@ import type { PeerStatus } from '#wg/device/device.ts'
 import { type Cidr, type Family, hostCidr, nthAddress } from '#wg/ip.ts'
 import { DeviceMirror } from '#wg/reconcile/device-mirror.ts'
 import { PeerDifferences } from '#wg/reconcile/peers.ts'
+import { atOnce } from '#wg/slices.ts'
 import { Table } from '#wg/table.ts'
-import { mainPeers, peerStatus, publicKey, viewOf, withMain } from '../unit/mesh/records.ts'
+import { mainPeers, peerStatus, plannedRoutes, publicKey, viewOf, withMain } from '../unit/mesh/records.ts'
 import { largeNode, newKey } from './agent/node-object.ts'
 import { percentile } from './distribution.ts'
 import type { Profile } from './profile.ts'
@@ -47,7 +48,7 @@ function measure(nodes: number, pods: number, plans: number): Row {
     const began = performance.now()
     const plan = planFamily(lanes, view, memory)
     const done = performance.now()
-    differences.find(mainPeers(plan), view.lanes.main.kernel.peers, new Map())
+    atOnce(differences.find(mainPeers(plan), view.lanes.main.kernel.peers, new Map()))
     lanes = plan.lanes
     return { plan: done - began, compare: performance.now() - done }
   }
@@ -147,10 +148,13 @@ function encrypted(cluster: Cluster, accepting: PeerStates): { states: LaneState
   const { view } = cluster
   const states = { main, spare: NO_STATES.spare }
   const plan = planFamily(states, view)
-  const { desired } = plan
   const peers = new Table<PublicKey, PeerStatus>()
   for (const [key, { allowedIps, endpoint }] of mainPeers(plan))
     peers.set(key, peerStatus(key, { allowedIps, endpoint, latestHandshake: 1n }))
-  const steered = new Set(desired.routes.filter(({ type }) => type === 'unicast').map(({ destination }) => destination))
+  const steered = new Set(
+    plannedRoutes(plan)
+      .filter(({ type }) => type === 'unicast')
+      .map(({ destination }) => destination),
+  )
   return { states, view: withMain(view, { kernel: { up: true, peers, steered } }) }
 }

@@ -67,11 +67,11 @@ export interface WireGuardDevices {
   /** Makes the device where it is missing, down and without key. Idempotent; adopts a running userspace process. @throws DeviceError */
   create(name: string): Promise<void>
   /**
-   * @param known its peers as they were last read: one that is as it was may stay the same object
+   * @param known peers as they are known: one that is as it was stays the same object
    * @returns undefined when there is no such device
    * @throws DeviceError
    */
-  read(name: string, known?: DeviceStatus['peers']): Promise<DeviceStatus | undefined>
+  read(name: string, known?: ReadonlyMap<PublicKey, PeerStatus>): Promise<DeviceStatus | undefined>
   /** Writes the change; large changes are split over messages without repeating device attributes. @throws DeviceError */
   configure(name: string, change: DeviceChange): Promise<void>
   /** Removes all peers, then the device; what is absent is fine. @throws DeviceError */

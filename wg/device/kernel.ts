@@ -1,11 +1,13 @@
 import type { Connection } from '../netlink/connection.ts'
 import { isNetlinkError } from '../netlink/errors.ts'
+import { inSlices } from '../slices.ts'
 import { encodeGetDevice, encodeSetDevice, type WireGuardFamily } from '../wireguard/encode.ts'
 import { parseDevice } from '../wireguard/parse.ts'
 import type { DeviceChange, DeviceStatus, WireGuardDevices } from './device.ts'
 import { deviceError, foreignLink } from './errors.ts'
 import type { Links } from './links.ts'
 import { checkDeviceName } from './name.ts'
+import { PeerReader, type Peers } from './peer-reader.ts'
 import { PrefixRemover, splitRemovals } from './removal.ts'
 
 const KIND = 'wireguard'
@@ -17,6 +19,7 @@ export class KernelDevices implements WireGuardDevices {
   readonly #connection: Pick<Connection, 'request' | 'dump'>
   readonly #family: WireGuardFamily
   readonly #prefixes: PrefixRemover
+  readonly #readers = new Map<string, PeerReader>()
 
   /** @param connection to NETLINK_GENERIC in the network namespace of `links` */
   constructor(links: Links, connection: Pick<Connection, 'request' | 'dump'>, family: WireGuardFamily) {
@@ -41,11 +44,15 @@ export class KernelDevices implements WireGuardDevices {
     }
   }
 
-  async read(name: string): Promise<DeviceStatus | undefined> {
+  async read(name: string, known?: Peers): Promise<DeviceStatus | undefined> {
     checkDeviceName(name)
+    const reader = this.#readers.get(name) ?? new PeerReader()
+    this.#readers.set(name, reader)
     try {
-      return parseDevice(await this.#connection.dump(encodeGetDevice(this.#family, name), `read ${name}`))
+      const messages = await this.#connection.dump(encodeGetDevice(this.#family, name), `read ${name}`)
+      return await inSlices(parseDevice(messages, reader, known))
     } catch (error) {
+      this.#readers.delete(name)
       if (isNetlinkError(error, 'ENODEV')) return undefined
       throw isNetlinkError(error, 'EOPNOTSUPP') ? foreignLink(name, 'another', KIND) : deviceError(error, name)
     }

@@ -6,6 +6,7 @@ import { type DeviceChange, DeviceError, type DeviceStatus, type WireGuardDevice
 import { deviceError, foreignLink } from './errors.ts'
 import type { Links } from './links.ts'
 import { checkDeviceName } from './name.ts'
+import type { Peers } from './peer-reader.ts'
 import { PrefixRemover, splitRemovals } from './removal.ts'
 
 const KIND = 'tun'
@@ -42,7 +43,7 @@ export class UserspaceDevices implements WireGuardDevices {
     })
   }
 
-  async read(name: string, known?: DeviceStatus['peers']): Promise<DeviceStatus | undefined> {
+  async read(name: string, known?: Peers): Promise<DeviceStatus | undefined> {
     const status = await this.#translated(name, {}, () => this.#client.get(name, known))
     // A device is read before it is trusted with traffic: that is when its sockets, whoever had them made, can be seen to.
     if (status) await this.#queues.enlarge(this.#client.socketPath(name), status.listenPort)

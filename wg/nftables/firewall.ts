@@ -1,10 +1,10 @@
+import { inSlices } from '../slices.ts'
 import { parseListing, removeStrangers, type TableListing, withoutCounts } from './listing.ts'
 import { applyRuleset, listTable, NftError } from './nft.ts'
 import {
   changeElements,
-  contents,
   type DesiredFirewall,
-  elementsOf,
+  elementsInSteps,
   exchange,
   removal,
   replacement,
@@ -69,7 +69,8 @@ export class Firewall {
     const wanted = structure(desired)
     const listing = this.#parse(present ?? '')
     const rules = wanted === this.#structure ? '' : `${exchange(wanted)}${removeStrangers(listing, wanted)}`
-    const change = `${rules}${changeElements(elementsOf(desired), listing.elements)}`
+    const elements = await inSlices(elementsInSteps(desired))
+    const change = `${rules}${changeElements(elements, listing.elements)}`
     if (change === '') return false
     this.#structure = undefined
     try {
@@ -77,7 +78,7 @@ export class Firewall {
     } catch (error) {
       if (!(error instanceof NftError)) throw error
       // What is there is not what it was taken for, such as a set of another type under one of our names.
-      await applyRuleset(replacement(wanted, contents(desired)))
+      await applyRuleset(replacement(wanted, changeElements(elements, new Map())))
     }
     this.#listing = await this.#list()
     this.#structure = wanted

@@ -9,6 +9,7 @@ import {
   prefixLength,
 } from '../ip.ts'
 import { PrefixMap } from '../prefix-map.ts'
+import { atOnce } from '../slices.ts'
 
 /** Name of our table, of family inet. */
 export const TABLE = 'podveil'
@@ -93,13 +94,18 @@ export function structure(desired: DesiredFirewall): string {
 
 /** Elements of each set, as nft writes them: a single address without a length, and nothing twice. */
 export const elementsOf = (desired: DesiredFirewall): ReadonlyMap<string, ReadonlySet<string>> =>
-  new Map(
-    FAMILIES.flatMap(family =>
-      Object.entries(setsOf(desired)).map(
-        ([name, prefixes]) => [`${name}${family}`, outermost(prefixes[family])] as const,
-      ),
-    ),
-  )
+  atOnce(elementsInSteps(desired))
+
+/** The same, with a step for each prefix. */
+export function* elementsInSteps(
+  desired: DesiredFirewall,
+): Generator<undefined, ReadonlyMap<string, ReadonlySet<string>>> {
+  const elements = new Map<string, ReadonlySet<string>>()
+  for (const family of FAMILIES)
+    for (const [name, prefixes] of Object.entries(setsOf(desired)))
+      elements.set(`${name}${family}`, yield* outermost(prefixes[family]))
+  return elements
+}
 
 /**
  * Commands that bring sets to their elements. What stays is not touched: before Linux 6.17, an element that is removed and
@@ -122,7 +128,12 @@ export function changeElements(
 const NOTHING: ReadonlySet<string> = new Set()
 
 /** A transaction that gives the sets of a new table their elements. */
-export const contents = (desired: DesiredFirewall): string => changeElements(elementsOf(desired), new Map())
+export const contents = (desired: DesiredFirewall): string => atOnce(contentsInSteps(desired))
+
+/** The same, with a step for each prefix. */
+export function* contentsInSteps(desired: DesiredFirewall): Generator<undefined, string> {
+  return changeElements(yield* elementsInSteps(desired), new Map())
+}
 
 /**
  * Commands that put rules in the place of those that are there. Chains stay: packets that were on their way while the
@@ -143,14 +154,18 @@ function declare(name: string, family: Family): string {
 }
 
 /** Intervals of one set must not overlap: what lies in another prefix adds nothing. */
-function outermost(prefixes: ReadonlySet<Cidr>): ReadonlySet<string> {
-  // Of one length, none lies in another: addresses, and pod CIDRs of most clusters.
-  const lengths = new Set<number>()
-  for (const cidr of prefixes) lengths.add(prefixLength(cidr))
-  if (lengths.size <= 1) return new Set([...prefixes].map(textOf))
+function* outermost(prefixes: ReadonlySet<Cidr>): Generator<undefined, ReadonlySet<string>> {
   const all = new PrefixMap<true>()
-  for (const cidr of prefixes) all.set(cidr, true)
-  return new Set([...prefixes].filter(cidr => !all.parent(cidr)).map(textOf))
+  for (const cidr of prefixes) {
+    all.set(cidr, true)
+    yield
+  }
+  const texts = new Set<string>()
+  for (const cidr of prefixes) {
+    if (!all.parent(cidr)) texts.add(textOf(cidr))
+    yield
+  }
+  return texts
 }
 
 function chains({ mark, devices, helloPort, guard, hosts }: DesiredFirewall): string {

@@ -63,7 +63,8 @@ export interface DesiredFamily {
   readonly family: Family
   /** The main one first, and whatever else can be had. None: nothing of this family, and what is there goes. */
   readonly devices: readonly DesiredDevice[]
-  readonly routes: readonly DesiredRoute[]
+  /** By desiredSlot(). */
+  readonly routes: ReadonlyMap<string, DesiredRoute>
   readonly rules: readonly DesiredRule[]
   /** rtnetlink protocol number of the routes. */
   readonly routeProtocol: number

@@ -1,8 +1,8 @@
 import type { PublicKey } from '#keys/public-key.ts'
 import type { DeviceStatus, PeerChange, PeerStatus } from '../device/device.ts'
-import { type Cidr, type Endpoint, type IpAddress, sameEndpoint } from '../ip.ts'
+import { sharedPeer } from '../device/shared-peer.ts'
+import type { Cidr, Endpoint, IpAddress } from '../ip.ts'
 import type { Link } from '../rtnetlink/link.ts'
-import { sameSet } from '../same-set.ts'
 import { Table } from '../table.ts'
 import { PeerDifferences } from './peers.ts'
 
@@ -90,21 +90,6 @@ const NO_PEERS: DeviceStatus['peers'] = new Map()
 
 /** As they were read they would be kept beside the ones that they are the same as. */
 const withoutPeers = ({ peers: _, ...status }: DeviceStatus): Omit<DeviceStatus, 'peers'> => status
-
-function sharedPeer(before: PeerStatus | undefined, now: PeerStatus): PeerStatus {
-  if (!before) return now
-  const { publicKey } = before
-  const allowedIps = sameSet(before.allowedIps, now.allowedIps) ? before.allowedIps : now.allowedIps
-  const endpoint = sameEndpoint(before.endpoint, now.endpoint) ? before.endpoint : now.endpoint
-  const same =
-    before.allowedIps === allowedIps &&
-    before.endpoint === endpoint &&
-    before.latestHandshake === now.latestHandshake &&
-    before.rxBytes === now.rxBytes &&
-    before.txBytes === now.txBytes &&
-    before.persistentKeepalive === now.persistentKeepalive
-  return same ? before : { ...now, publicKey, allowedIps, endpoint }
-}
 
 const untouchedPeer = (publicKey: PublicKey): PeerStatus => ({
   publicKey,

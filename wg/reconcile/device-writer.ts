@@ -3,6 +3,7 @@ import { addressBits, type Family } from '../ip.ts'
 import { isNetlinkError } from '../netlink/errors.ts'
 import type { Link } from '../rtnetlink/link.ts'
 import type { RouteNetlink } from '../rtnetlink/route-netlink.ts'
+import { chunks } from '../slices.ts'
 import { readSysctl, writeSysctl } from '../sysctl.ts'
 import type { DesiredDevice } from './desired.ts'
 import type { DeviceMirror } from './device-mirror.ts'
@@ -22,6 +23,9 @@ export type FamilyNet = Pick<
   | 'addRule'
   | 'deleteRule'
 >
+
+/** Peers of one write: as many as go into one message, so that no more are noted at once. */
+const CHUNK = 256
 
 /** Handlers for what is done to the kernel. */
 export interface KernelNotes {
@@ -96,10 +100,13 @@ export class DeviceWriter {
     const { peers = [], ...fields } = change
     const { name } = held
     if (peers.length === 0 && Object.keys(fields).length === 0) return 0
-    await this.#devices.configure(name, change)
-    for (const peer of peers) {
-      held.notePeer(peer)
-      this.#notes.wrote(describePeer(name, peer))
+    if (Object.keys(fields).length > 0) await this.#devices.configure(name, fields)
+    for (const some of chunks(peers, CHUNK)) {
+      await this.#devices.configure(name, { peers: some })
+      for (const peer of some) {
+        held.notePeer(peer)
+        this.#notes.wrote(describePeer(name, peer))
+      }
     }
     if (Object.keys(fields).length > 0) {
       held.noteStatus(await this.#devices.read(name, held.peers))

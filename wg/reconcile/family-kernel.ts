@@ -8,11 +8,12 @@ import { describeRoute, type Route } from '../rtnetlink/route.ts'
 import type { RouteOperation } from '../rtnetlink/route-netlink.ts'
 import { describeRule, makeRule, type Rule } from '../rtnetlink/rule.ts'
 import { sameInputs } from '../same-inputs.ts'
+import { chunks, inSlices } from '../slices.ts'
 import type { DesiredFamily, Others, Ownership } from './desired.ts'
 import { DeviceWriter, type FamilyNet, type KernelNotes } from './device-writer.ts'
 import { foreignChanges } from './foreign.ts'
 import { Mirror } from './mirror.ts'
-import { type Difference, diffRoutes, diffRules, routeOf, ruleOf } from './routes.ts'
+import { diffRules, RouteDifferences, ruleOf } from './routes.ts'
 
 /**
  * The kernel's state of one family: observes it, and brings it to what is desired in an order that never leaves traffic
@@ -28,8 +29,7 @@ export class FamilyKernel {
   readonly #lastLinks = new Map<string, Link>()
   /** What links were believed to be when an event contradicted it. */
   readonly #doubted = new Map<string, Link>()
-  /** The desired routes that were found to be in the kernel, and what else that followed from. */
-  #settledRoutes: readonly unknown[] = []
+  readonly #routeDifferences = new RouteDifferences()
   /** By device and tables. */
   readonly #steered = new Map<
     string,
@@ -51,6 +51,12 @@ export class FamilyKernel {
   device(name: string): DeviceStatus | undefined {
     const held = this.#mirror?.devices.get(name)
     return held?.status && { ...held.status, peers: held.peers }
+  }
+
+  /** Of a device that is there; live. */
+  peers(name: string): DeviceStatus['peers'] | undefined {
+    const held = this.#mirror?.devices.get(name)
+    return held?.status && held.peers
   }
 
   up(name: string): boolean {
@@ -214,12 +220,16 @@ export class FamilyKernel {
         this.#notes.degraded(error)
         continue
       }
-      const { additions, removals } = held.differences.find(device.peers, held.peers, held.writtenEndpoints)
+      const { additions, removals } = await inSlices(
+        held.differences.find(device.peers, held.peers, held.writtenEndpoints),
+      )
       changes += await this.#writer.configure(held, { peers: additions })
       departures.push(() => this.#writer.configure(held, { peers: removals }))
     }
-    const indexOf = (name: string) => mirror.devices.get(name)?.link?.index ?? 0
-    const routes = this.#diffRoutes(mirror, desired, indexOf)
+    const indices = new Map(Array.from(mirror.devices, ([name, { link }]) => [name, link?.index ?? 0]))
+    const routes = await inSlices(
+      this.#routeDifferences.find(desired.routes, mirror.routes, indices, desired.routeProtocol),
+    )
     const rules = diffRules(
       desired.rules.map(rule => ruleOf(family, rule)),
       mirror.rules,
@@ -235,18 +245,6 @@ export class FamilyKernel {
     changes += await this.#applyRoutes(mirror, 'delete', routes.surplus)
     for (const depart of departures) changes += await depart()
     return changes + (await this.#removeDevices(mirror, desired))
-  }
-
-  #diffRoutes(mirror: Mirror, { routes, routeProtocol }: DesiredFamily, indexOf: (name: string) => number) {
-    const indices = [...mirror.devices.keys()].map(indexOf).join()
-    const basis = [mirror, mirror.routesVersion, routes, routeProtocol, indices]
-    if (sameInputs(this.#settledRoutes, basis)) return NO_DIFFERENCE
-    const wanted = routes
-      .filter(route => route.type === 'throw' || indexOf(route.device) > 0)
-      .map(route => routeOf(route, indexOf, routeProtocol))
-    const difference = diffRoutes(wanted, mirror.routes)
-    this.#settledRoutes = difference.missing.length + difference.surplus.length === 0 ? basis : []
-    return difference
   }
 
   /** A device that is about to go may have the port of one that is yet to be made. */
@@ -276,15 +274,16 @@ export class FamilyKernel {
   }
 
   async #applyRoutes(mirror: Mirror, op: RouteOperation['op'], routes: readonly Route[]): Promise<number> {
-    if (routes.length === 0) return 0
-    for (const route of routes) {
-      if (op === 'replace') mirror.putRoute(route)
-      else mirror.dropRoute(route)
+    for (const some of chunks(routes, CHUNK)) {
+      for (const route of some) {
+        if (op === 'replace') mirror.putRoute(route)
+        else mirror.dropRoute(route)
+      }
+      const errors = await this.#net.applyRoutes(some.map(route => ({ op, route })))
+      const failed = errors.filter(error => error !== undefined && !(op === 'delete' && isNetlinkError(error, 'ESRCH')))
+      if (failed[0]) throw failed[0]
+      this.#notes.wrote(`${op === 'replace' ? 'set' : 'removed'} ${some.length} routes`)
     }
-    const errors = await this.#net.applyRoutes(routes.map(route => ({ op, route })))
-    const failed = errors.filter(error => error !== undefined && !(op === 'delete' && isNetlinkError(error, 'ESRCH')))
-    if (failed[0]) throw failed[0]
-    this.#notes.wrote(`${op === 'replace' ? 'set' : 'removed'} ${routes.length} routes`)
     return routes.length
   }
 
@@ -317,14 +316,15 @@ export class FamilyKernel {
   }
 }
 
+/** Routes that are noted before any of them is sent. */
+const CHUNK = 1_000
+
 /** A priority that comes after all that decide. */
 const NOWHERE_NEAR = 32_768
 
 /** As an agent makes it that steers what this host sends: who started when that was over finds it, and takes it away. */
 const isHostRule = ({ iif, protocol, fwmark = 0, fwmask = 0 }: Rule): boolean =>
   iif === 'lo' && protocol === RTPROT_KERNEL && fwmark === 0 && fwmask !== 0
-
-const NO_DIFFERENCE: Difference<Route> = { missing: [], surplus: [] }
 
 /** @returns undefined where nothing differs: the event was a late echo of what we did ourselves */
 function describeLinkChange(before: Link, after: Link | undefined): string | undefined {

@@ -23,6 +23,7 @@ export function foreignChanges(known: Known, now: DeviceStatus): string[] {
   if (status.fwmark !== now.fwmark) found.push(`changed the mark of ${name} to 0x${now.fwmark.toString(16)}`)
   for (const before of peers.values()) {
     const peer = now.peers.get(before.publicKey)
+    if (peer === before) continue
     const named = `peer ${fingerprint(before.publicKey)}`
     if (!peer) found.push(`removed ${named} from ${name}`)
     else if (!sameSet(before.allowedIps, peer.allowedIps))

@@ -3,6 +3,7 @@ import type { Link } from '../rtnetlink/link.ts'
 import type { Change, RouteEvent } from '../rtnetlink/monitor.ts'
 import { describeRoute, type Route, routeSlot, sameRoute } from '../rtnetlink/route.ts'
 import { describeRule, type Rule, sameRule } from '../rtnetlink/rule.ts'
+import { Table } from '../table.ts'
 import type { Ownership } from './desired.ts'
 import { DeviceMirror } from './device-mirror.ts'
 
@@ -20,8 +21,7 @@ export class Mirror {
   readonly ownership: Ownership
   readonly devices: ReadonlyMap<string, DeviceMirror>
   /** By routeSlot(); changed by putRoute() and dropRoute() alone. */
-  readonly #routes = new Map<string, Route>()
-  #routesVersion = 0
+  readonly #routes = new Table<string, Route>()
   rules: Rule[] = []
   /** Rules of the family that look up none of our tables, as they were when the kernel was read. */
   otherRules: readonly Rule[] = []
@@ -31,23 +31,22 @@ export class Mirror {
     this.devices = new Map([...ownership.deviceNames].map(name => [name, new DeviceMirror(name)]))
   }
 
-  /** By routeSlot(). */
+  /** By routeSlot(). Live, for those who follow what changes. */
   get routes(): ReadonlyMap<string, Route> {
     return this.#routes
   }
 
   /** Another number after each change of a route. */
   get routesVersion(): number {
-    return this.#routesVersion
+    return this.#routes.edition
   }
 
   putRoute(route: Route): void {
     this.#routes.set(routeSlot(route), route)
-    this.#routesVersion++
   }
 
   dropRoute(route: Route): void {
-    if (this.#routes.delete(routeSlot(route))) this.#routesVersion++
+    this.#routes.delete(routeSlot(route))
   }
 
   /** Takes in an event. @returns whose doing it was; `foreign` says what, in words */

@@ -1,6 +1,7 @@
 import type { PublicKey } from '#keys/public-key.ts'
 import type { PeerChange, PeerStatus } from '../device/device.ts'
 import { type Cidr, type Endpoint, sameEndpoint } from '../ip.ts'
+import { atOnce } from '../slices.ts'
 import { Follower } from '../table.ts'
 import type { DesiredPeer } from './desired.ts'
 
@@ -16,19 +17,25 @@ export interface PeerOperations {
  * The smallest changes that turn what the device holds into what is desired. A prefix that another desired peer takes is
  * only added there: the kernel moves it, and no moment is without an owner.
  * @param written the endpoint last written for each key: a learned one is not a difference
- * @param keys of the peers that are looked at; all others are known to agree
  */
-export function diffPeers(
+export const diffPeers = (
   desired: ReadonlyMap<PublicKey, DesiredPeer>,
   actual: ReadonlyMap<PublicKey, PeerStatus>,
   written: ReadonlyMap<PublicKey, Endpoint>,
-  keys: Iterable<PublicKey> = new Set([...desired.keys(), ...actual.keys()]),
-): PeerOperations {
+): PeerOperations => atOnce(compare(desired, actual, written, new Set([...desired.keys(), ...actual.keys()])))
+
+/** @param looked keys of the peers that are looked at; all others are known to agree */
+function* compare(
+  desired: ReadonlyMap<PublicKey, DesiredPeer>,
+  actual: ReadonlyMap<PublicKey, PeerStatus>,
+  written: ReadonlyMap<PublicKey, Endpoint>,
+  looked: ReadonlySet<PublicKey>,
+): Generator<undefined, PeerOperations> {
   const additions: PeerChange[] = []
   const removals: PeerChange[] = []
   const takers = new Set<Cidr>()
-  const looked = [...keys]
   for (const publicKey of looked) {
+    yield
     const [want, have] = [desired.get(publicKey), actual.get(publicKey)]
     if (!want) continue
     const change = have ? changeOf(want, have, written.get(publicKey)) : newPeer(want)
@@ -36,6 +43,7 @@ export function diffPeers(
     if (change) additions.push({ kind: 'set', publicKey, ...change })
   }
   for (const publicKey of looked) {
+    yield
     const [want, have] = [desired.get(publicKey), actual.get(publicKey)]
     if (!have) continue
     if (!want) {
@@ -54,14 +62,15 @@ export class PeerDifferences {
   readonly #desired = new Follower<PublicKey>()
   readonly #actual = new Follower<PublicKey>()
 
-  /** What diffPeers() says. What is then written changes what there is, and is looked at once more. */
+  /** What diffPeers() says, in steps. What is then written changes what there is, and is looked at once more. */
   find(
     desired: ReadonlyMap<PublicKey, DesiredPeer>,
     actual: ReadonlyMap<PublicKey, PeerStatus>,
     written: ReadonlyMap<PublicKey, Endpoint>,
-  ): PeerOperations {
+  ): Generator<undefined, PeerOperations> {
     const [wanted, seen] = [this.#desired.take(desired), this.#actual.take(actual)]
-    return diffPeers(desired, actual, written, wanted && seen && wanted.union(seen))
+    const looked = wanted && seen ? wanted.union(seen) : new Set([...desired.keys(), ...actual.keys()])
+    return compare(desired, actual, written, looked)
   }
 }
 

@@ -10,6 +10,7 @@ import {
   NLM_F_REPLACE,
 } from '../netlink/message.ts'
 import { NETLINK_ROUTE } from '../netlink/socket.ts'
+import { inSlices } from '../slices.ts'
 import {
   type Address,
   type AddressPrefix,
@@ -231,8 +232,21 @@ export class RouteNetlink implements Disposable {
     operation: string,
   ): Promise<T[]> {
     const messages: NetlinkMessage[] = await this.#connection.dump({ type, flags: 0, payload }, operation)
-    return messages.map(message => parse(message.payload)).filter(object => object !== undefined)
+    return inSlices(parseEach(messages, parse))
   }
+}
+
+function* parseEach<T>(
+  messages: readonly NetlinkMessage[],
+  parse: (payload: Uint8Array) => T | undefined,
+): Generator<undefined, T[]> {
+  const found: T[] = []
+  for (const { payload } of messages) {
+    const object = parse(payload)
+    if (object !== undefined) found.push(object)
+    yield
+  }
+  return found
 }
 
 function* encodeRouteOperations(operations: readonly RouteOperation[]): Generator<NetlinkRequest> {

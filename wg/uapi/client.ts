@@ -4,9 +4,11 @@ import { constants } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type DeviceChange, DeviceError, type DeviceStatus } from '../device/device.ts'
+import { NO_PEERS, PeerReader, type Peers } from '../device/peer-reader.ts'
+import { inSlices } from '../slices.ts'
 import { isUapiError, UapiError, UapiFormatError } from './errors.ts'
 import { formatSet, UAPI_GET } from './format.ts'
-import { AnswerReader, DeviceReader } from './parse.ts'
+import { parseAnswer, parseDevice, type UapiAnswer } from './parse.ts'
 
 /** Where implementations put their sockets; one directory for all network namespaces. */
 export const UAPI_DIRECTORY = '/var/run/wireguard'
@@ -37,6 +39,7 @@ export class UapiClient {
   readonly #directory: string
   readonly #timeout: number
   readonly #maxAnswer: number
+  readonly #readers = new Map<string, PeerReader>()
 
   constructor({ directory = UAPI_DIRECTORY, timeout = TIMEOUT, maxAnswer = MAX_ANSWER }: UapiClientOptions = {}) {
     this.#directory = directory
@@ -49,41 +52,39 @@ export class UapiClient {
   }
 
   /**
-   * @param known its peers as they were last read: one that is as it was stays the same object
+   * @param known peers as they are known: one that is as it was stays the same object
    * @returns undefined when no process serves the device
    * @throws UapiError, UapiFormatError; DeviceError where others could have put the socket there
    */
-  async get(name: string, known?: DeviceStatus['peers']): Promise<DeviceStatus | undefined> {
+  async get(name: string, known: Peers = NO_PEERS): Promise<DeviceStatus | undefined> {
     const operation = `read ${name}`
-    const read = await this.#transact(name, UAPI_GET, operation, () => new DeviceReader(name, known))
-    if (read && read.errno !== 0) throw new UapiError(operation, read.errno)
-    return read?.lines.device
+    const answer = await this.#transact(name, UAPI_GET, operation)
+    if (answer && answer.errno !== 0) throw new UapiError(operation, answer.errno)
+    if (!answer) {
+      this.#readers.delete(name)
+      return undefined
+    }
+    const reader = this.#readers.get(name) ?? new PeerReader()
+    this.#readers.set(name, reader)
+    return await inSlices(parseDevice(name, answer.body, reader, known))
   }
 
   /** @throws UapiError, ENODEV when no process serves the device; UapiFormatError, DeviceError */
   async set(name: string, change: DeviceChange): Promise<void> {
     const operation = `configure ${name}`
     for (const text of formatSet(change)) {
-      const answer = await this.#transact(name, text, operation, () => NOBODY)
+      const answer = await this.#transact(name, text, operation)
       if (!answer) throw new UapiError(operation, ENODEV, 'no process serves this device')
       if (answer.errno !== 0) throw new UapiError(operation, answer.errno)
     }
   }
 
-  /** @param reader of the lines of the answer, anew for each attempt @returns undefined when no process serves the device */
-  async #transact<Lines extends LineReader>(
-    name: string,
-    text: string,
-    operation: string,
-    reader: () => Lines,
-  ): Promise<{ readonly errno: number; readonly lines: Lines } | undefined> {
+  async #transact(name: string, text: string, operation: string): Promise<UapiAnswer | undefined> {
     await this.#checkDirectory(name, operation)
     for (let attempt = 1; ; attempt++) {
       try {
-        const lines = reader()
-        const answer = new AnswerReader((key, value) => lines.take(key, value))
-        const isServed = await this.#exchange(this.socketPath(name), text, operation, answer)
-        return isServed ? { errno: answer.errno, lines } : undefined
+        const answer = await this.#exchange(this.socketPath(name), text, operation)
+        return answer === undefined ? undefined : parseAnswer(answer)
       } catch (error) {
         // A process that is ending accepts and hangs up; a moment later there is nobody, or the next one.
         if (attempt === ATTEMPTS || !isUapiError(error, 'ECONNRESET', 'EPIPE')) throw error
@@ -108,10 +109,11 @@ export class UapiClient {
     )
   }
 
-  /** @returns whether there is somebody, who has answered to the end */
-  #exchange(path: string, text: string, operation: string, answer: AnswerReader): Promise<boolean> {
-    const { promise, resolve, reject } = Promise.withResolvers<boolean>()
+  #exchange(path: string, text: string, operation: string): Promise<string | undefined> {
+    const { promise, resolve, reject } = Promise.withResolvers<string | undefined>()
+    const chunks: Buffer[] = []
     let length = 0
+    let tail = ''
     const socket = connect(path)
     const fail = (errno: number, detail?: string, cause?: unknown): void =>
       reject(new UapiError(operation, errno, detail, cause === undefined ? undefined : { cause }))
@@ -120,30 +122,23 @@ export class UapiClient {
     socket.on('data', chunk => {
       length += chunk.length
       if (length > this.#maxAnswer) fail(EMSGSIZE, `the answer is longer than ${this.#maxAnswer} bytes`)
-      try {
-        if (answer.feed(chunk.toString('latin1'))) resolve(true)
-      } catch (error) {
-        reject(error)
-        socket.destroy()
-      }
-      // There are keys in it.
-      chunk.fill(0)
+      chunks.push(chunk)
+      // A blank line may come in two pieces.
+      tail = (tail + chunk.subarray(-2).toString('latin1')).slice(-2)
+      if (tail === '\n\n') resolve(Buffer.concat(chunks).toString('latin1'))
     })
     socket.on('end', () => {
       if (length === 0) fail(EPIPE, 'the process closed the connection without an answer')
       else reject(new UapiFormatError('the answer ends early'))
     })
     socket.on('error', (error: NodeJS.ErrnoException) => {
-      if (ABSENT.has(error.code ?? '')) resolve(false)
+      if (ABSENT.has(error.code ?? '')) resolve(undefined)
       else fail(Math.abs(error.errno ?? EPIPE), `cannot talk to ${path}`, error)
     })
     return promise.finally(() => {
       clearTimeout(timer)
       socket.destroy()
+      for (const chunk of chunks) chunk.fill(0)
     })
   }
 }
-
-type LineReader = Pick<DeviceReader, 'take'>
-
-const NOBODY: LineReader = { take() {} }

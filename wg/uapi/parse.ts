@@ -1,170 +1,99 @@
 import { PrivateKey } from '#keys/private-key.ts'
 import { type PublicKey, unverifiedPublicKey } from '#keys/public-key.ts'
 import type { DeviceStatus, PeerStatus } from '../device/device.ts'
-import { type Cidr, type Endpoint, formatEndpoint, IpFormatError, parseEndpoint, parseExactCidr } from '../ip.ts'
-import { sameSet } from '../same-set.ts'
+import { NO_PEERS, PeerReader, type Peers } from '../device/peer-reader.ts'
+import { type Cidr, type Endpoint, IpFormatError, parseEndpoint, parseExactCidr } from '../ip.ts'
 import { UapiFormatError } from './errors.ts'
 
 const NANOSECONDS = 1_000_000_000n
 /** The longest line there is has a key: 78 characters. */
 const MAX_LINE = 256
-const KEY = /^[a-z0-9_]{1,64}$/
+const LINE = /^([a-z0-9_]{1,64})=(.*)$/
 
 type Mutable<Type> = { -readonly [Key in keyof Type]: Type[Key] }
+type PeerDraft = Mutable<PeerStatus> & { readonly allowedIps: Set<Cidr> }
+
+type Line = readonly [key: string, value: string]
+
+/** An answer without the `errno` that ends it. */
+export interface UapiAnswer {
+  /** Positive; 0 is success. */
+  readonly errno: number
+  /** Lines, each with its end. */
+  readonly body: string
+}
 
 /**
- * Takes an answer apart as it comes: of 5,000 peers it has 2 MB, and is never there as a whole. It must end with `errno=…`
- * and a blank line, and have no other blank line.
+ * Takes the end off an answer: `errno=…` and a blank line.
+ * @throws UapiFormatError
  */
-export class AnswerReader {
-  readonly #line: (key: string, value: string) => void
-  /** A line that has no end yet. */
-  #begun = ''
-  #errno: number | undefined
-  #isComplete = false
+export function parseAnswer(text: string): UapiAnswer {
+  if (!text.endsWith('\n\n')) throw new UapiFormatError('the answer does not end with a blank line')
+  const start = text.lastIndexOf('\n', text.length - 3) + 1
+  const [key, value] = parseLine(text.slice(start, -2))
+  if (key !== 'errno') throw new UapiFormatError('the answer does not end with an errno')
+  // wireguard-go writes negative numbers, others positive ones.
+  return { errno: integer('errno', value.replace(/^-/, ''), 0xffff), body: text.slice(0, start) }
+}
 
-  /** @param line is given each line but the last; what it throws feed() does */
-  constructor(line: (key: string, value: string) => void) {
-    this.#line = line
+/**
+ * The device that the answer to `get=1` describes, with a step for each peer. Keys that are not known are passed over: later
+ * versions add some.
+ * @param reader of this device
+ * @param known its peers, as they are known otherwise
+ * @throws UapiFormatError
+ */
+export function* parseDevice(
+  name: string,
+  body: string,
+  reader = new PeerReader(),
+  known: Peers = NO_PEERS,
+): Generator<undefined, DeviceStatus> {
+  const end = startOfPeer(body, 0)
+  const device: Mutable<DeviceStatus> = {
+    name,
+    publicKey: undefined,
+    privateKey: undefined,
+    listenPort: 0,
+    fwmark: 0,
+    peers: NO_PEERS,
   }
+  for (const [key, value] of linesOf(body.slice(0, end))) readDeviceLine(device, key, value)
+  device.peers = yield* reader.read(peersOf(body, end), parsePeer, known)
+  return device
+}
 
-  /** @returns whether this was the end @throws UapiFormatError */
-  feed(piece: string): boolean {
-    const text = this.#begun + piece
-    let from = 0
-    for (let to = text.indexOf('\n'); to >= 0; to = text.indexOf('\n', from)) {
-      this.#take(text, from, to)
-      from = to + 1
-    }
-    this.#begun = text.slice(from)
-    if (this.#begun.length > MAX_LINE) throw new UapiFormatError('a line is too long')
-    return this.#isComplete
-  }
+const PEER = 'public_key='
 
-  /** Positive; 0 is success. @throws UapiFormatError before the end */
-  get errno(): number {
-    if (!this.#isComplete || this.#errno === undefined) throw new UapiFormatError('the answer ends early')
-    return this.#errno
-  }
+/** Where the first peer from a place on begins; the length of the text where there is none. */
+function startOfPeer(body: string, from: number): number {
+  if (from === 0 && body.startsWith(PEER)) return 0
+  const found = body.indexOf(`\n${PEER}`, from)
+  return found < 0 ? body.length : found + 1
+}
 
-  /** The line from here to there. */
-  #take(text: string, from: number, to: number): void {
-    if (this.#isComplete) throw new UapiFormatError('the answer goes on after its end')
-    if ((from === to) !== (this.#errno !== undefined))
-      throw new UapiFormatError('the answer does not end with the one errno')
-    if (from === to) {
-      this.#isComplete = true
-      return
-    }
-    const at = text.indexOf('=', from)
-    const key = text.slice(from, Math.max(from, at))
-    const value = text.slice(at + 1, to)
-    if (at >= to || to - from > MAX_LINE || !KEY.test(key)) throw new UapiFormatError('a line is not key=value')
-    // wireguard-go writes negative numbers, others positive ones.
-    if (key === 'errno') this.#errno = integer('errno', value.replace(/^-/, ''), 0xffff)
-    else this.#line(key, value)
+function* peersOf(body: string, from: number): Generator<string> {
+  for (let start = from; start < body.length; ) {
+    const end = startOfPeer(body, start + PEER.length)
+    yield body.slice(start, end)
+    start = end
   }
 }
 
-/** Makes a device of the lines of the answer to `get=1`. Keys that are not known are passed over: later versions add some. */
-export class DeviceReader {
-  readonly #known: DeviceStatus['peers'] | undefined
-  readonly #peers = new Map<PublicKey, PeerStatus>()
-  readonly #device: Mutable<DeviceStatus>
-  #peer: PeerReader | undefined
-
-  /** @param known peers as they were last read: one that is as it was stays the same object */
-  constructor(name: string, known?: DeviceStatus['peers']) {
-    this.#known = known
-    const none = { publicKey: undefined, privateKey: undefined, listenPort: 0, fwmark: 0 }
-    this.#device = { name, ...none, peers: this.#peers }
-  }
-
-  /** @throws UapiFormatError */
-  take(key: string, value: string): void {
-    if (key === 'public_key') {
-      this.#endPeer()
-      const publicKey = unverifiedPublicKey(keyBytes(key, value))
-      this.#peer = new PeerReader(publicKey, this.#peers.get(publicKey), this.#known?.get(publicKey))
-    } else if (this.#peer) this.#peer.take(key, value)
-    else readDeviceLine(this.#device, key, value)
-  }
-
-  /** After the last line. @throws UapiFormatError */
-  get device(): DeviceStatus {
-    this.#endPeer()
-    return this.#device
-  }
-
-  #endPeer(): void {
-    const peer = this.#peer?.peer
-    if (peer) this.#peers.set(peer.publicKey, peer)
-    this.#peer = undefined
-  }
+function parsePeer(text: string, before: Peers): PeerStatus {
+  const [[key, value] = ['', ''], ...lines] = linesOf(text)
+  const publicKey = unverifiedPublicKey(keyBytes(key, value))
+  const peer = draftOf(before.get(publicKey) ?? emptyPeer(publicKey))
+  for (const [key, value] of lines) readPeerLine(peer, key, value)
+  return peer
 }
 
-class PeerReader {
-  readonly #known: PeerStatus | undefined
-  readonly #read: Mutable<Omit<PeerStatus, 'allowedIps'>>
-  readonly #prefixes: Set<string>
+const draftOf = (peer: PeerStatus): PeerDraft => ({ ...peer, allowedIps: new Set(peer.allowedIps) })
 
-  /** @param begun what earlier lines said of it */
-  constructor(publicKey: PublicKey, begun: PeerStatus | undefined, known: PeerStatus | undefined) {
-    this.#known = known
-    const { allowedIps, ...read } = begun ?? untouched(publicKey)
-    this.#read = read
-    this.#prefixes = new Set(allowedIps)
-  }
-
-  take(key: string, value: string): void {
-    const read = this.#read
-    switch (key) {
-      case 'endpoint': {
-        const known = this.#known?.endpoint
-        read.endpoint = known && formatEndpoint(known) === value ? known : endpoint(value)
-        break
-      }
-      case 'allowed_ip':
-        this.#prefixes.add(value)
-        break
-      case 'persistent_keepalive_interval':
-        read.persistentKeepalive = integer(key, value, 0xffff)
-        break
-      // The two lines come in this order, and add up.
-      case 'last_handshake_time_sec':
-        read.latestHandshake = counter(key, value) * NANOSECONDS
-        break
-      case 'last_handshake_time_nsec':
-        read.latestHandshake += counter(key, value)
-        break
-      case 'rx_bytes':
-        read.rxBytes = counter(key, value)
-        break
-      case 'tx_bytes':
-        read.txBytes = counter(key, value)
-        break
-    }
-  }
-
-  get peer(): PeerStatus {
-    const known = this.#known
-    const read = this.#read
-    const allowedIps = known && sameSet<string>(this.#prefixes, known.allowedIps) ? known.allowedIps : this.#parsed()
-    const same =
-      known?.allowedIps === allowedIps &&
-      known.endpoint === read.endpoint &&
-      known.latestHandshake === read.latestHandshake &&
-      known.rxBytes === read.rxBytes &&
-      known.txBytes === read.txBytes &&
-      known.persistentKeepalive === read.persistentKeepalive
-    return same ? known : { ...read, publicKey: known?.publicKey ?? read.publicKey, allowedIps }
-  }
-
-  #parsed(): Set<Cidr> {
-    const parsed = new Set<Cidr>()
-    for (const prefix of this.#prefixes) parsed.add(allowedIp(prefix))
-    return parsed
-  }
+function linesOf(text: string): Line[] {
+  const lines = text === '' ? [] : text.slice(0, -1).split('\n').map(parseLine)
+  if (lines.some(([key]) => key === 'errno')) throw new UapiFormatError('there is an errno within the answer')
+  return lines
 }
 
 function readDeviceLine(device: Mutable<DeviceStatus>, key: string, value: string): void {
@@ -186,9 +115,42 @@ function readDeviceLine(device: Mutable<DeviceStatus>, key: string, value: strin
   }
 }
 
+function readPeerLine(peer: PeerDraft, key: string, value: string): void {
+  switch (key) {
+    case 'endpoint':
+      peer.endpoint = endpoint(value)
+      break
+    case 'allowed_ip':
+      peer.allowedIps.add(allowedIp(value))
+      break
+    case 'persistent_keepalive_interval':
+      peer.persistentKeepalive = integer(key, value, 0xffff)
+      break
+    // The two lines come in this order, and add up.
+    case 'last_handshake_time_sec':
+      peer.latestHandshake = counter(key, value) * NANOSECONDS
+      break
+    case 'last_handshake_time_nsec':
+      peer.latestHandshake += counter(key, value)
+      break
+    case 'rx_bytes':
+      peer.rxBytes = counter(key, value)
+      break
+    case 'tx_bytes':
+      peer.txBytes = counter(key, value)
+      break
+  }
+}
+
+function parseLine(line: string): Line {
+  const match = line.length <= MAX_LINE ? LINE.exec(line) : null
+  if (match?.[1] === undefined || match[2] === undefined) throw new UapiFormatError('a line is not key=value')
+  return [match[1], match[2]]
+}
+
 function keyBytes(key: string, value: string): Uint8Array {
   if (!/^[0-9a-fA-F]{64}$/.test(value)) throw new UapiFormatError(`${key} is not 64 hexadecimal digits`)
-  return Buffer.from(value, 'hex')
+  return Uint8Array.from(Buffer.from(value, 'hex'))
 }
 
 function integer(key: string, value: string, max: number): number {
@@ -221,14 +183,12 @@ function formatted<Result>(key: string, parse: () => Result): Result {
   }
 }
 
-const untouched = (publicKey: PublicKey): PeerStatus => ({
+const emptyPeer = (publicKey: PublicKey): PeerStatus => ({
   publicKey,
   endpoint: undefined,
-  allowedIps: NO_PREFIXES,
+  allowedIps: new Set(),
   persistentKeepalive: 0,
   latestHandshake: 0n,
   rxBytes: 0n,
   txBytes: 0n,
 })
-
-const NO_PREFIXES: ReadonlySet<Cidr> = new Set()

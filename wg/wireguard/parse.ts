@@ -2,10 +2,11 @@ import { KeyFormatError } from '#keys/errors.ts'
 import { PrivateKey } from '#keys/private-key.ts'
 import { type PublicKey, unverifiedPublicKey } from '#keys/public-key.ts'
 import type { DeviceStatus, PeerStatus } from '../device/device.ts'
+import { NO_PEERS, PeerReader, type Peers } from '../device/peer-reader.ts'
 import { parseGenlMessage } from '../genetlink/controller.ts'
 import { addressFamily, type Cidr, cidrFromBytes, type Endpoint, type Family } from '../ip.ts'
 import { decodeSockaddr } from '../native/sockaddr.ts'
-import type { Attribute } from '../netlink/attributes.ts'
+import { type Attribute, readAttributes } from '../netlink/attributes.ts'
 import { NetlinkFormatError } from '../netlink/errors.ts'
 import type { NetlinkMessage } from '../netlink/message.ts'
 import * as wg from './constants.ts'
@@ -16,34 +17,46 @@ type Mutable<Type> = { -readonly [Key in keyof Type]: Type[Key] }
 type PeerDraft = Mutable<PeerStatus> & { readonly allowedIps: Set<Cidr> }
 
 /**
- * The device that the messages of a WG_CMD_GET_DEVICE dump describe. The kernel splits long dumps, also within a peer: what
- * follows repeats the key and goes on with the prefixes.
+ * The device that the messages of a WG_CMD_GET_DEVICE dump describe, with a step for each peer. The kernel splits long dumps,
+ * also within a peer: what follows repeats the key and goes on with the prefixes.
+ * @param reader of this device
+ * @param known its peers, as they are known otherwise
  * @throws NetlinkFormatError
  */
-export function parseDevice(messages: readonly Pick<NetlinkMessage, 'payload'>[]): DeviceStatus {
-  const peers = new Map<PublicKey, PeerDraft>()
+export function* parseDevice(
+  messages: readonly Pick<NetlinkMessage, 'payload'>[],
+  reader = new PeerReader(),
+  known: Peers = NO_PEERS,
+): Generator<undefined, DeviceStatus> {
   const device: Mutable<DeviceStatus> = {
     name: '',
     publicKey: undefined,
     privateKey: undefined,
     listenPort: 0,
     fwmark: 0,
-    peers,
+    peers: NO_PEERS,
   }
-  for (const { payload } of messages) {
-    const { command, attributes } = parseGenlMessage(payload)
-    if (command !== wg.WG_CMD_GET_DEVICE) throw new NetlinkFormatError(`WireGuard command ${command} in a dump`)
-    for (const attribute of attributes) readDeviceAttribute(device, peers, attribute)
-  }
+  device.peers = yield* reader.read(peersOf(messages, device), parsePeer, known)
   if (device.name === '') throw new NetlinkFormatError('device without a name')
   return device
 }
 
-function readDeviceAttribute(
+/** What each peer is said to be, and meanwhile all else into the device. */
+function* peersOf(
+  messages: readonly Pick<NetlinkMessage, 'payload'>[],
   device: Mutable<DeviceStatus>,
-  peers: Map<PublicKey, PeerDraft>,
-  attribute: Attribute,
-): void {
+): Generator<Uint8Array> {
+  for (const { payload } of messages) {
+    const { command, attributes } = parseGenlMessage(payload)
+    if (command !== wg.WG_CMD_GET_DEVICE) throw new NetlinkFormatError(`WireGuard command ${command} in a dump`)
+    for (const attribute of attributes) {
+      if (attribute.type === wg.WGDEVICE_A_PEERS) for (const peer of attribute.nested()) yield peer.payload
+      else readDeviceAttribute(device, attribute)
+    }
+  }
+}
+
+function readDeviceAttribute(device: Mutable<DeviceStatus>, attribute: Attribute): void {
   switch (attribute.type) {
     case wg.WGDEVICE_A_IFNAME:
       device.name = attribute.string()
@@ -60,23 +73,20 @@ function readDeviceAttribute(
     case wg.WGDEVICE_A_FWMARK:
       device.fwmark = attribute.u32()
       break
-    case wg.WGDEVICE_A_PEERS:
-      for (const peer of attribute.nested()) readPeer(peers, peer.nested())
-      break
   }
 }
 
-function readPeer(peers: Map<PublicKey, PeerDraft>, attributes: readonly Attribute[]): void {
+function parsePeer(payload: Uint8Array, before: Peers): PeerStatus {
+  const attributes = readAttributes(payload)
   const key = attributes.find(({ type }) => type === wg.WGPEER_A_PUBLIC_KEY)
   if (!key) throw new NetlinkFormatError('peer without a public key')
   const publicKey = readPublicKey(key)
-  let peer = peers.get(publicKey)
-  if (!peer) {
-    peer = emptyPeer(publicKey)
-    peers.set(publicKey, peer)
-  }
+  const peer = draftOf(before.get(publicKey) ?? emptyPeer(publicKey))
   for (const attribute of attributes) readPeerAttribute(peer, attribute)
+  return peer
 }
+
+const draftOf = (peer: PeerStatus): PeerDraft => ({ ...peer, allowedIps: new Set(peer.allowedIps) })
 
 function readPeerAttribute(peer: PeerDraft, attribute: Attribute): void {
   switch (attribute.type) {
@@ -137,10 +147,10 @@ function readPublicKey({ payload }: Attribute): PublicKey {
   }
 }
 
-const emptyPeer = (publicKey: PublicKey): PeerDraft => ({
+const emptyPeer = (publicKey: PublicKey): PeerStatus => ({
   publicKey,
   endpoint: undefined,
-  allowedIps: new Set<Cidr>(),
+  allowedIps: new Set(),
   persistentKeepalive: 0,
   latestHandshake: 0n,
   rxBytes: 0n,

@@ -5,7 +5,7 @@ import type { Profile } from '../profile.ts'
 import { type Row, type Table, told } from '../table.ts'
 import { LargeMesh } from './large-mesh.ts'
 import { newKey } from './node-object.ts'
-import { usageOf } from './process.ts'
+import { mainThreadMs, usageOf } from './process.ts'
 
 const LIMIT_MS = 60_000
 
@@ -20,11 +20,13 @@ export async function oneChange({ sizes, changes, profiles }: Profile): Promise<
     await mesh.startAgent({ logLevel: 'debug', ...(profiles && { profile: `${profiles}/change-${nodes}` }) })
     const before = usageOf(mesh.pid)
     const began = performance.now()
-    const [latencies, writes]: [number[], number[]] = [[], []]
+    const [latencies, writes, own]: [number[], number[], number[]] = [[], [], []]
     for (let change = 0; change < changes; change++) {
+      const spent = mainThreadMs(mesh.pid)
       const { latency, write } = await changeKey(mesh, (change * 7) % (nodes - 1))
       latencies.push(latency)
       writes.push(write)
+      own.push(mainThreadMs(mesh.pid) - spent)
     }
     const [after, elapsed, probe] = [usageOf(mesh.pid), performance.now() - began, await mesh.probe()]
     rows.push(
@@ -34,10 +36,13 @@ export async function oneChange({ sizes, changes, profiles }: Profile): Promise<
         'p50 ms': percentile(latencies, 0.5),
         'p99 ms': percentile(latencies, 0.99),
         'write p50 ms': percentile(writes, 0.5),
+        'own p50 ms': percentile(own, 0.5),
+        'own p99 ms': percentile(own, 0.99),
         'agent CPU ms each': ((after.cpu - before.cpu) * 1_000) / changes,
         'agent CPU %': ((after.cpu - before.cpu) * 100_000) / elapsed,
         'loop delay p99 ms': probe.loopP99,
         'longest stall ms': probe.loopMax,
+        'longest own stall ms': probe.ownMax,
       }),
     )
     await mesh.stopAgent()
@@ -47,6 +52,7 @@ export async function oneChange({ sizes, changes, profiles }: Profile): Promise<
     title: 'One change',
     notes: [
       'From the request that writes one Node’s new key to the acknowledgement of its peer by the device, one change after the other; to the millisecond. “Write” is the request alone, until it is answered.',
+      '“Own” is the time of a processor that the agent’s one thread of JavaScript takes from one write to the next, whatever it does in it; “agent CPU” is the mean of all its threads, V8’s and the kernel’s part among them.',
       'The new key never completes a handshake here, so the agent looks at the handshakes twice a second all the while: its share of a processor is that of a pair that is changing.',
     ],
     rows,

@@ -15,6 +15,13 @@ if (file !== undefined) observe(file)
 function observe(file) {
   const delay = monitorEventLoopDelay({ resolution: RESOLUTION })
   delay.enable()
+  let ownMax = 0
+  let spent = threadMs()
+  setInterval(() => {
+    const now = threadMs()
+    ownMax = Math.max(ownMax, now - spent)
+    spent = now
+  }, RESOLUTION).unref()
   let gcMs = 0
   let collections = 0
   let count = 0
@@ -31,16 +38,24 @@ function observe(file) {
       count: ++count,
       loopP99: beyond(delay.percentile(99)),
       loopMax: beyond(delay.max),
+      ownMax,
       gcMs,
       collections,
       heapUsed: heapUsed(existsSync(`${file}.collect`)),
     }
     delay.reset()
+    ownMax = 0
     gcMs = 0
     collections = 0
     writeFileSync(`${file}.new`, JSON.stringify(reading))
     renameSync(`${file}.new`, file)
   })
+}
+
+/** @returns milliseconds of a processor */
+function threadMs() {
+  const { user, system } = process.threadCpuUsage()
+  return (user + system) / 1_000
 }
 
 /** @param {boolean} collected */

@@ -32,6 +32,10 @@ export function usageOf(pid: number): Usage {
   }
 }
 
+/** Milliseconds of a processor that the first thread of a process, in Node.js that of JavaScript, has had. */
+export const mainThreadMs = (pid: number): number =>
+  Number(readFileSync(`/proc/${pid}/schedstat`, 'latin1').split(' ', 1)[0]) / 1e6
+
 /** Processes of that name in the network namespace of another. */
 export function neighbours(pid: number, name: string): number[] {
   const namespace = namespaceOf(pid)

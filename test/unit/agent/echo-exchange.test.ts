@@ -22,7 +22,7 @@ const partner = (fields: Partial<EchoPartner> = {}): EchoPartner => ({
 function exchange(partners: ReadonlyMap<NodeName, EchoPartner> = new Map([[TWO, partner()]])) {
   const sent: { to: string; echo: Echo }[] = []
   const echoes = new EchoExchange((to, echo) => sent.push({ to, echo }) > 0)
-  echoes.keep(partners, 0)
+  for (const [node, one] of partners) echoes.keep(node, one, 0)
   /** Asks twice a second until `end`; every echo is answered at once where `answers` says so. */
   const run = (from: number, end: number, answers: (number: number) => boolean) => {
     for (let now = from; now < end; now += 500) {
@@ -82,14 +82,14 @@ describe('echoes', () => {
     const { echoes, run } = exchange()
     run(0, 50 * SECOND, () => true)
     expect(echoes.figures(TWO, 60 * SECOND)).toBeDefined()
-    echoes.keep(new Map([[TWO, partner(fields)]]), 50 * SECOND)
+    echoes.keep(TWO, partner(fields), 50 * SECOND)
     expect(echoes.figures(TWO, 60 * SECOND)).toBeUndefined()
   })
 
   test('go on through passes that change nothing', () => {
     const { echoes, run } = exchange()
     run(0, 50 * SECOND, () => true)
-    echoes.keep(new Map([[TWO, partner({ bytes: 5n })]]), 50 * SECOND)
+    echoes.keep(TWO, partner({ bytes: 5n }), 50 * SECOND)
     expect(echoes.figures(TWO, 60 * SECOND)).toBeDefined()
   })
 })

@@ -37,12 +37,11 @@ class Wire {
   }
 
   keep(): void {
-    const partners = [...this.carried.keys()].map((node, i) => {
+    for (const [i, node] of [...this.carried.keys()].entries()) {
       const partner: EchoPartner = { address: addressOf(i + 2), key: publicKey(2), session: 7n, bytes: this.bytes }
-      return [node, partner] as const
-    })
-    this.exchange.keep(new Map(partners), this.now)
-    this.paths.keep(new Map(partners.map(([node], i) => [node, endpointOf(i + 2)])), this.now)
+      this.exchange.keep(node, partner, this.now)
+      this.paths.keep(node, endpointOf(i + 2), this.now)
+    }
   }
 
   run(milliseconds: number): void {
@@ -134,7 +133,7 @@ describe('paths of a mesh', () => {
     wire.carried.set(nameOf(2), 1236).set(nameOf(3), 1236)
     wire.run(5 * MINUTE)
     expect(wire.paths.found.size).toBe(2)
-    wire.paths.keep(new Map([[nameOf(3), endpointOf(3)]]), wire.now)
+    wire.paths.leave(nameOf(2))
     expect([...wire.paths.found.keys()]).toEqual([nameOf(3)])
     wire.paths.limit(undefined, wire.now)
     expect(wire.paths.found.size).toBe(0)
@@ -144,7 +143,7 @@ describe('paths of a mesh', () => {
 
   test('that an agent before this one found to be smaller stay so until they are seen to carry more', () => {
     const wire = new Wire(1)
-    wire.paths.keep(new Map(), 0)
+    wire.paths.leave(nameOf(2))
     wire.paths.adopt(new Map([[nameOf(2), 1232]]), 0)
     wire.keep()
     expect(wire.paths.found.get(nameOf(2))).toBe(1232)
@@ -159,7 +158,7 @@ describe('paths of a mesh', () => {
     wire.carried.set(nameOf(2), 1236)
     wire.run(5 * MINUTE)
     wire.carried.set(nameOf(2), 9_000)
-    wire.paths.keep(new Map([[nameOf(2), endpointOf(77)]]), wire.now)
+    wire.paths.keep(nameOf(2), endpointOf(77), wire.now)
     expect(wire.paths.found.get(nameOf(2))).toBe(1232)
     wire.run(5 * SECOND)
     expect(wire.paths.found.size).toBe(0)

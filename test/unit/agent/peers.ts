@@ -1,8 +1,10 @@
 import { PrivateKey } from '#keys/private-key.ts'
 import type { PublicKey } from '#keys/public-key.ts'
+import { type Watch, watchPeers } from '#src/agent/report-watch.ts'
 import type { NodeName } from '#src/mesh/node-record.ts'
-import type { PeerState } from '#src/mesh/peer-machine.ts'
+import type { PeerState, PeerStates } from '#src/mesh/peer-machine.ts'
 import type { PeerStatus } from '#wg/device/device.ts'
+import { atOnce } from '#wg/slices.ts'
 
 export const node = (index: number): NodeName => `node-${index}` as NodeName
 
@@ -30,3 +32,22 @@ export const kernelPeer = (index: number, rxBytes: number, txBytes: number): [Pu
     txBytes: BigInt(txBytes),
   },
 ]
+
+/** What watchPeers() says of peers that are known by their keys. */
+export const watchAtOnce = (
+  before: Watch,
+  states: PeerStates,
+  kernel: ReadonlyMap<PublicKey, PeerStatus>,
+  now: number,
+) =>
+  atOnce(
+    watchPeers(
+      before,
+      states,
+      name => {
+        const state = states.get(name)
+        return state === undefined || state.phase === 'absent' ? undefined : kernel.get(state.key)
+      },
+      now,
+    ),
+  )

@@ -21,7 +21,7 @@ describe('what somebody else changes', () => {
 
   test('is said line by line, twenty lines a minute when it does not end, with how many went unsaid', () => {
     const pace = new RepairPace()
-    const said = times(10, 120_000).map(at => pace.say(at))
+    const said = times(10, 120_000).map(at => pace.say(`change ${at}`, at))
     expect(said.slice(0, 20)).toEqual(Array.from({ length: 20 }, () => 0))
     const lines = said.filter(unsaid => unsaid !== undefined)
     expect(lines.length).toBeLessThan(70)
@@ -33,10 +33,18 @@ describe('what somebody else changes', () => {
     const pace = new RepairPace()
     for (const at of times(10, 60_000)) {
       pace.repair(at)
-      pace.say(at)
+      pace.say(`change ${at}`, at)
     }
     expect(pace.repair(120_000)).toBe(0)
-    expect(pace.say(120_000)).toBeGreaterThan(0)
-    expect(pace.say(120_001)).toBe(0)
+    expect(pace.say('one', 120_000)).toBeGreaterThan(0)
+    expect(pace.say('another', 120_001)).toBe(0)
+  })
+
+  test('the same in one go is said once, and what comes then is not kept from being said', () => {
+    const pace = new RepairPace()
+    const said = times(1, 50).map(at => pace.say('removed a route', at))
+    expect(said.filter(unsaid => unsaid !== undefined)).toEqual([0])
+    expect(pace.say('removed a rule', 50)).toBe(49)
+    expect(pace.say('removed a route', 150)).toBe(0)
   })
 })

@@ -2,10 +2,10 @@ import { describe, expect, test } from 'vitest'
 import { fingerprint } from '#keys/public-key.ts'
 import { type Circumstances, circumstanceEvents, peerEvents } from '#src/agent/report-events.ts'
 import { Repairs } from '#src/agent/report-repairs.ts'
-import { type Watch, watchPeers } from '#src/agent/report-watch.ts'
+import type { Watch } from '#src/agent/report-watch.ts'
 import type { PeerState } from '#src/mesh/peer-machine.ts'
 import { keyOf } from '../status/support/snapshots.ts'
-import { accepting, encrypting, kernelPeer, node } from './peers.ts'
+import { accepting, encrypting, kernelPeer, node, watchAtOnce } from './peers.ts'
 
 const states = (...peers: PeerState[]) => new Map(peers.map((state, i) => [node(i + 2), state]))
 
@@ -13,7 +13,7 @@ const states = (...peers: PeerState[]) => new Map(peers.map((state, i) => [node(
 function tell(...steps: readonly (readonly [now: number, states: Map<never, PeerState>])[]): string[][] {
   let watch: Watch = new Map()
   return steps.map(([now, peers]) => {
-    const after = watchPeers(watch, peers, new Map(), now)
+    const after = watchAtOnce(watch, peers, new Map(), now)
     const events = peerEvents(4, watch, after)
     watch = after
     return events.map(({ reason }) => reason)
@@ -34,8 +34,8 @@ describe('a peer', () => {
         at(70_000, encrypting(2, 70_000)),
       ),
     ).toEqual([[], [], ['PeerUnproven'], [], ['PeerRecovered']])
-    const before = watchPeers(new Map(), states(waiting), new Map(), 0)
-    const after = watchPeers(before, states(waiting), new Map(), 31_000)
+    const before = watchAtOnce(new Map(), states(waiting), new Map(), 0)
+    const after = watchAtOnce(before, states(waiting), new Map(), 31_000)
     expect(peerEvents(4, before, after)).toEqual([
       {
         type: 'Warning',
@@ -59,7 +59,7 @@ describe('a peer', () => {
       [0, 3000],
       [50, 3000],
     ].map(([rx = 0, tx = 0], i) => {
-      const after = watchPeers(watch, peers, new Map([kernelPeer(2, rx, tx)]), i * 10_000)
+      const after = watchAtOnce(watch, peers, new Map([kernelPeer(2, rx, tx)]), i * 10_000)
       const events = peerEvents(4, watch, after)
       watch = after
       return events.map(({ type, reason }) => `${type} ${reason}`)
@@ -70,8 +70,8 @@ describe('a peer', () => {
 
 test('many at once are one Event', () => {
   const waiting = [2, 3, 4, 5].map(index => accepting(index, 0))
-  const before = watchPeers(new Map(), states(...waiting), new Map(), 0)
-  const after = watchPeers(before, states(...waiting), new Map(), 31_000)
+  const before = watchAtOnce(new Map(), states(...waiting), new Map(), 0)
+  const after = watchAtOnce(before, states(...waiting), new Map(), 31_000)
   const events = peerEvents(6, before, after)
   expect(events).toHaveLength(1)
   expect(events[0]?.message).toMatch(/^4 nodes, node-2 among them, \(IPv6\) has not proven/)

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
-import { type Watch, watchPeers } from '#src/agent/report-watch.ts'
-import { accepting, encrypting, kernelPeer, node } from './peers.ts'
+import type { Watch } from '#src/agent/report-watch.ts'
+import { accepting, encrypting, kernelPeer, node, watchAtOnce } from './peers.ts'
 
 const NOTHING = new Map()
 const silentSince = (watch: Watch) => watch.get(node(2))?.silentSince
@@ -9,21 +9,21 @@ const silentSince = (watch: Watch) => watch.get(node(2))?.silentSince
 function look(counters: readonly (readonly [rx: number, tx: number])[]): Watch {
   let watch: Watch = NOTHING
   counters.forEach(([rx, tx], i) => {
-    watch = watchPeers(watch, new Map([[node(2), encrypting(2, 0)]]), new Map([kernelPeer(2, rx, tx)]), i * 10_000)
+    watch = watchAtOnce(watch, new Map([[node(2), encrypting(2, 0)]]), new Map([kernelPeer(2, rx, tx)]), i * 10_000)
   })
   return watch
 }
 
 test('a peer is unproven when it has had its time, and not before', () => {
-  const at = (now: number) => watchPeers(NOTHING, new Map([[node(2), accepting(2, 1_000)]]), NOTHING, now).get(node(2))
+  const at = (now: number) => watchAtOnce(NOTHING, new Map([[node(2), accepting(2, 1_000)]]), NOTHING, now).get(node(2))
   expect(at(31_000)?.unproven).toBe(false)
   expect(at(31_001)?.unproven).toBe(true)
 })
 
 test('an absent peer is absent since it was first seen so', () => {
   const absent = new Map([[node(2), { phase: 'absent', reason: 'it announces no WireGuard key' } as const]])
-  const first = watchPeers(NOTHING, absent, NOTHING, 5_000)
-  expect(watchPeers(first, absent, NOTHING, 90_000).get(node(2))?.since).toBe(5_000)
+  const first = watchAtOnce(NOTHING, absent, NOTHING, 5_000)
+  expect(watchAtOnce(first, absent, NOTHING, 90_000).get(node(2))?.since).toBe(5_000)
 })
 
 test('what is sent and never answered is silence', () => {

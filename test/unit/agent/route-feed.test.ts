@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { RouteFeed } from '#src/agent/route-feed.ts'
 import { WORKLOAD_SELECTOR } from '#src/cluster/workload.ts'
 import { DEVICE_POOLS } from '#src/mesh/device-address.ts'
@@ -31,11 +31,11 @@ function serving(...paths: readonly string[]): MemoryApi {
 }
 
 /** The feed of node 1 beside nodes 2 and 3, each with a pod CIDR. */
-function follow(api = serving(BLOCKS, POOLS, PODS)): Following {
+function follow(api = serving(BLOCKS, POOLS, PODS), nodes: readonly number[] = [1, 2, 3]): Following {
   const logger = recordingLogger()
   const feed = new RouteFeed(api, name(1), logger, felixPort, () => {})
   feed.start()
-  feed.replaceNodes([nodeRecord(1), nodeRecord(2), nodeRecord(3)])
+  if (nodes.length > 0) feed.replaceNodes(nodes.map(index => nodeRecord(index)))
   return {
     api,
     feed,
@@ -287,6 +287,25 @@ describe('with the Pods’ own addresses', () => {
     it.feed.putNode(nodeRecord(3, elder))
     expect(device()).not.toBe(chosen)
   })
+})
+
+test('the first Nodes are taken in a few at a time, with what is heard of them meanwhile, before anybody looks at them', async () => {
+  await using it = follow(undefined, [])
+  it.feed.ask('PodCIDR', felixPort)
+  await until('the sources', () => it.feed.established)
+  let time = 0
+  const clock = vi.spyOn(performance, 'now').mockImplementation(() => {
+    time += 6
+    return time
+  })
+  it.feed.replaceNodes([1, 2, 3, 4, 5, 6, 7, 8].map(index => nodeRecord(index)))
+  expect(it.feed.established).toBe(false)
+  it.feed.putNode(nodeRecord(8, { podCidrs: [podCidr(9)] }))
+  it.feed.deleteNode(name(7))
+  clock.mockRestore()
+  await until('the Nodes', () => it.feed.established)
+  expect([...it.feed.nodes.keys()]).toEqual([1, 2, 3, 4, 5, 6, 8].map(name))
+  expect(it.of(8)).toEqual([podCidr(9)])
 })
 
 test('a Felix node is dialled where its configuration says that it listens, and a Podveil node where it says itself', async () => {

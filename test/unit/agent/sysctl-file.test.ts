@@ -6,7 +6,8 @@ import { Scratch } from '../cluster/support/scratch.ts'
 const root = await Scratch.make()
 afterAll(() => root[Symbol.asyncDispose]())
 vi.stubEnv('PODVEIL_PROC_SYS', root.path)
-// Where the sysctls are is read once.
+// Where the sysctls are is read once, and another file of this process may have had it read: the machine's own are no test's.
+vi.resetModules()
 const { SysctlFile, VALID_MARK } = await import('#src/agent/sysctl-file.ts')
 
 const path = join(root.path, VALID_MARK.sysctl)

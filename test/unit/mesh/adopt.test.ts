@@ -1,10 +1,12 @@
 import { describe, expect, test } from 'vitest'
-import { adoptPeers } from '#src/mesh/adopt.ts'
-import { NO_STATES } from '#src/mesh/lanes.ts'
-import type { NodeRecord } from '#src/mesh/node-record.ts'
+import { adoptInSlices, adoptPeers } from '#src/mesh/adopt.ts'
+import type { FamilyView } from '#src/mesh/family-view.ts'
+import { LANES, type NodeRecord } from '#src/mesh/node-record.ts'
 import { planFamily } from '#src/mesh/plan.ts'
+import { PlanMemory } from '#src/mesh/plan-memory.ts'
 import type { PeerStatus } from '#wg/device/device.ts'
 import { type Cidr, hostCidr, parseCidr } from '#wg/ip.ts'
+import { atOnce } from '#wg/slices.ts'
 import {
   announcement,
   endpointOf,
@@ -23,6 +25,8 @@ const found = (records: readonly NodeRecord[], peers: readonly PeerStatus[], ...
       kernel: { up: true, peers: new Map(peers.map(peer => [peer.publicKey, peer])), steered: new Set(steered) },
     },
   })
+
+const adoptedNodes = (view: FamilyView) => LANES.flatMap(lane => [...adoptPeers(view)[lane].keys()])
 
 const holding = (key: number, ...allowedIps: Cidr[]): PeerStatus =>
   peerStatus(publicKey(key), { allowedIps: new Set(allowedIps) })
@@ -97,9 +101,25 @@ describe('an agent that starts on a kernel that is in use', () => {
     },
   )
 
+  test('takes the same a node at a time, and plans go on from there', () => {
+    const view = found(
+      [nodeRecord(1), nodeRecord(2), nodeRecord(3)],
+      [holding(2, podCidr(2)), holding(3, podCidr(3))],
+      podCidr(2),
+    )
+    const memory = new PlanMemory()
+    const steps = adoptInSlices(() => view, memory, 1)
+    expect(steps.next().done).toBe(false)
+    const adopted = atOnce(steps)
+    expect(adopted).toEqual(adoptPeers(view))
+    const { lanes, peers } = planFamily(adopted, view, memory)
+    expect(lanes).toBe(adopted)
+    expect(new Map(peers)).toEqual(new Map(planFamily(adoptPeers(view), view).peers))
+  })
+
   test('passes over a key without allowed IPs, which was a candidate and will be one again', () => {
     const view = found([nodeRecord(1), nodeRecord(2)], [holding(2)])
-    expect(adoptPeers(view)).toEqual(NO_STATES)
+    expect(adoptedNodes(view)).toEqual([])
   })
 
   test('has a peer linger whose Node is gone, and tells it so: it may still send', () => {

@@ -10,6 +10,7 @@ import {
 import { armedAfter, PODVEIL_DEFAULTS, type PodveilSettings } from '#src/mesh/guard.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import { parseAddress } from '#wg/ip.ts'
+import { Follower, Table } from '#wg/table.ts'
 import { announcement, endpointOf, name, nodeRecord, podCidr } from './records.ts'
 
 const GUARD: GuardFacts = {
@@ -89,7 +90,8 @@ describe('the plan of the packet filter', () => {
     )
     fc.assert(
       fc.property(fc.array<Change>(change, { maxLength: 12 }), changes => {
-        const nodes = meshOf(nodeRecord(1))
+        const nodes = Table.from(meshOf(nodeRecord(1)))
+        const followed = new Follower<NodeName>()
         let plan: FirewallPlan | undefined
         let facts = factsOf(nodes)
         let guard = GUARD
@@ -106,7 +108,7 @@ describe('the plan of the packet filter', () => {
           if (drop) nodes.delete(name(drop))
           guard = { ...guard, ...changed.guard, settings: { ...guard.settings, ...settings } }
           facts = { ...facts, ...changed.facts, guard }
-          plan = planFirewall(plan, facts)
+          plan = planFirewall(plan, facts, followed.take(nodes))
           expect(plan.desired).toEqual(desiredFirewall(facts))
         }
       }),

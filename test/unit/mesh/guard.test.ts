@@ -1,6 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { decideGuard, guardRules, PODVEIL_DEFAULTS, type PodPlaces, type PodveilSettings } from '#src/mesh/guard.ts'
+import { territories } from '#src/mesh/territories.ts'
 import { hostCidr, parseAddress, parseCidr } from '#wg/ip.ts'
+import { atOnce } from '#wg/slices.ts'
 import { name, nodeRecord, podCidr } from './records.ts'
 
 const ON = { 4: true, 6: true }
@@ -63,7 +65,7 @@ describe('what the guard’s rules look at', () => {
     clearTextNodes: new Set([name(3)]),
   })
   const armed = { 4: new Set([name(2)]), 6: new Set<never>() }
-  const rules = guardRules('enforce', name(1), nodes, settings, armed, [51820])
+  const rules = atOnce(guardRules('enforce', name(1), nodes, territories(nodes), settings, armed, [51820]))
 
   test('is closed: the supernets that are told, and the pods of every Node, this one’s included', () => {
     expect(rules.supernets[4]).toEqual(new Set([POOL, ...[1, 2, 3, 4].map(podCidr)]))

@@ -27,6 +27,7 @@ import {
   name,
   nodeRecord,
   peerStatus,
+  plannedRoutes,
   podCidr,
   privateKey,
   publicKey,
@@ -55,7 +56,7 @@ interface Settled {
 }
 
 function afterwards(view: FamilyView, plan: FamilyPlan, proven: (node: NodeName) => boolean): FamilyView {
-  const { desired, peers } = plan
+  const { peers } = plan
   const own = view.nodes.get(view.self)
   const accepts = own && digestOf(publicKey(1), ownAddresses(own))
   const hellos = new Map<NodeName, HeardHello>()
@@ -65,7 +66,7 @@ function afterwards(view: FamilyView, plan: FamilyPlan, proven: (node: NodeName)
   const kernelPeers = [...mainPeers(plan)].map(
     ([key, { allowedIps, endpoint }]) => [key, peerStatus(key, { allowedIps, endpoint, latestHandshake: 1n })] as const,
   )
-  const steered = desired.routes.filter(({ type, table }) => type === 'unicast' && table !== 3)
+  const steered = plannedRoutes(plan).filter(({ type, table }) => type === 'unicast' && table !== 3)
   const kernel = {
     up: true,
     peers: new Map(kernelPeers),
@@ -98,7 +99,7 @@ describe('the plan of an ordinary mesh', () => {
   })
 
   test('throws out of the table what is its own', () => {
-    const own = settled.plan.desired.routes.find(({ destination }) => destination === podCidr(1))
+    const own = plannedRoutes(settled.plan).find(({ destination }) => destination === podCidr(1))
     expect(own?.type).toBe('throw')
   })
 
@@ -113,9 +114,11 @@ describe('the plan of an ordinary mesh', () => {
 
   test('gives an MTU to all routes to a peer whose path carries less, and to no other', () => {
     const memory = new PlanMemory()
-    const { lanes, desired } = planFamily(settled.plan.lanes, settled.view, memory)
-    const before = desired.routes
-    const after = planFamily(lanes, { ...settled.view, pathMtus: new Map([[name(2), 1232]]) }, memory).desired.routes
+    const first = planFamily(settled.plan.lanes, settled.view, memory)
+    const { lanes } = first
+    const before = plannedRoutes(first)
+    const view = { ...settled.view, pathMtus: new Map([[name(2), 1232]]) }
+    const after = plannedRoutes(planFamily(lanes, view, memory))
     const limited = after.filter(route => route.type === 'unicast' && route.mtu !== undefined)
     expect(limited).toEqual([
       { table: CONFIG.tables.mesh, destination: podCidr(2), type: 'unicast', device: CONFIG.interfaceName, mtu: 1232 },
@@ -123,7 +126,7 @@ describe('the plan of an ordinary mesh', () => {
     ])
     // Whoever compares passes over the others.
     expect(after.filter(route => !before.includes(route))).toEqual(limited)
-    expect(planFamily(lanes, settled.view, memory).desired.routes).toEqual(before)
+    expect(plannedRoutes(planFamily(lanes, settled.view, memory))).toEqual(before)
   })
 
   test('says hello to each with the digest of what its kernel accepts from it', () => {
@@ -136,7 +139,7 @@ describe('the plan of an ordinary mesh', () => {
   test('without encryption and with nobody left is nothing at all', () => {
     const view = viewOf([nodeRecord(1), nodeRecord(2)], { enabled: false })
     const { desired, announce } = planFamily(NO_STATES, view)
-    expect([desired.devices, desired.routes, desired.rules, announce]).toEqual([[], [], [], undefined])
+    expect([desired.devices, desired.routes, desired.rules, announce]).toEqual([[], new Map(), [], undefined])
   })
 })
 
@@ -145,7 +148,7 @@ describe('before there is proof', () => {
     const settled = settle([nodeRecord(1), nodeRecord(2)], () => false)
     expect(phases(settled)).toEqual({ 'node-2': 'accepting' })
     expect(mainPeers(settled.plan).get(publicKey(2))?.allowedIps.has(podCidr(2))).toBe(true)
-    expect(settled.plan.desired.routes.find(({ destination }) => destination === podCidr(2))?.type).toBe('throw')
+    expect(plannedRoutes(settled.plan).find(({ destination }) => destination === podCidr(2))?.type).toBe('throw')
   })
 
   test('the key is not announced until every peer that has one is on the device', () => {
@@ -202,7 +205,7 @@ describe('keys that are not to be believed', () => {
     expect(plan.peers.get(name(3))).toEqual({ phase: 'absent', reason: why })
     expect(plan.refused.get(name(3))).toContain(why)
     expect([...mainPeers(plan).keys()]).toEqual([publicKey(2)])
-    expect(plan.desired.routes.find(({ destination }) => destination === podCidr(3))?.type).toBe('throw')
+    expect(plannedRoutes(plan).find(({ destination }) => destination === podCidr(3))?.type).toBe('throw')
   })
 
   test('one that a node announced as its next is not taken away by an older node that copies it', () => {
@@ -488,7 +491,7 @@ describe('whatever the cluster claims', () => {
   test('nothing is steered into the tunnel that no peer holds', () => {
     always(({ plan }) => {
       const held = [...mainPeers(plan).values()].flatMap(({ allowedIps }) => [...allowedIps])
-      for (const { type, table, destination } of plan.desired.routes)
+      for (const { type, table, destination } of plannedRoutes(plan))
         if (type === 'unicast' && table !== 3)
           expect(
             held.some(cidr => cidrContains(cidr, destination)),
@@ -504,7 +507,7 @@ describe('whatever the cluster claims', () => {
       const { owner } = claimCidrs(view.nodes.values(), podCidrSource, 4)
       for (const cidr of own?.podCidrs ?? [])
         if (owner.get(cidr) === name(1))
-          expect(plan.desired.routes.find(({ destination, table }) => destination === cidr && table === 1)?.type).toBe(
+          expect(plannedRoutes(plan).find(({ destination, table }) => destination === cidr && table === 1)?.type).toBe(
             'throw',
           )
     })
@@ -520,7 +523,7 @@ describe('whatever the cluster claims', () => {
     always(({ plan, view }) => {
       const again = planFamily(plan.lanes, view)
       expect(mainPeers(again)).toEqual(mainPeers(plan))
-      expect(again.desired.routes).toEqual(plan.desired.routes)
+      expect(plannedRoutes(again)).toEqual(plannedRoutes(plan))
     })
   })
 })
@@ -662,7 +665,7 @@ describe('with host encryption', () => {
     const hellos = new Map(heard && hello ? [[name(2), { ...heard, ...hello }]] : [])
     const kernel = { ...view.lanes.main.kernel, steeredHosts: new Set(begun ? [parseCidr('10.200.0.2/32')] : []) }
     const next = planFamily(plan.lanes, withMain({ ...view, config, hosts, ...fields }, { kernel, hellos }))
-    return next.desired.routes.filter(({ table }) => table === TABLE)
+    return plannedRoutes(next).filter(({ table }) => table === TABLE)
   }
   interface Known {
     readonly begun?: boolean
@@ -734,7 +737,7 @@ describe('without routes (routeSyncDisabled)', () => {
       phase: 'accepting',
       reason: expect.stringContaining('routeSyncDisabled'),
     })
-    expect(plan.desired.routes.map(({ table }) => table)).toEqual([CONFIG.tables.device])
+    expect(plannedRoutes(plan).map(({ table }) => table)).toEqual([CONFIG.tables.device])
     expect(plan.desired.rules).toEqual(before.plan.desired.rules)
     expect(mainPeers(plan).get(publicKey(2))?.allowedIps).toEqual(mainPeers(before.plan).get(publicKey(2))?.allowedIps)
     const later = planFamily(plan.lanes, { ...without, now: without.now + 1_000 })

@@ -6,7 +6,7 @@ import type { Announcement, NodeName, NodeRecord } from '#src/mesh/node-record.t
 import type { FamilyPlan } from '#src/mesh/plan.ts'
 import type { PeerStatus } from '#wg/device/device.ts'
 import { type Cidr, type Endpoint, nthAddress, parseAddress, parseCidr } from '#wg/ip.ts'
-import type { DesiredPeer } from '#wg/reconcile/desired.ts'
+import type { DesiredPeer, DesiredRoute } from '#wg/reconcile/desired.ts'
 import { CONFIG } from './world.ts'
 
 /** Keys by number, the same in every run. */
@@ -110,3 +110,5 @@ export const withMain = (view: FamilyView, main: Partial<LaneView>): FamilyView 
 /** What a plan wants the main device's peers to be. */
 export const mainPeers = ({ desired }: FamilyPlan): ReadonlyMap<PublicKey, DesiredPeer> =>
   desired.devices.find(({ name }) => name === CONFIG.interfaceName)?.peers ?? new Map()
+
+export const plannedRoutes = ({ desired }: FamilyPlan): readonly DesiredRoute[] => [...desired.routes.values()]

@@ -28,6 +28,13 @@ describe('where a node’s pods are', () => {
   })
 })
 
+test('where pods are does not depend on the order of Nodes, also where two claim one prefix', () => {
+  const claimed = [['10.0.0.0/29', '10.0.0.0/30'], ['10.0.0.0/29'], ['10.0.0.4/31']]
+  const records = claimed.map((cidrs, index) => nodeRecord(index + 1, { podCidrs: cidrs.map(parseCidr) }))
+  const found = [records, records.toReversed()].map(all => territories(viewOf(all).nodes))
+  expect(found[0]).toEqual(found[1])
+})
+
 test('what is left of a prefix holds each address that is in no hole, and no other', () => {
   const outer = parseCidr('10.0.0.0/28')
   const addresses = Array.from({ length: 16 }, (_, offset) => hostCidr(nthAddress(outer, offset) as never))

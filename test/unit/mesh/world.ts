@@ -164,7 +164,7 @@ export class World {
     const desired = (lane: Lane) => plan.desired.devices.find(({ name }) => name === node.identity(lane).name)
     const removals = LANES.map(lane => this.#configureDevice(node, lane, desired(lane)))
     const steered = new Map<Cidr, Lane>()
-    for (const route of plan.desired.routes)
+    for (const route of plan.desired.routes.values())
       if (route.type === 'unicast' && route.table <= CONFIG.tables.nodes)
         steered.set(route.destination, route.device === CONFIG.interfaceName ? 'main' : 'spare')
     for (const [cidr, lane] of steered)

@@ -5,9 +5,10 @@ import type { WireGuardDevices } from '#wg/device/device.ts'
 import { KernelDevices } from '#wg/device/kernel.ts'
 import { parseAddress, parseCidr } from '#wg/ip.ts'
 import { NetlinkError } from '#wg/netlink/errors.ts'
-import type { DesiredFamily, DesiredRule } from '#wg/reconcile/desired.ts'
+import type { DesiredFamily, DesiredRoute, DesiredRule } from '#wg/reconcile/desired.ts'
 import type { FamilyNet } from '#wg/reconcile/device-writer.ts'
 import { FamilyKernel } from '#wg/reconcile/family-kernel.ts'
+import { desiredSlot } from '#wg/reconcile/routes.ts'
 import type { Link } from '#wg/rtnetlink/link.ts'
 import type { Route } from '#wg/rtnetlink/route.ts'
 import type { Rule } from '#wg/rtnetlink/rule.ts'
@@ -28,8 +29,9 @@ const RULE: DesiredRule = {
   source: undefined,
   outputInterface: undefined,
 }
+const ROUTE: DesiredRoute = { table: TABLE, destination: PODS, type: 'unicast', device: NAME }
 const privateKey = PrivateKey.generate()
-const NOTHING: DesiredFamily = { family: 4, devices: [], routes: [], rules: [], routeProtocol: 3 }
+const NOTHING: DesiredFamily = { family: 4, devices: [], routes: new Map(), rules: [], routeProtocol: 3 }
 const EMPTY: DesiredFamily = {
   ...NOTHING,
   devices: [
@@ -56,7 +58,7 @@ const STEERING: DesiredFamily = {
       ],
     ]),
   })),
-  routes: [{ table: TABLE, destination: PODS, type: 'unicast', device: NAME }],
+  routes: new Map([[desiredSlot(ROUTE), ROUTE]]),
   rules: [RULE],
 }
 

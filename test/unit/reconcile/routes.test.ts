@@ -2,9 +2,11 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { type Cidr, parseCidr } from '#wg/ip.ts'
 import type { DesiredRoute, DesiredRule } from '#wg/reconcile/desired.ts'
-import { diffRoutes, diffRules, routeOf, ruleOf } from '#wg/reconcile/routes.ts'
+import { desiredSlot, diffRoutes, diffRules, RouteDifferences, routeOf, ruleOf } from '#wg/reconcile/routes.ts'
 import { type Route, routeSlot } from '#wg/rtnetlink/route.ts'
 import { type Rule, sameRule } from '#wg/rtnetlink/rule.ts'
+import { atOnce } from '#wg/slices.ts'
+import { Table } from '#wg/table.ts'
 
 const DEVICE = 7
 const RTPROT_KERNEL = 2
@@ -88,6 +90,51 @@ describe('routes', () => {
         }
         expect(actual).toEqual(table(...desired))
         expect(diffRoutes(desired, actual)).toEqual({ missing: [], surplus: [] })
+      }),
+    )
+  })
+  const desiredRoute = fc
+    .record({
+      destination: fc.constantFrom(...['10.244.1.0/24', '10.244.2.0/24', '10.244.3.0/24'].map(parseCidr)),
+      type: fc.constantFrom('unicast' as const, 'throw' as const),
+      device: fc.constantFrom('wg0', 'wg1'),
+    })
+    .map(({ destination, type, device }): DesiredRoute => {
+      const to = { table: 1, destination }
+      return type === 'throw' ? { ...to, type } : { ...to, type, device }
+    })
+
+  test('are found to differ by a look at what has changed alone, as by a look at all', () => {
+    const happening = fc.record({
+      change: fc.constantFrom('want' as const, 'want no more' as const, 'put' as const, 'take away' as const),
+      route: desiredRoute,
+      index: fc.constantFrom(0, 6, DEVICE),
+    })
+    fc.assert(
+      fc.property(fc.array(happening, { maxLength: 20 }), happenings => {
+        const [desired, actual] = [new Table<string, DesiredRoute>(), new Table<string, Route>()]
+        const differences = new RouteDifferences()
+        for (const { change, route: one, index } of happenings) {
+          const indices = new Map([
+            ['wg0', DEVICE],
+            ['wg1', index],
+          ])
+          const indexOf = (device: string) => indices.get(device) ?? 0
+          const made = routeOf(one, () => 6, PROTOCOL)
+          if (change === 'want') desired.set(desiredSlot(one), one)
+          else if (change === 'want no more') desired.delete(desiredSlot(one))
+          else if (change === 'put') actual.set(routeSlot(made), made)
+          else actual.delete(routeSlot(made))
+          const there = [...desired.values()].filter(wanted => wanted.type === 'throw' || indexOf(wanted.device) > 0)
+          const found = atOnce(differences.find(desired, actual, indices, PROTOCOL))
+          const all = diffRoutes(
+            there.map(wanted => routeOf(wanted, indexOf, PROTOCOL)),
+            actual,
+          )
+          expect([new Set(found.missing), new Set(found.surplus)]).toEqual([new Set(all.missing), new Set(all.surplus)])
+          for (const missing of found.missing) actual.set(routeSlot(missing), missing)
+          for (const surplus of found.surplus) actual.delete(routeSlot(surplus))
+        }
       }),
     )
   })

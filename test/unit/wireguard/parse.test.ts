@@ -3,12 +3,15 @@ import { describe, expect, it } from 'vitest'
 import { PrivateKey } from '#keys/private-key.ts'
 import { AttributeWriter } from '#wg/netlink/attributes.ts'
 import { NetlinkFormatError } from '#wg/netlink/errors.ts'
+import { atOnce } from '#wg/slices.ts'
 import * as wg from '#wg/wireguard/constants.ts'
-import { parseDevice } from '#wg/wireguard/parse.ts'
+import { parseDevice as parseInSteps } from '#wg/wireguard/parse.ts'
 import { deviceChange } from './arbitrary.ts'
 import { dumpDevice } from './kernel-model.ts'
 import { ModelDevice } from './model.ts'
 import { picture } from './picture.ts'
+
+const parseDevice = (messages: readonly { readonly payload: Uint8Array }[]) => atOnce(parseInSteps(messages))
 
 const GENL_HEADER = [wg.WG_CMD_GET_DEVICE, wg.WG_GENL_VERSION, 0, 0]
 const message = (attributes: Uint8Array) => ({ payload: Uint8Array.of(...GENL_HEADER, ...attributes) })

@@ -3,10 +3,10 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { PrivateKey } from '#keys/private-key.ts'
 import { publicKeyBytes } from '#keys/public-key.ts'
-import type { DeviceStatus } from '#wg/device/device.ts'
 import { formatEndpoint } from '#wg/ip.ts'
+import { atOnce } from '#wg/slices.ts'
 import { UapiFormatError } from '#wg/uapi/errors.ts'
-import { AnswerReader, DeviceReader } from '#wg/uapi/parse.ts'
+import { parseAnswer, parseDevice } from '#wg/uapi/parse.ts'
 import { deviceChange } from './arbitrary.ts'
 import { ModelDevice } from './model.ts'
 import { picture } from './picture.ts'
@@ -30,15 +30,7 @@ function answer({ privateKey, listenPort, fwmark, peers }: ModelDevice): string 
   return `${[...lines, 'errno=0'].join('\n')}\n\n`
 }
 
-/** The answer comes in pieces of so many characters. */
-function read(text: string, piece = text.length, known?: DeviceStatus['peers']) {
-  const lines = new DeviceReader('wg0', known)
-  const answer = new AnswerReader((key, value) => lines.take(key, value))
-  let isComplete = false
-  for (let at = 0; at < text.length; at += piece) isComplete = answer.feed(text.slice(at, at + piece))
-  return { isComplete, errno: answer.errno, device: lines.device }
-}
-const parse = (text: string) => read(text).device
+const parse = (text: string) => atOnce(parseDevice('wg0', parseAnswer(text).body))
 const peer = (...lines: string[]) => {
   const [first] = parse(`${[`public_key=${KEY}`, ...lines, 'errno=0'].join('\n')}\n\n`).peers.values()
   return first
@@ -50,32 +42,6 @@ describe('the answer to get=1', () => {
       fc.property(deviceChange({ maxPeers: 40, maxPrefixes: 20 }), change => {
         const device = new ModelDevice().apply(change)
         expect(picture(parse(answer(device)))).toEqual(device.picture())
-      }),
-    )
-  })
-
-  it('may come in pieces, and ends with the blank line', () => {
-    fc.assert(
-      fc.property(deviceChange({ maxPeers: 5, maxPrefixes: 5 }), fc.integer({ min: 1, max: 50 }), (change, piece) => {
-        const device = new ModelDevice().apply(change)
-        const { isComplete, device: whole } = read(answer(device), piece)
-        expect(isComplete).toBe(true)
-        expect(picture(whole)).toEqual(device.picture())
-      }),
-    )
-  })
-
-  it('says the same of peers that were known, which stay the same objects for as long as they are as they were', () => {
-    const change = deviceChange({ maxPeers: 5, maxPrefixes: 5 })
-    fc.assert(
-      fc.property(change, change, (first, second) => {
-        const device = new ModelDevice().apply(first)
-        const before = parse(answer(device)).peers
-        for (const [key, peer] of read(answer(device), undefined, before).device.peers)
-          expect(peer).toBe(before.get(key))
-        device.apply(second)
-        const text = answer(device)
-        expect(read(text, undefined, before).device).toEqual(parse(text))
       }),
     )
   })
@@ -115,8 +81,8 @@ describe('the answer to get=1', () => {
   })
 
   it('says by which number it was refused, whatever its sign', () => {
-    expect(read('errno=-98\n\n').errno).toBe(98)
-    expect(read('errno=98\n\n').errno).toBe(98)
+    expect(parseAnswer('errno=-98\n\n').errno).toBe(98)
+    expect(parseAnswer('errno=98\n\n').errno).toBe(98)
   })
 
   it.each([
