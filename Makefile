@@ -41,10 +41,11 @@ test-kernel: ## the same cases on the kernel's own WireGuard, in a small VM
 	@$(TIERS) kernel kernel-newest kernel-6.1
 
 .PHONY: test-uml
+test-uml: export PODVEIL_LONG = 1
 test-uml: ## the lab's cases on the kernel's own WireGuard in user-mode Linux, whose programs run at full speed; an hour
 	@scripts/setup lab uml
 	@test/kernel/uml/build
-	@test/kernel/uml/every-case
+	@test/kernel/every-case --kernel uml --timeout 1800 test/lab
 
 .PHONY: test-cluster
 test-cluster: ## the same cases against a real kube-apiserver and etcd

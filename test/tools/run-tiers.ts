@@ -27,32 +27,34 @@ const local =
   (project: string): Commands =>
   file => [[...vitest, '--project', project, '--reporter=default', '--reporter=json', `--outputFile.json=${file}`]]
 
-/** @param cases folders of the tier's cases, all when there are none */
+const LONG = process.env.PODVEIL_LONG === '1'
+
+/**
+ * In the short profile one VM for all; in the long one, where the lab's cases are among them, one for each file.
+ * @param cases folders of the tier's cases, for the short profile; all when there are none
+ */
 const onKernel =
   (kernel: string, timeout: number, cases: readonly string[] = []): Commands =>
   (file, directory) => [
     ['test/kernel/fetch', kernel],
-    [
-      'test/kernel/run',
-      ...['--kernel', kernel, '--timeout', String(timeout), '--memory', MEMORY, '--collect', directory],
-      ...['--', 'sh', '-c'],
-      [
-        'PODVEIL_TIER=kernel NODE_COMPILE_CACHE="$PWD/.cache/compile" exec "$@"',
-        '--outputFile.json="$PODVEIL_VM_OUT"/',
-      ].join(' ') + file.slice(directory.length + 1),
-      'sh',
-      ...vitest,
-      ...['--project', 'kernel', '--reporter=default', '--reporter=json', ...cases],
-    ],
+    LONG
+      ? ['test/kernel/every-case', '--kernel', kernel, '--report', file]
+      : [
+          'test/kernel/run',
+          ...['--kernel', kernel, '--timeout', String(timeout), '--collect', directory],
+          ...['--', 'sh', '-c'],
+          [
+            'PODVEIL_TIER=kernel NODE_COMPILE_CACHE="$PWD/.cache/compile" exec "$@"',
+            '--outputFile.json="$PODVEIL_VM_OUT"/',
+          ].join(' ') + file.slice(directory.length + 1),
+          'sh',
+          ...vitest,
+          ...['--project', 'kernel', '--reporter=default', '--reporter=json', ...cases],
+        ],
   ]
 
-const LONG = process.env.PODVEIL_LONG === '1'
-
-/** MiB: ten nodes of the lab, with an agent and a probe each, or two. */
-const MEMORY = LONG ? '6144' : '1536'
-
-/** What may differ from kernel to kernel; the whole suite is for the first one, or for the long profile. */
-const DIFFERING = LONG ? [] : ['test/kernel/cases/wireguard', 'test/kernel/cases/mesh', 'test/host/device']
+/** What may differ from kernel to kernel; the whole suite is for the first one. */
+const DIFFERING = ['test/kernel/cases/wireguard', 'test/kernel/cases/mesh', 'test/host/device']
 
 const CLUSTER: Commands = file => [
   ['test/kube-apiserver/build'],
@@ -65,9 +67,9 @@ const CLUSTER: Commands = file => [
 const TIERS: Readonly<Record<string, Tier>> = {
   unit: { commands: local('unit'), processors: 2 },
   lab: { commands: local('lab'), processors: 2 },
-  kernel: { commands: onKernel('6.12', LONG ? 14_400 : 1_500), processors: 1 },
-  'kernel-6.1': { commands: onKernel('6.1', LONG ? 14_400 : 1_200, DIFFERING), processors: 1 },
-  'kernel-newest': { commands: onKernel('newest', LONG ? 14_400 : 1_200, DIFFERING), processors: 1 },
+  kernel: { commands: onKernel('6.12', 1_500), processors: 1 },
+  'kernel-6.1': { commands: onKernel('6.1', 1_200, DIFFERING), processors: 1 },
+  'kernel-newest': { commands: onKernel('newest', 1_200, DIFFERING), processors: 1 },
   cluster: { commands: CLUSTER, processors: 1 },
 }
 

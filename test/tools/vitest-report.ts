@@ -21,7 +21,8 @@ export const plus = (a: Count, b: Count): Count => ({
   failures: [...a.failures, ...b.failures],
 })
 
-interface Report {
+/** What of it is read here. */
+export interface Report {
   readonly numPassedTests: number
   readonly numFailedTests: number
   readonly numFailedTestSuites: number
@@ -57,6 +58,22 @@ export function countReport(report: Report): Count {
   return { passed: report.numPassedTests, failed, skipped: skipped.length, reasons, failures }
 }
 
+/** One report of runs that had a process each. */
+export const merged = (reports: readonly Report[]): Report => ({
+  numPassedTests: sum(reports.map(report => report.numPassedTests)),
+  numFailedTests: sum(reports.map(report => report.numFailedTests)),
+  numFailedTestSuites: sum(reports.map(report => report.numFailedTestSuites)),
+  testResults: reports.flatMap(report => report.testResults),
+})
+
+/** Of a file whose run has left no report of its own. */
+export const ofBrokenFile = (name: string, message: string): Report => ({
+  numPassedTests: 0,
+  numFailedTests: 0,
+  numFailedTestSuites: 1,
+  testResults: [{ name, status: 'failed', message, assertionResults: [] }],
+})
+
 function failuresOf({ name: path, status, message, assertionResults }: File): readonly string[] {
   const name = isAbsolute(path) ? relative(process.cwd(), path) : path
   const failed = assertionResults.filter(result => result.status === 'failed')
@@ -65,3 +82,5 @@ function failuresOf({ name: path, status, message, assertionResults }: File): re
 }
 
 const firstLine = (text: string): string => text.trimStart().split('\n')[0]?.slice(0, 500) ?? ''
+
+const sum = (numbers: readonly number[]): number => numbers.reduce((all, number) => all + number, 0)

@@ -3,7 +3,18 @@
 // where QEMU emulates one. Output comes as it is written, the status is returned, and nothing that it writes stays.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, readSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Writable } from 'node:stream'
@@ -17,6 +28,7 @@ import { program } from './place.ts'
 const USAGE = `run [options] [--] COMMAND [ARGUMENT...]
   --timeout SECONDS for all of it (900)
   --memory MiB      of the kernel's (4096), in /dev/shm
+  --collect DIR     gets what the command leaves in $PODVEIL_VM_OUT
 Variables PODVEIL_*, CI, NODE_* and FORCE_COLOR are passed.
 Status: the command's; 77 when this machine cannot run it, with the reason; 124 when it took too long; 125 when the kernel failed.`
 
@@ -32,6 +44,7 @@ await runTool('uml run', async args => {
     options: {
       timeout: { type: 'string', default: '900' },
       memory: { type: 'string', default: '4096' },
+      collect: { type: 'string' },
       help: { type: 'boolean', default: false },
     },
   })
@@ -48,7 +61,9 @@ await runTool('uml run', async args => {
   try {
     writeFileSync(join(box, 'command'), script(positionals))
     for (const name of ['out', 'err']) writeFileSync(join(box, name), '')
+    mkdirSync(join(box, 'files'))
     const ended = await runKernel(box, memory, timeout)
+    if (values.collect !== undefined) cpSync(join(box, 'files'), values.collect, { recursive: true })
     if (ended === 'timeout') {
       console.error(`uml run: stopped after ${timeout} s`)
       return TIMED_OUT
@@ -66,7 +81,7 @@ function script(argv: readonly string[]): string {
   const env = Object.entries(process.env).filter(([name]) => PASSED.test(name))
   return [
     ...env.map(([name, value]) => `export ${name}=${quote(value ?? '')}`),
-    'export PODVEIL_VM_KERNEL="$(uname -r)"',
+    'export PODVEIL_TIER=kernel PODVEIL_VM_KERNEL="$(uname -r)" PODVEIL_VM_OUT=/run/box/files',
     `cd ${quote(process.cwd())} || exit`,
     `exec ${argv.map(quote).join(' ')}`,
   ].join('\n')

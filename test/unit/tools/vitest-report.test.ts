@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { countReport } from '../../tools/vitest-report.ts'
+import { countReport, merged, ofBrokenFile } from '../../tools/vitest-report.ts'
 
 const report = (...files: { status?: string; message?: string; tests: readonly [string, string, string?][] }[]) => {
   const all = files.flatMap(({ tests }) => tests)
@@ -60,4 +60,16 @@ test('skipped cases are counted under the reason in their name', () => {
     ['no module; see there', 2],
     ['later', 1],
   ])
+})
+
+test('reports of files that ran by themselves count as one, and a file that left none as one failure', () => {
+  const { passed, failed, failures } = countReport(
+    merged([
+      report({ tests: [['adds', 'passed']] }),
+      ofBrokenFile('takes-away.test.ts', 'no report, and status 124'),
+      report({ status: 'failed', tests: [['multiplies', 'failed', 'no']] }),
+    ]),
+  )
+  expect({ passed, failed }).toEqual({ passed: 1, failed: 2 })
+  expect(failures).toEqual(['takes-away.test.ts: no report, and status 124', 'file-0: multiplies: no'])
 })
