@@ -87,7 +87,7 @@ async function runFile(file: string, { kernel, timeout, memory }: Options): Prom
   const collected = mkdtempSync(join(tmpdir(), 'podveil-case-'))
   try {
     const { status, lastLine } = await run([
-      ...(kernel === UML ? ['test/kernel/uml/run'] : ['test/kernel/run', '--kernel', kernel]),
+      ...(kernel === UML ? ['test/kernel/uml/run'] : ['test/kernel/run', '--steady', '--kernel', kernel]),
       ...['--timeout', timeout, '--memory', memory, '--collect', collected, '--', 'sh', '-c'],
       `NODE_COMPILE_CACHE="$PWD/.cache/compile" exec "$@" --outputFile.json="$PODVEIL_VM_OUT/${REPORT}"`,
       ...['sh', ...VITEST, 'run', '--project', 'kernel', '--reporter=default', '--reporter=json', file],

@@ -13,6 +13,7 @@ const USAGE = `run [options] [--] COMMAND [ARGUMENT...]
   --memory MiB      of the guest (1536)
   --accel KIND      kvm, tcg or auto (auto; PODVEIL_VM_ACCEL)
   --env NAME        passes a further variable; PODVEIL_*, CI, NODE_ENV, FORCE_COLOR and NO_COLOR are passed anyway
+  --steady          the guest's clock goes by its instructions: on a busy machine nothing in it is timed out
   --append TEXT     further kernel arguments
   --collect DIR     unpacks into DIR what the command leaves in $PODVEIL_VM_OUT
   --quiet           does not say which kernel and accelerator, nor how long it took
@@ -36,6 +37,7 @@ await runTool('kernel run', async args => {
       memory: { type: 'string', default: '1536' },
       accel: { type: 'string', default: process.env.PODVEIL_VM_ACCEL ?? 'auto' },
       env: { type: 'string', multiple: true, default: [] },
+      steady: { type: 'boolean', default: false },
       append: { type: 'string', default: '' },
       collect: { type: 'string' },
       quiet: { type: 'boolean', default: false },
@@ -62,6 +64,7 @@ await runTool('kernel run', async args => {
     accelerator,
     memoryMiB: positive('--memory', values.memory),
     kernelArguments: values.append,
+    steady: values.steady,
     command: commandScript(positionals, kernel.release, values.env),
     paths: [process.cwd(), import.meta.dirname, kernelCache(), process.execPath],
     bootLimitMs: accelerator === 'kvm' ? KVM_BOOT_LIMIT_MS : BOOT_LIMIT_MS,
@@ -141,7 +144,7 @@ function commandScript(command: readonly string[], release: string, names: reado
 
 /** Everything from the first argument that is no option on belongs to the command, also where it looks like an option. */
 function splitAtCommand(args: readonly string[]): string[] {
-  const flags = new Set(['--quiet', '--help'])
+  const flags = new Set(['--steady', '--quiet', '--help'])
   let at = 0
   while (at < args.length && args[at]?.startsWith('--') && args[at] !== '--') {
     at += flags.has(args[at] ?? '') || args[at]?.includes('=') ? 1 : 2

@@ -39,6 +39,11 @@ export interface Machine {
   readonly accelerator: 'kvm' | 'tcg'
   readonly memoryMiB: number
   readonly kernelArguments: string
+  /**
+   * While an emulated guest has something to do, its clock goes by the instructions that it has run, a nanosecond for each: a machine that
+   * is busy with other things makes it late, and none of its waits too short.
+   */
+  readonly steady: boolean
   /** A shell script that the guest runs. */
   readonly command: string
   /** Folders of the host that the guest must see. */
@@ -237,7 +242,7 @@ function loadOrder(modulesDep: string): string[] {
 }
 
 function qemuArguments(machine: Machine, work: string, fsSocket: string): string[] {
-  const { accelerator, memoryMiB, kernel } = machine
+  const { accelerator, memoryMiB, kernel, steady } = machine
   const kvm = accelerator === 'kvm'
   const port = (name: string): string[] => [
     ...['-chardev', `socket,id=${name},path=${join(work, `${name}.sock`)}`],
@@ -245,7 +250,7 @@ function qemuArguments(machine: Machine, work: string, fsSocket: string): string
   ]
   return [
     ...['-machine', 'q35,hpet=off,sata=off,usb=off,smbus=off,memory-backend=memory'],
-    ...['-accel', kvm ? 'kvm' : 'tcg,thread=multi,tb-size=512', '-cpu', kvm ? 'host' : 'max'],
+    ...(kvm ? ['-accel', 'kvm', '-cpu', 'host'] : emulation(steady)),
     // One processor under emulation: with two, one may run code that the other is patching, and a boot in some eighty dies of it.
     ...['-smp', kvm ? '2' : '1', '-m', `${memoryMiB}`],
     // virtiofsd reads and writes the guest's memory, so it is shared.
@@ -272,6 +277,12 @@ function qemuArguments(machine: Machine, work: string, fsSocket: string): string
     ...['-kernel', kernel.image, '-initrd', join(work, 'initramfs')],
     ...['-append', `${KERNEL_ARGUMENTS} ${machine.kernelArguments}`.trim()],
   ]
+}
+
+/** Counting instructions costs the emulator a third, and leaves it a single thread. */
+function emulation(steady: boolean): string[] {
+  const clock = steady ? ['-icount', 'shift=0,sleep=on,align=off'] : []
+  return ['-accel', `tcg,thread=${steady ? 'single' : 'multi'},tb-size=512`, '-cpu', 'max', ...clock]
 }
 
 /** Resolves when the command has ended and all that it said has been passed on, or when the machine can be given up. */
