@@ -24,7 +24,7 @@ export const machine = (): Machine => ({
 })
 
 export const machineText = ({ processor, processors, memoryGiB, kernel, node, wireguard, vm }: Machine): string =>
-  `${processors} × ${processor}, ${memoryGiB} GiB, Linux ${kernel}${vm ? ' (in the VM of the kernel tier)' : ''}, Node.js ${node}, ${wireguard}`
+  `${processors} × ${processor}, ${memoryGiB} GiB, Linux ${kernel}${vm ? ` (${processor === 'UML' ? 'user-mode Linux' : 'in the VM of the kernel tier'})` : ''}, Node.js ${node}, ${wireguard}`
 
 function wireguardVersion(): string {
   if (process.env.PODVEIL_TIER === 'kernel') return 'the kernel’s WireGuard'

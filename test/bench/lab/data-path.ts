@@ -47,7 +47,7 @@ export async function dataPath({ rounds, transferSeconds }: Profile): Promise<Ta
       await tunnels.get(way)?.carry(true)
       for (const [kind, transfer] of Object.entries(kinds)) {
         const before = await sentBy(from)
-        const done = await transfer(from.pod, to.pod, transferSeconds)
+        const done = await undisturbed(lab, () => transfer(from.pod, to.pod, transferSeconds))
         const frames = ((await sentBy(from)) - before) / ((done.bits / 8e6) * transferSeconds)
         turns.get(kind)?.push({ ...done, way, frames })
         console.error(JSON.stringify({ kind, way, round, bits: done.bits, packets: done.packets, frames }))
@@ -58,7 +58,7 @@ export async function dataPath({ rounds, transferSeconds }: Profile): Promise<Ta
     name: 'data-path',
     title: 'Throughput of the tunnel',
     notes: [
-      `Two nodes of one lab, pod to pod, iperf3 for ${transferSeconds} s at a time, ${rounds} rounds of all ways by turns; ${plane === 'kernel' ? 'WireGuard of the kernel' : 'wireguard-go'}, MTU ${mtu} in all tunnels. Figures are medians over the rounds; the ratio to the tunnel by hand is taken within each round, with the least and the most of them. Sender, receiver, both nodes and the tunnels share this machine’s processors.`,
+      `Two nodes of one lab, pod to pod, iperf3 for ${transferSeconds} s at a time, ${rounds} rounds of all ways by turns; ${plane === 'kernel' ? 'WireGuard of the kernel' : 'wireguard-go'}, MTU ${mtu} in all tunnels. Figures are medians over the rounds; the ratio to the tunnel by hand is taken within each round, with the least and the most of them. Sender, receiver, both nodes and the tunnels share this machine’s processors; the agents are stopped (SIGSTOP) while something is sent.`,
       ...(plane === 'userspace'
         ? [
             '“As Podveil starts it”: wireguard-go in a session of its own, at niceness -14, with room for 4,096 packets at its device and 14 MB at its sockets, so that a burst is not lost while it waits for a processor. A flood beyond what it can do costs it more so, since more is decrypted that the receiver then has no room for.',
@@ -84,6 +84,22 @@ function row(kind: string, way: string, turns: readonly Turn[]): Row {
     from: Math.min(...ratios),
     to: Math.max(...ratios),
     'frames a MB': median(own.map(({ frames }) => frames)),
+  }
+}
+
+/**
+ * While the agents stand still: what they do after a switch would take from one way, on few processors, what it leaves to another.
+ * WireGuard does not need them.
+ */
+async function undisturbed<T>(lab: Lab, work: () => Promise<T>): Promise<T> {
+  const signal = (name: 'SIGSTOP' | 'SIGCONT'): void => {
+    for (const { agent } of lab.nodes) if (agent.pid !== undefined) process.kill(agent.pid, name)
+  }
+  signal('SIGSTOP')
+  try {
+    return await work()
+  } finally {
+    signal('SIGCONT')
   }
 }
 
