@@ -22,7 +22,8 @@ const IMPURE = [
 function refused(root: string, folder: string): string[] {
   mkdirSync(join(root, folder), { recursive: true })
   for (const [index, line] of IMPURE.entries()) writeFileSync(join(root, folder, `${index}.ts`), `${line}\n`)
-  const { stdout } = spawnSync(inRoot('node_modules/.bin/oxlint'), ['--quiet', folder], { cwd: root, encoding: 'utf8' })
+  const argv = ['--quiet', '--format=unix', folder]
+  const { stdout } = spawnSync(inRoot('node_modules/.bin/oxlint'), argv, { cwd: root, encoding: 'utf8' })
   return IMPURE.filter((_, index) => stdout.includes(`${folder}/${index}.ts:`))
 }
 

@@ -12,7 +12,7 @@ import { type Cidr, hostCidr, type IpAddress } from '#wg/ip.ts'
 import type { DesiredDevice } from '#wg/reconcile/desired.ts'
 import { diffPeers } from '#wg/reconcile/peers.ts'
 import { Talk } from './talk.ts'
-import { CONFIG, type Said, WorldDevice, WorldNode } from './world-node.ts'
+import { CONFIG, PORT, type Said, WorldDevice, WorldNode } from './world-node.ts'
 
 export { CONFIG, WorldNode } from './world-node.ts'
 
@@ -246,24 +246,16 @@ export class World {
 
   /**
    * Longer than a session lives, and no pod sends anything. Agents live, so their hellos arrive sooner or later; the API
-   * server need not show anything to anybody all that time, but where a node listens: who is dialled where it does not is
-   * named in docs/limits.md.
+   * server need not show anything to anybody all that time. Not where a port has been changed: who is dialled where nobody
+   * listens is named in docs/limits.md.
    */
   quiet(): void {
-    for (const until = this.now + QUIET; this.now < until; this.now += 5_000) {
-      for (const node of this.nodes) {
-        this.#showPorts()
-        this.pass(node)
-      }
+    if (this.nodes.some(({ port, nextPort }) => port !== PORT || nextPort !== PORT)) return
+    for (const gap of QUIET) {
+      for (const node of this.nodes) this.pass(node)
       while (this.letters.length > 0) this.deliver(0)
+      this.now += gap
     }
-  }
-
-  #showPorts(): void {
-    for (const node of this.nodes) if (this.api.get(node.name)?.announced[4]?.port !== node.port) this.publish(node)
-    for (const node of this.nodes)
-      for (const other of this.nodes)
-        if (node.seen.get(other.name)?.announced[4]?.port !== other.port) this.watch(node, other)
   }
 
   /** Until nothing changes any more, with a network that delivers everything. */
@@ -393,8 +385,8 @@ export class World {
 
 /** Nanoseconds of a millisecond, as the kernel counts. */
 const MS = 1_000_000n
-/** Milliseconds. */
-const QUIET = 190_000
+/** Milliseconds from look to look: what is said is heard and stands, and then nothing is for longer than a session lives. */
+const QUIET = [1_000, 5_000, 5_000, 190_000, 5_000, 5_000]
 /** Before all that happens. */
 const LONG_SINCE = 0
 /** When the model begins, Unix milliseconds. */
