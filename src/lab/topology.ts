@@ -59,6 +59,8 @@ const rpFilterSysctls = (value: RpFilter): Readonly<Record<string, number>> => (
 const nodeSysctls = (rpFilter: RpFilter): Readonly<Record<string, number>> => ({
   ...QUIET_IPV6,
   ...rpFilterSysctls(rpFilter),
+  // A new namespace has what the machine has, which may be another WireGuard's doing.
+  'ipv4/conf/all/src_valid_mark': 0,
   'ipv4/ip_forward': 1,
   'ipv6/conf/all/forwarding': 1,
   'ipv6/conf/default/forwarding': 1,
