@@ -5,6 +5,8 @@ import type { HelloMessage } from './message.ts'
 /** Milliseconds between hellos that the other side has not answered: first, and at most. */
 const FIRST_GAP = 250
 const LONGEST_GAP = 5_000
+/** Milliseconds for which a datagram may be on its way. */
+const LONGEST_WAY = 10_000
 
 /**
  * What is said to one peer and heard from it. A change is repeated, ever more slowly, until the peer says that it has
@@ -15,8 +17,8 @@ export class Conversation {
   #ours: { content: HelloContent; revision: number; waitingSince: number | undefined } | undefined
   #theirs: { message: HelloMessage; key: PublicKey; at: number } | undefined
   #heard: { readonly of: unknown; readonly hello: HeardHello } | undefined
-  /** A session that was replaced; what still arrives of it is late. */
-  #bygone: bigint | undefined
+  /** A session that was replaced. What arrives of it soon is late; later on it is the one that replaced it which was. */
+  #bygone: { readonly session: bigint; readonly since: number } | undefined
   #nextAt = Number.POSITIVE_INFINITY
   #gap = FIRST_GAP
 
@@ -44,9 +46,9 @@ export class Conversation {
   /** Takes in what arrived under a key. @returns whether it was news, or wants an answer */
   hear(message: HelloMessage, key: PublicKey, now: number): boolean {
     const last = this.#theirs?.message
-    if (message.session === this.#bygone) return false
+    if (message.session === this.#bygone?.session && now - this.#bygone.since < LONGEST_WAY) return false
     if (last?.session === message.session && message.revision < last.revision) return false
-    if (last !== undefined && last.session !== message.session) this.#bygone = last.session
+    if (last !== undefined && last.session !== message.session) this.#bygone = { session: last.session, since: now }
     const news = last?.session !== message.session || last.revision !== message.revision || this.#theirs?.key !== key
     const knewOurs = this.#knowsOurs()
     this.#theirs = { message, key, at: now }

@@ -174,6 +174,16 @@ describe('what is heard', () => {
     expect(conversation.heard).toMatchObject(NOTHING)
   })
 
+  test('is again the session that was replaced where it goes on for longer than a letter may take: what replaced it was late', () => {
+    const conversation = talking()
+    conversation.hear(letter({ session: 8n, content: STEERS }), KEY, 10)
+    conversation.hear(letter({ revision: 9, content: STEERS }), KEY, 20)
+    conversation.hear(letter({ session: 8n, revision: 2, content: NOTHING }), KEY, 5_000)
+    expect(conversation.heard).toMatchObject(STEERS)
+    conversation.hear(letter({ session: 8n, revision: 2, content: NOTHING }), KEY, 10_020)
+    expect(conversation.heard).toMatchObject(NOTHING)
+  })
+
   test('is news when the same comes under another key', () => {
     const conversation = talking()
     conversation.hear(letter(), KEY, 10)

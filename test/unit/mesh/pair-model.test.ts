@@ -40,7 +40,8 @@ function events(world: World): Event[] {
         world.now += 1_000
       },
     },
-    { name: 'three minutes without a packet', happen: () => world.quiet() },
+    // The short profile has it in every order that pair-exhaustive goes through.
+    ...(LONG ? [{ name: 'three minutes without a packet', happen: () => world.quiet() }] : []),
     ...each('switch of', node => {
       node.enabled = !node.enabled
     }),

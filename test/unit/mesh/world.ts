@@ -386,7 +386,7 @@ export class World {
 /** Nanoseconds of a millisecond, as the kernel counts. */
 const MS = 1_000_000n
 /** Milliseconds from look to look: what is said is heard and stands, and then nothing is for longer than a session lives. */
-const QUIET = [1_000, 5_000, 5_000, 190_000, 5_000, 5_000]
+const QUIET = [1_000, 5_000, 5_000, 5_000, 5_000, 190_000, 5_000, 5_000]
 /** Before all that happens. */
 const LONG_SINCE = 0
 /** When the model begins, Unix milliseconds. */
