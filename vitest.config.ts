@@ -6,6 +6,11 @@ import { defineConfig } from 'vitest/config'
 // every failure.
 const retry = process.env.CI ? 2 : 0
 
+/** Takes all that two processors have, so that what runs beside it would run out of time. */
+const ALONE = 'test/lab/mesh/ten-nodes.test.ts'
+
+const lab = { retry, testTimeout: 120_000, hookTimeout: 120_000, isolate: false }
+
 export default defineConfig({
   test: {
     pool: 'forks',
@@ -26,14 +31,16 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'lab',
-          retry,
+          ...lab,
           include: ['test/lab/**/*.test.ts', 'test/host/**/*.test.ts'],
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
+          exclude: [ALONE],
           // Half of what a case takes is waiting.
-          maxWorkers: 3,
-          isolate: false,
+          maxWorkers: 4,
         },
+      },
+      {
+        extends: true,
+        test: { name: 'lab-alone', ...lab, include: [ALONE], maxWorkers: 1, sequence: { groupOrder: 1 } },
       },
       {
         extends: true,

@@ -24,8 +24,14 @@ interface Tier {
 }
 
 const local =
-  (project: string): Commands =>
-  file => [[...vitest, '--project', project, '--reporter=default', '--reporter=json', `--outputFile.json=${file}`]]
+  (...projects: readonly string[]): Commands =>
+  file => [
+    [
+      ...vitest,
+      ...projects.flatMap(project => ['--project', project]),
+      ...['--reporter=default', '--reporter=json', `--outputFile.json=${file}`],
+    ],
+  ]
 
 const LONG = process.env.PODVEIL_LONG === '1'
 
@@ -66,7 +72,7 @@ const CLUSTER: Commands = file => [
 /** A VM has one processor, and the cluster's cases wait for most of their time. */
 const TIERS: Readonly<Record<string, Tier>> = {
   unit: { commands: local('unit'), processors: 2 },
-  lab: { commands: local('lab'), processors: 2 },
+  lab: { commands: local('lab', 'lab-alone'), processors: 2 },
   kernel: { commands: onKernel('6.12', 1_500), processors: 1 },
   'kernel-6.1': { commands: onKernel('6.1', 1_200, DIFFERING), processors: 1 },
   'kernel-newest': { commands: onKernel('newest', 1_200, DIFFERING), processors: 1 },

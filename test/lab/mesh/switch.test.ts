@@ -1,49 +1,14 @@
 import { expect, test } from 'vitest'
-import type { Lab } from '#src/lab/lab.ts'
 import type { Families } from '#src/lab/plan.ts'
 import { describeLab } from '../harness/requirements.ts'
 import { waitFor } from '../harness/wait-for.ts'
 import { withLab } from '../harness/with-lab.ts'
 import { addPeer, makeDevice, steer } from './support/careless-tunnel.ts'
-import { traces } from './support/kernel-state.ts'
 import { expectNoLoss, measureLoss } from './support/loss.ts'
 import { caseLimit, limit, meshNeeds, profile } from './support/profile.ts'
-import { expectInClear, expectTunnelled, watchUnderlay } from './support/underlay.ts'
-import { nodeOf, onNode, turnOff, turnOn, untilEncrypted, withEncryptedMesh, withMesh } from './support/with-mesh.ts'
-
-/** On and off once, and what crosses the underlay meanwhile. */
-async function onAndOff(lab: Lab): Promise<void> {
-  await turnOn(lab)
-  await expectTunnelled(lab)
-  // With the devices go the counters that tell what a machine was too slow for.
-  await lab.traffic.noteQueues()
-  await turnOff(lab)
-  await expectInClear(lab)
-  await lab.traffic.noteQueues()
-}
-
-/** Nothing that ever was there is there. */
-async function expectNoTraces(lab: Lab): Promise<void> {
-  for (const node of lab.nodes)
-    await waitFor(
-      async () => expect(await traces(node)).toEqual([]) ?? true,
-      limit(30_000),
-      `${node.name} to be as before`,
-    )
-}
-
-/**
- * Every other time the next switch comes while the mesh still lingers; the others start from nothing.
- * @param rate datagrams a second for each pair and family
- */
-async function expectNoLossInARow(lab: Lab, times: number, rate: number): Promise<void> {
-  for (let time = 1; time <= times; time++) {
-    expectNoLoss(await measureLoss(lab, () => onAndOff(lab), rate))
-    if (time % 2 === 0 || time === times) await expectNoTraces(lab)
-  }
-  // Nobody else was at work: what an agent did itself it must not take for somebody else's doing.
-  for (const node of lab.nodes) expect(node.agent.logs()).not.toContain('somebody else')
-}
+import { expectNoLossInARow } from './support/switching.ts'
+import { expectTunnelled, watchUnderlay } from './support/underlay.ts'
+import { nodeOf, onNode, untilEncrypted, withEncryptedMesh, withMesh } from './support/with-mesh.ts'
 
 describeLab('turning encryption on and off', meshNeeds, () => {
   test.each<{ families: Families; times: number; name: string }>([
@@ -66,23 +31,6 @@ describeLab('turning encryption on and off', meshNeeds, () => {
       )
     },
     caseLimit(60),
-  )
-
-  test.each<{ families: Families; share: number }>([
-    { families: '4', share: 1 },
-    ...(profile.long
-      ? ([
-          { families: '6', share: 1 },
-          { families: 'dual', share: 0.5 },
-        ] as const)
-      : []),
-  ])(
-    `loses nothing between ten nodes, at ${profile.rateOfTen} a second for each pair ($families)`,
-    async ({ families, share }) => {
-      const times = profile.long ? profile.switches : 1
-      await withMesh({ nodes: 10, families }, lab => expectNoLossInARow(lab, times, profile.rateOfTen * share))
-    },
-    caseLimit(120),
   )
 })
 

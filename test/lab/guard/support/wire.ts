@@ -35,16 +35,15 @@ export async function watchWire(lab: Lab): Promise<() => Promise<OnTheWire>> {
 /** Lets the pods send for so many seconds at their rate, and tells what crossed the wire meanwhile. */
 export async function trafficFor(lab: Lab, seconds: number): Promise<OnTheWire> {
   const read = await watchWire(lab)
+  const before = (await lab.traffic.snapshot()).sent
   const flows = lab.plan.nodes.length * (lab.plan.nodes.length - 1) * lab.plan.families.length
   const enough = seconds * rate * flows
-  return waitFor(
-    async () => {
-      const wire = await read()
-      return wire.sent >= enough && wire
-    },
+  await waitFor(
+    async () => (await lab.traffic.snapshot()).sent - before >= enough,
     limit(20_000 + seconds * 1_000),
     `${enough} datagrams to be sent`,
   )
+  return await read()
 }
 
 /** Returns when nearly all that pods send arrives, and by the tunnel. */
