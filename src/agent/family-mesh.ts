@@ -11,7 +11,7 @@ import { LeftAddresses } from '#src/mesh/left-addresses.ts'
 import { isProven } from '#src/mesh/move.ts'
 import { LANES, type Lane, type NodeName, type NodeRecord } from '#src/mesh/node-record.ts'
 import { obstacle, rivals } from '#src/mesh/obstacles.ts'
-import type { PeerStates } from '#src/mesh/peer-machine.ts'
+import type { PeerState, PeerStates } from '#src/mesh/peer-machine.ts'
 import { type FamilyPlan, helloOf, planInSlices } from '#src/mesh/plan.ts'
 import { PlanMemory } from '#src/mesh/plan-memory.ts'
 import { TunnelPulse } from '#src/mesh/tunnel-pulse.ts'
@@ -21,12 +21,14 @@ import type { Ownership } from '#wg/reconcile/desired.ts'
 import type { FamilyKernel } from '#wg/reconcile/family-kernel.ts'
 import type { RouteEvent } from '#wg/rtnetlink/monitor.ts'
 import { inSlices } from '#wg/slices.ts'
-import { Follower, Table } from '#wg/table.ts'
+import { Table } from '#wg/table.ts'
 import { ChangingPairs } from './changing-pairs.ts'
 import { HelloExchange } from './hello-exchange.ts'
+import { MeasuredPairs } from './measured-pairs.ts'
 import { bothOwned, ownershipOf, sameOwnership } from './ownership.ts'
 import { logPairs } from './pair-log.ts'
 import { PathMtus } from './path-mtus.ts'
+import { routedPaths } from './routed-paths.ts'
 import { Said } from './said.ts'
 
 /** Milliseconds between looks at the handshakes: while a pair is changing, and while none is. */
@@ -81,9 +83,7 @@ export class FamilyMesh {
   #pollAt = 0
   /** When the devices were read last, milliseconds. */
   #readAt: number | undefined
-  readonly #measured = new Follower<NodeName>()
-  /** Not before that are all pairs measured again, milliseconds. */
-  #measureAt = 0
+  readonly #measured: MeasuredPairs
   #ownership: Ownership | undefined
   #rivals: readonly string[] = []
   readonly #pulse = new TunnelPulse()
@@ -104,6 +104,7 @@ export class FamilyMesh {
     this.#paths = new PathMtus(family, probeTimes, log, wake)
     const exchange = () => new HelloExchange(log, wake, this.#paths)
     this.#hellos = { main: exchange(), spare: exchange() }
+    this.#measured = new MeasuredPairs(this.#hellos, this.#paths)
   }
 
   get plan(): FamilyPlan | undefined {
@@ -224,7 +225,8 @@ export class FamilyMesh {
       this.#pollAt = Math.min(this.#pollAt, now + FAST_POLL)
     const speakAt: number[] = []
     for (const lane of LANES) speakAt.push(await this.#speak(lane, input, now))
-    await this.#measure(now)
+    const onDevice = (node: NodeName, state: PeerState) => ({ lane: this.laneOf(node), peer: this.peer(node, state) })
+    await this.#measured.look(this.#plan?.peers ?? NO_PAIRS, onDevice, this.#readAt === now, now)
     return Math.min(...speakAt, this.#pollAt)
   }
 
@@ -273,12 +275,8 @@ export class FamilyMesh {
     this.#left.note(nodes, Date.now())
     return LANES.some(lane => {
       const name = identities[lane]?.name
-      const peers = name === undefined ? undefined : this.#kernel.device(name)?.peers
-      return this.#left.all.entries().some(([node, addresses]) => {
-        const state = this.#states?.[lane].get(node)
-        const endpoint = state && state.phase !== 'absent' ? peers?.get(state.key)?.endpoint : undefined
-        return endpoint !== undefined && addresses.has(endpoint.address)
-      })
+      const peers = name === undefined ? undefined : this.#kernel.peers(name)
+      return peers !== undefined && this.#states !== undefined && this.#left.isSentTo(this.#states[lane], peers)
     })
   }
 
@@ -309,15 +307,6 @@ export class FamilyMesh {
   get #names(): Readonly<Record<Lane, string | undefined>> {
     const { main, spare } = this.#input?.identities ?? {}
     return { main: main?.name, spare: spare?.name }
-  }
-
-  /** The peers that each device has, as last read or written. */
-  get #held(): Readonly<Record<Lane, ReadonlyMap<PublicKey, PeerStatus> | undefined>> {
-    const { main, spare } = this.#names
-    return {
-      main: main === undefined ? undefined : this.#kernel.peers(main),
-      spare: spare === undefined ? undefined : this.#kernel.peers(spare),
-    }
   }
 
   #steered(lane: Lane): ReadonlySet<Cidr> {
@@ -397,47 +386,14 @@ export class FamilyMesh {
       }
   }
 
-  /**
-   * Echoes are for pairs that encrypt, on the device that their traffic goes by. Pairs that have changed are looked at in each
-   * pass, all of them when the devices were read, but no more often than they are read at rest.
-   */
-  async #measure(now: number): Promise<void> {
-    const pairs = this.#plan?.peers ?? NO_PAIRS
-    const changed = this.#measured.take(pairs)
-    const all = changed === undefined || (this.#readAt === now && now >= this.#measureAt)
-    if (all) this.#measureAt = now + HOST_POLL
-    await inSlices(this.#measureEach(all ? pairs.keys() : changed, pairs, now))
-  }
-
-  *#measureEach(nodes: Iterable<NodeName>, pairs: PeerStates, now: number): Generator<undefined, void> {
-    const held = this.#held
-    for (const node of nodes) {
-      yield
-      const state = pairs.get(node)
-      const used = this.laneOf(node)
-      const peer = state === undefined || state.phase === 'absent' ? undefined : held[used]?.get(state.key)
-      const traffic = { bytes: peer && peer.rxBytes + peer.txBytes }
-      for (const lane of LANES)
-        this.#hellos[lane].measure(node, lane === used && state?.phase === 'encrypting' ? traffic : undefined, now)
-      if (state === undefined || state.phase === 'absent') this.#paths.leave(node)
-      else this.#paths.keep(node, peer?.endpoint?.address, now)
-    }
-  }
-
   /** An agent that is started again leaves the routes as they are, until it knows better. */
   #adoptPaths(states: LaneStates, now: number): void {
-    const found = new Map<NodeName, number>()
-    for (const lane of LANES) {
+    const found = LANES.flatMap(lane => {
       const name = this.#names[lane]
-      const mtus = name === undefined ? undefined : this.#kernel.routeMtus(name)
-      const peers = name === undefined ? undefined : this.#kernel.device(name)?.peers
-      for (const [node, state] of mtus?.size ? states[lane] : []) {
-        const held = state.phase === 'absent' ? undefined : peers?.get(state.key)?.allowedIps
-        const mtu = held?.values().reduce((least, cidr) => Math.min(least, mtus?.get(cidr) ?? least), Infinity)
-        if (mtu !== undefined && Number.isFinite(mtu)) found.set(node, mtu)
-      }
-    }
-    this.#paths.adopt(found, now)
+      const peers = name === undefined ? undefined : this.#kernel.peers(name)
+      return name === undefined || !peers ? [] : [...routedPaths(states[lane], peers, this.#kernel.routeMtus(name))]
+    })
+    this.#paths.adopt(new Map(found), now)
   }
 }
 

@@ -1,6 +1,9 @@
+import type { PublicKey } from '#keys/public-key.ts'
+import type { PeerStatus } from '#wg/device/device.ts'
 import type { IpAddress } from '#wg/ip.ts'
 import { Follower } from '#wg/table.ts'
 import type { NodeName, NodeRecord } from './node-record.ts'
+import type { PeerStates } from './peer-machine.ts'
 import { SESSION } from './whereabouts.ts'
 
 /**
@@ -34,5 +37,13 @@ export class LeftAddresses {
       for (const [address, since] of left) if (Math.abs(wallTime - since) > SESSION) left.delete(address)
       if (left.size === 0) this.#left.delete(name)
     }
+  }
+  /** Somebody is sent to an address that its Node has left. @param peers of the device that the states are about */
+  isSentTo(states: PeerStates, peers: ReadonlyMap<PublicKey, Pick<PeerStatus, 'endpoint'>>): boolean {
+    return this.#left.entries().some(([node, addresses]) => {
+      const state = states.get(node)
+      const endpoint = state && state.phase !== 'absent' ? peers.get(state.key)?.endpoint : undefined
+      return endpoint !== undefined && addresses.has(endpoint.address)
+    })
   }
 }

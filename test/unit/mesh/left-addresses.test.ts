@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { LeftAddresses } from '#src/mesh/left-addresses.ts'
 import type { NodeName } from '#src/mesh/node-record.ts'
 import { type IpAddress, parseAddress } from '#wg/ip.ts'
+import { encrypting, kernelPeer } from '../agent/peers.ts'
 import { name } from './records.ts'
 
 const OLD = parseAddress('10.200.0.13')
@@ -54,5 +55,19 @@ describe('an address that a Node has ceased to publish', () => {
     left.note(nodes([3, OLD]), 10 * MINUTE)
     expect(noted(left, nodes([3, NEW]), 10 * MINUTE)).toEqual([[name(3), [OLD, 10 * MINUTE]]])
     expect(noted(left, nodes([3, NEW]), 0)).toEqual([])
+  })
+
+  test('is sent to for as long as the device has it for that node’s peer', () => {
+    const left = new LeftAddresses()
+    left.note(nodes([3, OLD]), 0)
+    left.note(nodes([3, NEW]), MINUTE)
+    const at = (address: IpAddress, node = 3) => {
+      const [key, peer] = kernelPeer(node, 0, 0)
+      const endpoint = { address, port: 51820 }
+      return left.isSentTo(new Map([[name(3), encrypting(3, 0)]]), new Map([[key, { ...peer, endpoint }]]))
+    }
+    expect(at(OLD)).toBe(true)
+    expect(at(NEW)).toBe(false)
+    expect(at(OLD, 4)).toBe(false)
   })
 })
