@@ -19,6 +19,17 @@ export interface PeerStatus {
   readonly txBytes: bigint
 }
 
+/** A peer of which nothing has been set or seen. */
+export const untouchedPeer = (publicKey: PublicKey): PeerStatus => ({
+  publicKey,
+  endpoint: undefined,
+  allowedIps: new Set(),
+  persistentKeepalive: 0,
+  latestHandshake: 0n,
+  rxBytes: 0n,
+  txBytes: 0n,
+})
+
 /** A device as it stands. */
 export interface DeviceStatus {
   readonly name: string

@@ -1,5 +1,5 @@
 import type { PublicKey } from '#keys/public-key.ts'
-import type { DeviceStatus, PeerChange, PeerStatus } from '../device/device.ts'
+import { type DeviceStatus, type PeerChange, type PeerStatus, untouchedPeer } from '../device/device.ts'
 import { sharedPeer } from '../device/shared-peer.ts'
 import type { Cidr, Endpoint, IpAddress } from '../ip.ts'
 import type { Link } from '../rtnetlink/link.ts'
@@ -90,13 +90,3 @@ const NO_PEERS: DeviceStatus['peers'] = new Map()
 
 /** As they were read they would be kept beside the ones that they are the same as. */
 const withoutPeers = ({ peers: _, ...status }: DeviceStatus): Omit<DeviceStatus, 'peers'> => status
-
-const untouchedPeer = (publicKey: PublicKey): PeerStatus => ({
-  publicKey,
-  endpoint: undefined,
-  allowedIps: new Set(),
-  persistentKeepalive: 0,
-  latestHandshake: 0n,
-  rxBytes: 0n,
-  txBytes: 0n,
-})

@@ -1,6 +1,6 @@
 import { PrivateKey } from '#keys/private-key.ts'
-import { type PublicKey, unverifiedPublicKey } from '#keys/public-key.ts'
-import type { DeviceStatus, PeerStatus } from '../device/device.ts'
+import { unverifiedPublicKey } from '#keys/public-key.ts'
+import { type DeviceStatus, type PeerStatus, untouchedPeer } from '../device/device.ts'
 import { NO_PEERS, PeerReader, type Peers } from '../device/peer-reader.ts'
 import { type Cidr, type Endpoint, IpFormatError, parseEndpoint, parseExactCidr } from '../ip.ts'
 import { UapiFormatError } from './errors.ts'
@@ -83,7 +83,7 @@ function* peersOf(body: string, from: number): Generator<string> {
 function parsePeer(text: string, before: Peers): PeerStatus {
   const [[key, value] = ['', ''], ...lines] = linesOf(text)
   const publicKey = unverifiedPublicKey(keyBytes(key, value))
-  const peer = draftOf(before.get(publicKey) ?? emptyPeer(publicKey))
+  const peer = draftOf(before.get(publicKey) ?? untouchedPeer(publicKey))
   for (const [key, value] of lines) readPeerLine(peer, key, value)
   return peer
 }
@@ -182,13 +182,3 @@ function formatted<Result>(key: string, parse: () => Result): Result {
     throw error
   }
 }
-
-const emptyPeer = (publicKey: PublicKey): PeerStatus => ({
-  publicKey,
-  endpoint: undefined,
-  allowedIps: new Set(),
-  persistentKeepalive: 0,
-  latestHandshake: 0n,
-  rxBytes: 0n,
-  txBytes: 0n,
-})

@@ -1,7 +1,7 @@
 import { KeyFormatError } from '#keys/errors.ts'
 import { PrivateKey } from '#keys/private-key.ts'
 import { type PublicKey, unverifiedPublicKey } from '#keys/public-key.ts'
-import type { DeviceStatus, PeerStatus } from '../device/device.ts'
+import { type DeviceStatus, type PeerStatus, untouchedPeer } from '../device/device.ts'
 import { NO_PEERS, PeerReader, type Peers } from '../device/peer-reader.ts'
 import { parseGenlMessage } from '../genetlink/controller.ts'
 import { addressFamily, type Cidr, cidrFromBytes, type Endpoint, type Family } from '../ip.ts'
@@ -81,7 +81,7 @@ function parsePeer(payload: Uint8Array, before: Peers): PeerStatus {
   const key = attributes.find(({ type }) => type === wg.WGPEER_A_PUBLIC_KEY)
   if (!key) throw new NetlinkFormatError('peer without a public key')
   const publicKey = readPublicKey(key)
-  const peer = draftOf(before.get(publicKey) ?? emptyPeer(publicKey))
+  const peer = draftOf(before.get(publicKey) ?? untouchedPeer(publicKey))
   for (const attribute of attributes) readPeerAttribute(peer, attribute)
   return peer
 }
@@ -146,15 +146,5 @@ function readPublicKey({ payload }: Attribute): PublicKey {
     throw error
   }
 }
-
-const emptyPeer = (publicKey: PublicKey): PeerStatus => ({
-  publicKey,
-  endpoint: undefined,
-  allowedIps: new Set(),
-  persistentKeepalive: 0,
-  latestHandshake: 0n,
-  rxBytes: 0n,
-  txBytes: 0n,
-})
 
 const isZero = (bytes: Uint8Array): boolean => bytes.every(byte => byte === 0)
