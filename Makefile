@@ -45,7 +45,7 @@ test-uml: export PODVEIL_LONG = 1
 test-uml: ## the lab's cases on the kernel's own WireGuard in user-mode Linux, whose programs run at full speed; an hour
 	@scripts/setup lab uml
 	@test/kernel/uml/build
-	@test/kernel/every-case --kernel uml --timeout 1800 test/lab
+	@test/kernel/every-case --kernel uml-6.12 --timeout 1800 test/lab
 
 .PHONY: test-cluster
 test-cluster: ## the same cases against a real kube-apiserver and etcd

@@ -11,10 +11,12 @@ import { Image } from '../tools/image.ts'
 import { runTool, SKIPPED, Skip } from '../tools/skip.ts'
 import { countReport, merged, ofBrokenFile, type Report } from '../tools/vitest-report.ts'
 import { KERNELS } from './kernels.ts'
+import { UML_KERNELS } from './uml/place.ts'
 
-const UML = 'uml'
+/** Before the name of a kernel that is a process. */
+const UML = 'uml-'
 const USAGE = `every-case [options] [FILTER...]
-  --kernel NAME     one of ${KERNELS.map(({ name }) => name).join(', ')}, or ${UML} (${KERNELS[0]?.name})
+  --kernel NAME     ${[...KERNELS.map(({ name }) => name), ...UML_KERNELS.map(name => UML + name)].join(', ')} (${KERNELS[0]?.name})
   --timeout SECONDS for each file (3600)
   --memory MiB      of each kernel's (4096)
   --report FILE     has vitest's report of all files
@@ -87,7 +89,9 @@ async function runFile(file: string, { kernel, timeout, memory }: Options): Prom
   const collected = mkdtempSync(join(tmpdir(), 'podveil-case-'))
   try {
     const { status, lastLine } = await run([
-      ...(kernel === UML ? ['test/kernel/uml/run'] : ['test/kernel/run', '--steady', '--kernel', kernel]),
+      ...(kernel.startsWith(UML)
+        ? ['test/kernel/uml/run', '--kernel', kernel.slice(UML.length)]
+        : ['test/kernel/run', '--steady', '--kernel', kernel]),
       ...['--timeout', timeout, '--memory', memory, '--collect', collected, '--', 'sh', '-c'],
       `NODE_COMPILE_CACHE="$PWD/.cache/compile" exec "$@" --outputFile.json="$PODVEIL_VM_OUT/${REPORT}"`,
       ...['sh', ...VITEST, 'run', '--project', 'kernel', '--reporter=default', '--reporter=json', file],

@@ -23,9 +23,10 @@ import { parseArgs } from 'node:util'
 import { needProgram } from '../../tools/programs.ts'
 import { runTool, Skip } from '../../tools/skip.ts'
 import { quote } from '../vm.ts'
-import { program } from './place.ts'
+import { isUmlKernel, program, UML_KERNELS } from './place.ts'
 
 const USAGE = `run [options] [--] COMMAND [ARGUMENT...]
+  --kernel NAME     ${UML_KERNELS.join(' or ')} (${UML_KERNELS[0]})
   --timeout SECONDS for all of it (900)
   --memory MiB      of the kernel's (4096), in /dev/shm
   --collect DIR     gets what the command leaves in $PODVEIL_VM_OUT
@@ -42,19 +43,21 @@ await runTool('uml run', async args => {
     args,
     allowPositionals: true,
     options: {
+      kernel: { type: 'string', default: UML_KERNELS[0] ?? '' },
       timeout: { type: 'string', default: '900' },
       memory: { type: 'string', default: '4096' },
       collect: { type: 'string' },
       help: { type: 'boolean', default: false },
     },
   })
+  const { kernel } = values
   const [timeout, memory] = [Number(values.timeout), Number(values.memory)]
-  if (values.help || positionals.length === 0 || !(timeout > 0) || !(memory > 0)) {
+  if (values.help || positionals.length === 0 || !isUmlKernel(kernel) || !(timeout > 0) || !(memory > 0)) {
     console.error(USAGE)
     return values.help ? 0 : KERNEL_FAILED
   }
   if (process.getuid?.() !== 0) throw new Skip('reading all of this machine’s files takes root')
-  if (!existsSync(program())) throw new Skip(`there is no ${program()}: test/kernel/uml/build`)
+  if (!existsSync(program(kernel))) throw new Skip(`there is no ${program(kernel)}: test/kernel/uml/build ${kernel}`)
   needProgram('busybox-static', 'busybox')
 
   const box = mkdtempSync(join(tmpdir(), 'podveil-uml-'))
@@ -62,7 +65,7 @@ await runTool('uml run', async args => {
     writeFileSync(join(box, 'command'), script(positionals))
     for (const name of ['out', 'err']) writeFileSync(join(box, name), '')
     mkdirSync(join(box, 'files'))
-    const ended = await runKernel(box, memory, timeout)
+    const ended = await runKernel(program(kernel), box, memory, timeout)
     if (values.collect !== undefined) cpSync(join(box, 'files'), values.collect, { recursive: true })
     if (ended === 'timeout') {
       console.error(`uml run: stopped after ${timeout} s`)
@@ -87,10 +90,10 @@ function script(argv: readonly string[]): string {
   ].join('\n')
 }
 
-async function runKernel(box: string, memory: number, timeout: number): Promise<'ended' | 'timeout'> {
+async function runKernel(image: string, box: string, memory: number, timeout: number): Promise<'ended' | 'timeout'> {
   const console = openSync(join(box, 'console'), 'a')
   const kernel = spawn(
-    program(),
+    image,
     [
       // With two processors it stalls for good now and then, with every task asleep.
       ...[`mem=${memory}M`, 'ncpus=1', 'seccomp=auto', 'quiet', 'panic=-1', 'con=null', 'con0=null,fd:1'],
