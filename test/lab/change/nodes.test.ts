@@ -1,13 +1,17 @@
 import { expect, test } from 'vitest'
-import type { Lab } from '#src/lab/lab.ts'
+import type { Lab, LabNode } from '#src/lab/lab.ts'
 import { UPLINK } from '#src/lab/topology.ts'
 import type { PairReport, TrafficReport } from '#src/lab/traffic.ts'
+import { events } from '../cli/podveil.ts'
+import { DEVICES } from '../guard/support/cluster.ts'
 import { tell } from '../guard/support/tell.ts'
+import { createThief, THIEF, THIEF_PODS } from '../guard/support/thief.ts'
 import { describeLab } from '../harness/requirements.ts'
 import { waitFor } from '../harness/wait-for.ts'
 import { withLab } from '../harness/with-lab.ts'
 import { addPeer, CARELESS_DEVICE, makeDevice, steer } from '../mesh/support/careless-tunnel.ts'
 import { expectNoLoss, measureLoss } from '../mesh/support/loss.ts'
+import { meshAnnotations } from '../mesh/support/node-annotations.ts'
 import { caseLimit, limit, meshNeeds } from '../mesh/support/profile.ts'
 import { expectTunnelled } from '../mesh/support/underlay.ts'
 import { allReady, nodeOf, onNode, untilEncrypted, withEncryptedMesh, withMesh } from '../mesh/support/with-mesh.ts'
@@ -35,6 +39,15 @@ function expectOthersUnhurt(what: string, report: TrafficReport): void {
   tell(what, { others, third })
   expect(others.sent).toBeGreaterThan(0)
   expect(others.lost).toBe(0)
+}
+
+/** Takes what a boot takes, and leaves the disk. */
+async function boot(node: LabNode): Promise<void> {
+  await onNode(node, 'ip link del wireguard.cali; ip link del wg-v6.cali; nft flush ruleset')
+  await onNode(
+    node,
+    'for f in 4 6; do for p in 98 99 100; do ip -$f rule del priority $p || true; done; done 2>/dev/null',
+  )
 }
 
 const encryptedBetween = (lab: Lab, ...pods: string[]): Promise<unknown> =>
@@ -109,6 +122,41 @@ describeLab('nodes that come and go while pods talk', meshNeeds, () => {
   )
 
   test(
+    'nodes that boot believe a key that another Node has copied for the one that calls with it, and nothing is lost',
+    async () => {
+      await withEncryptedMesh({ nodes: 3 }, async lab => {
+        const three = nodeOf(lab, 3)
+        const copied = await meshAnnotations(lab, three.name)
+        for (const node of lab.nodes) await node.agent.kill()
+        for (const node of lab.nodes) await boot(node)
+        await createThief(lab, copied)
+        for (const node of lab.nodes.slice(0, 2)) await node.agent.start()
+        await encryptedBetween(lab, 'pod-1', 'pod-2')
+        const accepted = (node: LabNode) =>
+          onNode(node, DEVICES.map(device => `wg show ${device} allowed-ips`).join('; '))
+        for (const node of lab.nodes.slice(0, 2))
+          for (const cidr of [...three.podCidrs, ...THIEF_PODS]) expect(await accepted(node)).not.toContain(cidr)
+        let times = 0
+        const report = await measureLoss(lab, async () => {
+          if (times++ > 0) throw new Error('a node boots once: the machine was too busy for this case')
+          await three.agent.start()
+          await untilEncrypted(lab)
+        })
+        tell('nodes boot, and the key of one was copied', split(report))
+        expect(report.sent).toBeGreaterThan(0)
+        expect(report.lost).toBe(0)
+        for (const node of lab.nodes.slice(0, 2)) {
+          for (const cidr of three.podCidrs) expect(await accepted(node)).toContain(cidr)
+          for (const cidr of THIEF_PODS) expect(await accepted(node)).not.toContain(cidr)
+        }
+        const told = async () => (await events(lab)).some(each => each.includes(`KeyRefused Node ${THIEF}: `))
+        await waitFor(told, limit(15_000), 'an Event that names the Node that has copied it')
+      })
+    },
+    caseLimit(60),
+  )
+
+  test(
     'a node that is drained and deleted is let go, comes back, and nothing is lost between the others',
     async () => {
       await withEncryptedMesh({ nodes: 3 }, async lab => {
@@ -137,11 +185,7 @@ describeLab('nodes that come and go while pods talk', meshNeeds, () => {
         const three = nodeOf(lab, 3)
         const report = await measureLoss(lab, async () => {
           await three.agent.kill()
-          await onNode(three, 'ip link del wireguard.cali; ip link del wg-v6.cali; nft flush ruleset')
-          await onNode(
-            three,
-            'for f in 4 6; do for p in 98 99 100; do ip -$f rule del priority $p || true; done; done 2>/dev/null',
-          )
+          await boot(three)
           await three.agent.start()
           await allReady(lab)
           await untilEncrypted(lab)

@@ -4,9 +4,11 @@ import { PrivateKey } from '#keys/private-key.ts'
 import { annotations } from '#src/cluster/annotations.ts'
 import type { Lab, LabNode } from '#src/lab/lab.ts'
 import { waitFor } from '../../harness/wait-for.ts'
+import { meshAnnotations } from '../../mesh/support/node-annotations.ts'
 import { limit } from '../../mesh/support/profile.ts'
 import { onNode } from '../../mesh/support/with-mesh.ts'
 import { annotate, DEVICES } from './cluster.ts'
+import { createThief, removeThief } from './thief.ts'
 
 /** Something that goes wrong with encryption between two nodes, and that nobody repairs: the agent concerned is dead. */
 export interface Fault {
@@ -23,8 +25,6 @@ export interface Fault {
 }
 
 const eachDevice = (command: string): string => DEVICES.map(device => command.replaceAll('DEVICE', device)).join('; ')
-
-const THIEF = 'a-thief'
 
 /** A Pod that is restarted again and again, as its program ends at once. The image is the working one afterwards. */
 async function startInVain({ name, agent }: LabNode): Promise<void> {
@@ -109,17 +109,7 @@ export const faults: readonly Fault[] = [
       event: /^node-1 KeyRefused Node a-thief: it announces the key of node-2$/,
       metric: /^podveil_claims_refused\{claim="Node a-thief: it announces the key of node-2"\} 1$/m,
     },
-    happen: async (lab, _, two) => {
-      const node = await lab.client.get(`/api/v1/nodes/${two.name}`)
-      const { annotations: copied } = node.metadata as { annotations: Record<string, string> }
-      await lab.client.create('/api/v1/nodes', {
-        apiVersion: 'v1',
-        kind: 'Node',
-        metadata: { name: THIEF, annotations: copied },
-        spec: { podCIDRs: ['10.244.66.0/24', 'fd00:244:66::/64'] },
-        status: { addresses: [{ type: 'InternalIP', address: '10.200.0.66' }] },
-      })
-    },
-    undo: lab => lab.client.request('DELETE', `/api/v1/nodes/${THIEF}`),
+    happen: async (lab, _, two) => createThief(lab, await meshAnnotations(lab, two.name)),
+    undo: removeThief,
   },
 ]
