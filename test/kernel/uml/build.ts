@@ -17,7 +17,7 @@ import { parseArgs } from 'node:util'
 import { needProgram, output } from '../../tools/programs.ts'
 import { runTool, Skip } from '../../tools/skip.ts'
 import { candidate, otherSuite, refresh, unpack } from '../debian.ts'
-import { isUmlKernel, program, SUITES, type UmlKernel } from './place.ts'
+import { isUmlKernel, program, UML_KERNELS, type UmlKernel, umlSource } from './place.ts'
 
 await runTool('uml build', async args => {
   const { values, positionals } = parseArgs({
@@ -26,7 +26,7 @@ await runTool('uml build', async args => {
     options: { refresh: { type: 'boolean', default: false } },
   })
   for (const kernel of positionals.length > 0 ? positionals : ['6.12']) {
-    if (!isUmlKernel(kernel)) throw new Error(`no kernel ${kernel}: there is ${Object.keys(SUITES).join(', ')}`)
+    if (!isUmlKernel(kernel)) throw new Error(`no kernel ${kernel}: there is ${UML_KERNELS.join(', ')}`)
     if (existsSync(program(kernel)) && !values.refresh)
       console.log(`user-mode Linux: ${program(kernel)} (in the cache)`)
     else build(kernel)
@@ -50,7 +50,7 @@ function build(kernel: UmlKernel): void {
   mkdirSync(home, { recursive: true })
   const work = mkdtempSync(join(home, 'new.'))
   try {
-    const tree = source(SUITES[kernel], work)
+    const tree = source(umlSource(kernel).suite, work)
     const run = (...targets: string[]) => output(make, ['-C', tree, 'ARCH=um', ...targets])
     const wanted = configuration(kernel)
     writeFileSync(join(work, 'config'), wanted.join('\n'))

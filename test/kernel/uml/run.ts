@@ -23,18 +23,21 @@ import { parseArgs } from 'node:util'
 import { needProgram } from '../../tools/programs.ts'
 import { runTool, Skip } from '../../tools/skip.ts'
 import { quote } from '../vm.ts'
-import { isUmlKernel, program, UML_KERNELS } from './place.ts'
+import { isUmlKernel, program, UML_KERNELS, umlSource } from './place.ts'
 
 const USAGE = `run [options] [--] COMMAND [ARGUMENT...]
   --kernel NAME     ${UML_KERNELS.join(' or ')} (${UML_KERNELS[0]})
   --timeout SECONDS for all of it (900)
   --memory MiB      of the kernel's (4096), in /dev/shm
   --collect DIR     gets what the command leaves in $PODVEIL_VM_OUT
+  --steady          work takes no time and waiting is skipped, by the guest's clock, however busy this machine is (6.12)
 Variables PODVEIL_*, CI, NODE_* and FORCE_COLOR are passed.
 Status: the command's; 77 when this machine cannot run it, with the reason; 124 when it took too long; 125 when the kernel failed.`
 
 const PASSED = /^(PODVEIL_\w+|CI|NODE_\w+|FORCE_COLOR)$/
 const TIMED_OUT = 124
+/** Documentation/virt/uml/user_mode_linux_howto_v2.rst: the clock goes on when there is nothing left to do, to the next timer. */
+const CLOCK_OF_EVENTS = ['time-travel=inf-cpu']
 const KERNEL_FAILED = 125
 const CHUNK = 1 << 16
 
@@ -47,6 +50,7 @@ await runTool('uml run', async args => {
       timeout: { type: 'string', default: '900' },
       memory: { type: 'string', default: '4096' },
       collect: { type: 'string' },
+      steady: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
   })
@@ -59,13 +63,17 @@ await runTool('uml run', async args => {
   if (process.getuid?.() !== 0) throw new Skip('reading all of this machine’s files takes root')
   if (!existsSync(program(kernel))) throw new Skip(`there is no ${program(kernel)}: test/kernel/uml/build ${kernel}`)
   needProgram('busybox-static', 'busybox')
+  if (values.steady && !umlSource(kernel).steady) throw new Error(`--steady is not for ${kernel}`)
 
   const box = mkdtempSync(join(tmpdir(), 'podveil-uml-'))
   try {
     writeFileSync(join(box, 'command'), script(positionals))
     for (const name of ['out', 'err']) writeFileSync(join(box, name), '')
     mkdirSync(join(box, 'files'))
-    const ended = await runKernel(program(kernel), box, memory, timeout)
+    const ended = await runKernel(program(kernel), box, timeout, [
+      `mem=${memory}M`,
+      ...(values.steady ? CLOCK_OF_EVENTS : []),
+    ])
     if (values.collect !== undefined) cpSync(join(box, 'files'), values.collect, { recursive: true })
     if (ended === 'timeout') {
       console.error(`uml run: stopped after ${timeout} s`)
@@ -90,13 +98,19 @@ function script(argv: readonly string[]): string {
   ].join('\n')
 }
 
-async function runKernel(image: string, box: string, memory: number, timeout: number): Promise<'ended' | 'timeout'> {
+/** @param parameters of the kernel */
+async function runKernel(
+  image: string,
+  box: string,
+  timeout: number,
+  parameters: readonly string[],
+): Promise<'ended' | 'timeout'> {
   const console = openSync(join(box, 'console'), 'a')
   const kernel = spawn(
     image,
     [
       // With two processors it stalls for good now and then, with every task asleep.
-      ...[`mem=${memory}M`, 'ncpus=1', 'seccomp=auto', 'quiet', 'panic=-1', 'con=null', 'con0=null,fd:1'],
+      ...['ncpus=1', 'seccomp=auto', 'quiet', 'panic=-1', 'con=null', 'con0=null,fd:1', ...parameters],
       ...['root=/dev/root', 'rootfstype=hostfs', 'rootflags=/', 'ro', `init=${join(import.meta.dirname, 'init')}`],
       `PODVEIL_BOX=${box}`,
     ],
