@@ -50,6 +50,7 @@ export class RouteFeed implements CidrSource {
   #felixPort: FelixPort
   #source: RouteSource | undefined
   #nodesWithPodCidrs = 0
+  #nodesAreRead = false
   #established = false
   /** Sources that have said something: only there it matters what the nodes' own addresses are. */
   readonly #heardOf = new Set<RouteSource>()
@@ -107,7 +108,7 @@ export class RouteFeed implements CidrSource {
    */
   get established(): boolean {
     const isRead = this.#blocks.state.synced && this.#pools.state.synced
-    this.#established ||= isRead && this.#source === this.#wanted
+    this.#established ||= isRead && this.#source !== undefined && this.#source === this.#wanted
     return this.#established && !this.#settling
   }
 
@@ -160,6 +161,7 @@ export class RouteFeed implements CidrSource {
   }
 
   replaceNodes(nodes: Iterable<NodeRecord>): void {
+    this.#nodesAreRead = true
     const gone = new Set(this.#raw.keys())
     for (const node of nodes) {
       gone.delete(node.name)
@@ -282,14 +284,15 @@ export class RouteFeed implements CidrSource {
       this.nodes.set(this.#self, { ...own, deviceAddresses })
   }
 
-  get #wanted(): RouteSource {
-    return chooseRouteSource({
-      asked: this.#asked,
-      hasBlocks: this.#blocks.items
-        .values()
-        .some(({ affinity, elsewhere }) => affinity !== undefined || elsewhere.size > 0),
-      hasPodCidrs: this.#nodesWithPodCidrs > 0,
-    })
+  /** Undefined while Nodes are being read, and what they say may count: all Pods of a cluster are not read in vain. */
+  get #wanted(): RouteSource | undefined {
+    const asked = this.#asked
+    const blocks = this.#blocks.items.values()
+    const hasBlocks = blocks.some(({ affinity, elsewhere }) => affinity !== undefined || elsewhere.size > 0)
+    const hasPodCidrs = this.#nodesWithPodCidrs > 0
+    const isSaid = asked === 'PodCIDR' || asked === 'WorkloadIPs'
+    if (!isSaid && !hasBlocks && !hasPodCidrs && !this.#nodesAreRead) return undefined
+    return chooseRouteSource({ asked, hasBlocks, hasPodCidrs })
   }
 
   /** Nothing is taken from a source before it was read whole: until then the one before it counts. */
@@ -298,7 +301,7 @@ export class RouteFeed implements CidrSource {
     if (wanted === 'WorkloadIPs') this.#workloads ??= this.#begin(this.#followWorkloads())
     else if (this.#workloads && this.#source !== 'WorkloadIPs') this.#endWorkloads(this.#workloads)
     const read = wanted === 'WorkloadIPs' ? this.#workloads : this.#blocks
-    if (wanted === this.#source || !read?.state.synced) return
+    if (wanted === undefined || wanted === this.#source || !read?.state.synced) return
     if (this.#source !== undefined)
       this.#log.warn(
         { event: 'route-source-changed' },

@@ -92,6 +92,21 @@ describe('where nobody says where pod addresses come from', () => {
     expect(it.feed.source).toBe('PodCIDR')
   })
 
+  test('nothing is taken for theirs before the Nodes were read, and no Pod is asked for in vain', async () => {
+    await using it = follow(serving(BLOCKS, POOLS, PODS), [])
+    await until('Calico’s sources', () =>
+      ['ipamblocks', 'ippools'].every(source => it.feed.reflectors[source as 'ippools']?.synced),
+    )
+    expect(it.feed.source).toBeUndefined()
+    expect(it.feed.established).toBe(false)
+    expect(it.api.watchers(PODS)).toBe(0)
+    it.feed.replaceNodes([nodeRecord(1), nodeRecord(2)])
+    await until('the sources', () => it.feed.established)
+    expect(it.feed.source).toBe('PodCIDR')
+    expect(it.feed.reflectors.pods).toBeUndefined()
+    expect(it.lines.join()).not.toContain('WorkloadIPs')
+  })
+
   test('they are those of the Pods, where no Node has a pod CIDR', async () => {
     await using it = follow()
     it.api.put(PODS, 'default/web', pod('node-2', ['10.9.0.7', 'fd00:9::7']))
