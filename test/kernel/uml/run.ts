@@ -67,7 +67,7 @@ await runTool('uml run', async args => {
 
   const box = mkdtempSync(join(tmpdir(), 'podveil-uml-'))
   try {
-    writeFileSync(join(box, 'command'), script(positionals))
+    writeFileSync(join(box, 'command'), script(positionals, values.steady ? { PODVEIL_LAB_POLL_MS: '250' } : {}))
     for (const name of ['out', 'err']) writeFileSync(join(box, name), '')
     mkdirSync(join(box, 'files'))
     const ended = await runKernel(program(kernel), box, timeout, [
@@ -88,8 +88,8 @@ await runTool('uml run', async args => {
   }
 })
 
-function script(argv: readonly string[]): string {
-  const env = Object.entries(process.env).filter(([name]) => PASSED.test(name))
+function script(argv: readonly string[], more: Readonly<Record<string, string>>): string {
+  const env = Object.entries({ ...more, ...process.env }).filter(([name]) => PASSED.test(name))
   return [
     ...env.map(([name, value]) => `export ${name}=${quote(value ?? '')}`),
     'export PODVEIL_TIER=kernel PODVEIL_VM_KERNEL="$(uname -r)" PODVEIL_VM_OUT=/run/box/files',
