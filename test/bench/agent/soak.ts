@@ -18,6 +18,8 @@ interface Sample {
   readonly hours: number
   /** MB. */
   readonly rss: number
+  /** MB of `rss` that are not pages of files. */
+  readonly own: number
 }
 
 /** Whether an agent grows: one small mesh for a long time, with kubelets' heartbeats and nodes that are replaced. */
@@ -47,7 +49,8 @@ export async function soak({ sizes: [nodes = 100], soakSeconds }: Profile): Prom
     const [now, bytesNow] = [performance.now(), await received(mesh)]
     const seconds = (now - at) / 1_000
     const probe = await mesh.probe()
-    samples.push({ hours: (now - began) / 3.6e6, rss: after.rss / 1e6 })
+    const own = (after.rss - after.fileRss) / 1e6
+    samples.push({ hours: (now - began) / 3.6e6, rss: after.rss / 1e6, own })
     // Only twice: an agent whose garbage is collected for it all the time would not show what it keeps by itself.
     if (inUse === undefined && now - began >= soakSeconds * 1_000 * WARMING)
       inUse = (await mesh.probe({ collected: true })).heapUsed
@@ -55,6 +58,7 @@ export async function soak({ sizes: [nodes = 100], soakSeconds }: Profile): Prom
       told({
         minutes: (now - began) / 60_000,
         'RSS MB': after.rss / 1e6,
+        'of it of its own MB': own,
         'heap MB': probe.heapUsed / 1e6,
         'agent CPU %': ((after.cpu - before.cpu) * 100) / seconds,
         'loop delay p99 ms': probe.loopP99,
@@ -69,14 +73,14 @@ export async function soak({ sizes: [nodes = 100], soakSeconds }: Profile): Prom
   }
   const { heapUsed } = await mesh.probe({ collected: true })
   const warm = samples.slice(Math.floor(samples.length * WARMING))
-  const slope = slopeOf(warm.map(({ hours, rss }) => [hours, rss]))
+  const slope = (of: 'rss' | 'own') => slopeOf(warm.map(sample => [sample.hours, sample[of]])).toFixed(2)
   const megabytes = (bytes: number): string => (bytes / 1e6).toFixed(1)
   return {
     name: 'soak',
     title: 'A long run',
     notes: [
       `${nodes} nodes, ${((at - began) / 60_000).toFixed(0)} minutes: each Node’s status every ${HEARTBEAT} s, and ${REPLACED} of the nodes replaced in turn, one every ${BETWEEN_REPLACEMENTS} s, ${replaced} in all.`,
-      `After the first ${WARMING * 100} % of the time, RSS grew by ${slope.toFixed(2)} MB an hour (least squares); what is left of the heap after a full collection was ${megabytes(inUse ?? Number.NaN)} MB then, and ${megabytes(heapUsed)} MB at the end.`,
+      `After the first ${WARMING * 100} % of the time, RSS grew by ${slope('rss')} MB an hour (least squares), of which ${slope('own')} are its own and the rest pages of Node.js’ binary, unmapped when the agent was ready and come back since; what is left of the heap after a full collection was ${megabytes(inUse ?? Number.NaN)} MB then, and ${megabytes(heapUsed)} MB at the end.`,
       'What RSS has beyond the heap in use is V8’s: code, what is free in its pages, and garbage that it has not collected yet.',
     ],
     rows,
