@@ -11,6 +11,7 @@ import { Connection } from '#wg/netlink/connection.ts'
 import { NETLINK_GENERIC } from '#wg/netlink/socket.ts'
 import { NeighbourTable } from '#wg/nftables/neighbours.ts'
 import { applyRuleset, listTable } from '#wg/nftables/nft.ts'
+import { OwnPacketFilter } from '#wg/nftables/packet-filter.ts'
 import { removal, TABLE } from '#wg/nftables/ruleset.ts'
 import { FamilyKernel } from '#wg/reconcile/family-kernel.ts'
 import { RouteNetlink } from '#wg/rtnetlink/route-netlink.ts'
@@ -47,7 +48,9 @@ export async function cleanup(options: CleanupOptions, say: (line: string) => vo
     await applyRuleset(removal)
     say(`removed the nftables table inet ${TABLE}`)
   }
-  if ((await new NeighbourTable().reconcile(undefined)) === 'written') say(`removed the nftables table arp ${TABLE}`)
+  using filter = new OwnPacketFilter()
+  if ((await new NeighbourTable(filter).reconcile(undefined)) === 'written')
+    say(`removed the nftables table arp ${TABLE}`)
   const was = await new SysctlFile(options.stateDir).putBack(VALID_MARK)
   if (was !== undefined) say(`set ${VALID_MARK.sysctl} back to ${was}`)
   if (options.forget) {

@@ -15,6 +15,7 @@ import { markUses } from '#wg/nftables/mark-use.ts'
 import { TableMonitor } from '#wg/nftables/monitor.ts'
 import { NeighbourTable } from '#wg/nftables/neighbours.ts'
 import { listRules } from '#wg/nftables/nft.ts'
+import { OwnPacketFilter } from '#wg/nftables/packet-filter.ts'
 import { type DesiredFirewall, TABLE } from '#wg/nftables/ruleset.ts'
 import { FamilyKernel } from '#wg/reconcile/family-kernel.ts'
 import type { Link } from '#wg/rtnetlink/link.ts'
@@ -54,8 +55,9 @@ export class Dataplane implements Disposable {
   readonly #sysctls: SysctlFile
   #repairTimer: NodeJS.Timeout | undefined
   readonly #links = new Map<number, Link>()
-  readonly #firewall = new Firewall()
-  readonly #neighbours = new NeighbourTable()
+  readonly #filter = new OwnPacketFilter()
+  readonly #firewall = new Firewall(this.#filter)
+  readonly #neighbours = new NeighbourTable(this.#filter)
   readonly #tableMonitor: TableMonitor
   #firewallFault: string | undefined
   #markUses: readonly string[] = []
@@ -200,6 +202,7 @@ export class Dataplane implements Disposable {
     for (const family of FAMILIES) this.meshes[family].close()
     clearTimeout(this.#repairTimer)
     this.#tableMonitor[Symbol.dispose]()
+    this.#filter[Symbol.dispose]()
     for (const open of [this.#monitor, this.#net, this.#generic]) open.close()
   }
 

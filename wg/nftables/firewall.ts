@@ -1,6 +1,7 @@
 import { inSlices } from '../slices.ts'
 import { parseListing, removeStrangers, type TableListing, withoutCounts } from './listing.ts'
-import { applyRuleset, listTable, NftError } from './nft.ts'
+import { NftError } from './nft.ts'
+import { isNext, lookAt, type PacketFilter, type Seen } from './packet-filter.ts'
 import {
   changeElements,
   type DesiredFirewall,
@@ -12,20 +13,28 @@ import {
   TABLE,
 } from './ruleset.ts'
 
+/** Writes of one reconciliation while others write as well: the next one goes on. */
+const MOST_WRITES = 4
+
 /**
  * Keeps our table as it must be, whatever was there before and whoever changes it. Every write is one transaction that
  * leaves chains and unchanged elements where they are: no packet meets a moment without rules.
  */
 export class Firewall {
-  /** The rules last written; empty for none at all. */
+  readonly #filter: PacketFilter
+  /** The rules last written, where what was seen then is known to be nobody else's; empty for none at all. */
   #structure: string | undefined
-  /** The table as nft listed it after our last write. */
-  #listing: string | undefined
+  /** The table as it was last seen. */
+  #seen: Seen = { text: undefined, generation: undefined }
   /** What a listing says, read once for as long as nothing is written: with thousands of nodes it is a long text. */
   #read: { readonly text: string; readonly listing: TableListing } | undefined
   #suspect = true
   /** What the table was last brought to; counts only while `#structure` is known. */
   #settled: DesiredFirewall | undefined
+
+  constructor(filter: PacketFilter) {
+    this.#filter = filter
+  }
 
   /** The next reconciliation compares what is there with what was written. */
   suspect(): void {
@@ -34,55 +43,73 @@ export class Firewall {
 
   /** The table as it is to be: as nft listed it after the last write, without counts. Empty for none; undefined while it is not known. */
   get listing(): string | undefined {
-    return this.#structure === undefined ? undefined : (this.#listing ?? '')
+    return this.#structure === undefined ? undefined : (this.#seen.text ?? '')
   }
 
   /**
    * @param desired undefined removes the table; the same object as before is taken to say the same
    * @returns `repaired` when somebody else had changed what was written
-   * @throws NftError
+   * @throws NftError, NetlinkError
    */
   async reconcile(desired: DesiredFirewall | undefined): Promise<'unchanged' | 'written' | 'repaired'> {
-    const present = this.#suspect ? await this.#look() : this.#listing
-    const foreign = this.#structure !== undefined && present !== this.#listing
-    if (foreign) this.#structure = undefined
-    this.#listing = present
+    const foreign = this.#suspect && (await this.#look())
     if (this.#structure !== undefined && desired === this.#settled) return 'unchanged'
-    const wrote = desired ? await this.#write(desired, present) : await this.#remove(present)
+    const outcome = desired ? await this.#write(desired) : await this.#remove()
     this.#settled = desired
-    return foreign ? 'repaired' : wrote ? 'written' : 'unchanged'
+    return foreign ? 'repaired' : outcome
   }
 
-  /** What changes while it is being listed makes it suspect again. */
-  async #look(): Promise<string | undefined> {
+  /**
+   * What changes while it is being listed makes it suspect again.
+   * @returns whether somebody else has changed what was written: then it is no more known
+   */
+  async #look(): Promise<boolean> {
     this.#suspect = false
     try {
-      return await this.#list()
+      const { text } = this.#seen
+      this.#seen = await this.#list()
+      const foreign = this.#structure !== undefined && this.#seen.text !== text
+      if (foreign) this.#structure = undefined
+      return foreign
     } catch (error) {
       this.#suspect = true
       throw error
     }
   }
 
-  /** @returns whether anything had to be written */
-  async #write(desired: DesiredFirewall, present: string | undefined): Promise<boolean> {
+  async #write(desired: DesiredFirewall): Promise<'unchanged' | 'written' | 'repaired'> {
     const wanted = structure(desired)
-    const listing = this.#parse(present ?? '')
-    const rules = wanted === this.#structure ? '' : `${exchange(wanted)}${removeStrangers(listing, wanted)}`
     const elements = await inSlices(elementsInSteps(desired))
-    const change = `${rules}${changeElements(elements, listing.elements)}`
-    if (change === '') return false
-    this.#structure = undefined
+    let outcome: 'unchanged' | 'written' | 'repaired' = 'unchanged'
+    for (let writes = 0; writes < MOST_WRITES; writes++) {
+      // Events come later than what they tell of.
+      if ((await this.#filter.generation()) !== this.#seen.generation && (await this.#look())) outcome = 'repaired'
+      const listing = this.#parse(this.#seen.text ?? '')
+      const rules = wanted === this.#structure ? '' : `${exchange(wanted)}${removeStrangers(listing, wanted)}`
+      const change = `${rules}${changeElements(elements, listing.elements)}`
+      if (change === '') return outcome
+      this.#structure = undefined
+      const before = this.#seen
+      await this.#apply(change, () => replacement(wanted, changeElements(elements, new Map())))
+      this.#seen = await this.#list()
+      if (writes > 0 && this.#seen.text !== before.text) outcome = 'repaired'
+      else if (outcome === 'unchanged') outcome = 'written'
+      if (isNext(before, this.#seen)) {
+        this.#structure = wanted
+        return outcome
+      }
+    }
+    return outcome
+  }
+
+  /** @param whole where what is there is not what it was taken for, such as a set of another type under one of our names */
+  async #apply(change: string, whole: () => string): Promise<void> {
     try {
-      await applyRuleset(change)
+      await this.#filter.apply(change)
     } catch (error) {
       if (!(error instanceof NftError)) throw error
-      // What is there is not what it was taken for, such as a set of another type under one of our names.
-      await applyRuleset(replacement(wanted, changeElements(elements, new Map())))
+      await this.#filter.apply(whole())
     }
-    this.#listing = await this.#list()
-    this.#structure = wanted
-    return true
   }
 
   #parse(text: string): TableListing {
@@ -90,16 +117,16 @@ export class Firewall {
     return this.#read.listing
   }
 
-  async #remove(present: string | undefined): Promise<boolean> {
+  async #remove(): Promise<'unchanged' | 'written'> {
     this.#structure = ''
-    if (present === undefined) return false
-    await applyRuleset(removal)
-    this.#listing = undefined
-    return true
+    if (this.#seen.text === undefined) return 'unchanged'
+    await this.#filter.apply(removal)
+    this.#seen = { text: undefined, generation: undefined }
+    return 'written'
   }
 
-  async #list(): Promise<string | undefined> {
-    const listing = await listTable(TABLE)
-    return listing === undefined ? undefined : withoutCounts(listing)
+  async #list(): Promise<Seen> {
+    const { text, generation } = await lookAt(this.#filter, TABLE, 'inet')
+    return { text: text === undefined ? undefined : withoutCounts(text), generation }
   }
 }

@@ -1,4 +1,5 @@
-import { applyRuleset, listTable, NftError } from './nft.ts'
+import { NftError } from './nft.ts'
+import { isNext, lookAt, type PacketFilter, type Seen } from './packet-filter.ts'
 import { TABLE } from './ruleset.ts'
 
 const FAMILY = 'arp'
@@ -21,9 +22,14 @@ table ${FAMILY} ${TABLE} {
  * main table answers. Tables of family inet never see ARP; IPv6 has no such filter for its own questions.
  */
 export class NeighbourTable {
-  /** What was last written, and how nft lists it. */
+  readonly #filter: PacketFilter
+  /** What was last written, and how nft lists it; undefined where somebody else may have written meanwhile. */
   #known: { readonly mark: number | undefined; readonly listing: string | undefined } | undefined
   #suspect = true
+
+  constructor(filter: PacketFilter) {
+    this.#filter = filter
+  }
 
   /** The next reconciliation compares what is there with what was written. */
   suspect(): void {
@@ -39,25 +45,27 @@ export class NeighbourTable {
     const known = this.#known
     const settled = known !== undefined && known.mark === mark
     if (settled && (mark === undefined || !this.#suspect)) return 'unchanged'
-    const present = mark === undefined ? await listIfAny() : await listTable(TABLE, FAMILY)
-    const foreign = known?.mark !== undefined && present !== known.listing
+    const before = await this.#look(mark === undefined)
+    const foreign = known?.mark !== undefined && before.text !== known.listing
     this.#suspect = false
     if (settled && !foreign) return 'unchanged'
     this.#known = undefined
-    if (mark !== undefined) await applyRuleset(`${removal}${rules(mark)}`)
-    else if (present !== undefined) await applyRuleset(removal)
-    this.#known = { mark, listing: mark === undefined ? undefined : await listTable(TABLE, FAMILY) }
+    if (mark !== undefined) await this.#filter.apply(`${removal}${rules(mark)}`)
+    else if (before.text !== undefined) await this.#filter.apply(removal)
+    const after = mark === undefined ? NOTHING : await this.#look(false)
+    if (mark === undefined || isNext(before, after)) this.#known = { mark, listing: after.text }
     if (foreign) return 'repaired'
-    return mark === undefined && present === undefined ? 'unchanged' : 'written'
+    return mark === undefined && before.text === undefined ? 'unchanged' : 'written'
+  }
+  /** @param isOptional a kernel without such tables has none */
+  async #look(isOptional: boolean): Promise<Seen> {
+    try {
+      return await lookAt(this.#filter, TABLE, FAMILY)
+    } catch (error) {
+      if (isOptional && error instanceof NftError) return NOTHING
+      throw error
+    }
   }
 }
 
-/** A kernel without such tables has none. */
-async function listIfAny(): Promise<string | undefined> {
-  try {
-    return await listTable(TABLE, FAMILY)
-  } catch (error) {
-    if (error instanceof NftError) return undefined
-    throw error
-  }
-}
+const NOTHING: Seen = { text: undefined, generation: undefined }
