@@ -67,7 +67,10 @@ await runTool('uml run', async args => {
 
   const box = mkdtempSync(join(tmpdir(), 'podveil-uml-'))
   try {
-    writeFileSync(join(box, 'command'), script(positionals, values.steady ? { PODVEIL_LAB_POLL_MS: '250' } : {}))
+    writeFileSync(
+      join(box, 'command'),
+      script(positionals, values.steady ? { PODVEIL_CLOCK: 'events', PODVEIL_LAB_POLL_MS: '250' } : {}),
+    )
     for (const name of ['out', 'err']) writeFileSync(join(box, name), '')
     mkdirSync(join(box, 'files'))
     const ended = await runKernel(program(kernel), box, timeout, [

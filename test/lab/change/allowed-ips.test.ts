@@ -21,7 +21,7 @@ const withTunnel = <T>(use: (lab: Lab, one: LabNode, peer: string) => Promise<T>
     return await use(lab, one, (await onNode(one, `wg show ${DEVICE} peers`)).trim())
   })
 
-describeLab('allowed IPs of a peer that carries traffic', meshNeeds, () => {
+describeLab('allowed IPs of a peer that carries traffic', { ...meshNeeds, workTakesTime: true }, () => {
   test(
     `${UPDATES} prefixes are added and removed one by one beside a busy one, and nothing is lost`,
     async () => {

@@ -7,6 +7,8 @@ export interface Needs {
   readonly programs?: readonly string[]
   /** wireguard-go with /dev/net/tun. */
   readonly userspaceWireGuard?: boolean
+  /** That packets come while somebody works: not where the clock goes by events (`uml/run --steady`). */
+  readonly workTakesTime?: boolean
 }
 
 /** Why these cases cannot run on this machine; undefined when they can. */
@@ -14,6 +16,7 @@ export function reasonToSkip(needs: Needs): string | undefined {
   const missing = missingRequirement(['openssl', 'ping', ...(needs.programs ?? [])])
   if (missing) return missing.message
   if (needs.userspaceWireGuard && !hasUserspaceWireGuard()) return 'wireguard-go or /dev/net/tun is missing'
+  if (needs.workTakesTime && process.env.PODVEIL_CLOCK === 'events') return 'work takes no time by this kernel’s clock'
   return undefined
 }
 

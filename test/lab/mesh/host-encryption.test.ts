@@ -72,6 +72,7 @@ describeLab('wireguardHostEncryptionEnabled', meshNeeds, () => {
           await steerHost(one, two, await makeDevice(two))
           await waitFor(async () => (await steeredPackets(one)) > 100, limit(20_000), 'packets to be steered')
           await onNode(one, `ip link del ${CARELESS_DEVICE}`)
+          await waitFor(async () => (await clearHostFrames(lab)) > 0, limit(10_000), 'traffic in clear again')
         })
         console.info(`control, by hand: host to host ${report.lost.length} of ${report.sent} lost`)
         expect(report.lost.length).toBeGreaterThan(0)
