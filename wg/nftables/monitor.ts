@@ -2,13 +2,10 @@ import { readAttributes } from '../netlink/attributes.ts'
 import { NetlinkFormatError } from '../netlink/errors.ts'
 import { decodeMessages } from '../netlink/message.ts'
 import { openNetlinkSocket } from '../netlink/socket.ts'
+import { NETLINK_NETFILTER, NFGENMSG, NFNL_SUBSYS_NFTABLES } from './constants.ts'
 
-/** linux/netlink.h and linux/netfilter/nfnetlink.h. */
-const NETLINK_NETFILTER = 12
+/** linux/netfilter/nfnetlink.h. */
 const NFNLGRP_NFTABLES = 7
-const NFNL_SUBSYS_NFTABLES = 10
-/** struct nfgenmsg: u8 family, u8 version, u16 resource. */
-const NFGENMSG = 4
 /** The name of the table is attribute 1 of every message about a table, a chain, a rule, a set, its elements or a counter. */
 const NFTA_TABLE = 1
 

@@ -1,15 +1,12 @@
 import { readAttributes } from '../netlink/attributes.ts'
 import { Connection } from '../netlink/connection.ts'
 import { NetlinkFormatError } from '../netlink/errors.ts'
+import { NETLINK_NETFILTER, NFGENMSG, NFNL_SUBSYS_NFTABLES } from './constants.ts'
 import { applyRuleset, listTable } from './nft.ts'
 
-/** linux/netlink.h, linux/netfilter/nfnetlink.h and nf_tables.h. */
-const NETLINK_NETFILTER = 12
-const NFNL_SUBSYS_NFTABLES = 10
+/** linux/netfilter/nf_tables.h. */
 const NFT_MSG_GETGEN = 16
 const NFTA_GEN_ID = 1
-/** struct nfgenmsg: u8 family, u8 version, u16 resource. */
-const NFGENMSG = 4
 
 const LAST_GENERATION = 0xffff_ffff
 
