@@ -42,7 +42,7 @@ test-kernel: ## the same cases on the kernel's own WireGuard, in a small VM
 
 .PHONY: test-uml
 test-uml: export PODVEIL_LONG = 1
-test-uml: ## the lab's cases on the kernel's own WireGuard in user-mode Linux, whose programs run at full speed; an hour
+test-uml: ## the lab's cases on the kernel's own WireGuard, in 6.12 as a process (user-mode Linux); two hours
 	@scripts/setup lab uml
 	@test/kernel/uml/build
 	@test/kernel/every-case --kernel uml-6.12 --timeout 1800 test/lab

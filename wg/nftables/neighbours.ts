@@ -57,6 +57,7 @@ export class NeighbourTable {
     if (foreign) return 'repaired'
     return mark === undefined && before.text === undefined ? 'unchanged' : 'written'
   }
+
   /** @param isOptional a kernel without such tables has none */
   async #look(isOptional: boolean): Promise<Seen> {
     try {

@@ -48,6 +48,7 @@ export interface Seen {
   readonly generation: number | undefined
 }
 
+/** Lists a table, and notes when. @throws NftError, NetlinkError, SocketError */
 export async function lookAt(filter: PacketFilter, table: string, family: 'inet' | 'arp'): Promise<Seen> {
   const before = await filter.generation()
   const text = await filter.list(table, family)

@@ -4,7 +4,7 @@ import { podCidrSource } from '#src/mesh/claims.ts'
 import type { FamilyView, LaneView, ObservedKernel } from '#src/mesh/family-view.ts'
 import type { Announcement, NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import type { FamilyPlan } from '#src/mesh/plan.ts'
-import type { PeerStatus } from '#wg/device/device.ts'
+import { type PeerStatus, untouchedPeer } from '#wg/device/device.ts'
 import { type Cidr, type Endpoint, nthAddress, parseAddress, parseCidr } from '#wg/ip.ts'
 import type { DesiredPeer, DesiredRoute } from '#wg/reconcile/desired.ts'
 import { CONFIG } from './world.ts'
@@ -51,13 +51,7 @@ export function nodeRecord(index: number, fields: Partial<NodeRecord> = {}): Nod
 }
 
 export const peerStatus = (key: PublicKey, fields: Partial<PeerStatus> = {}): PeerStatus => ({
-  publicKey: key,
-  endpoint: undefined,
-  allowedIps: new Set(),
-  persistentKeepalive: 0,
-  latestHandshake: 0n,
-  rxBytes: 0n,
-  txBytes: 0n,
+  ...untouchedPeer(key),
   ...fields,
 })
 

@@ -7,7 +7,7 @@ import type { HeardHello } from '#src/mesh/hello-content.ts'
 import { LANES, type Lane, type NodeName, type NodeRecord } from '#src/mesh/node-record.ts'
 import type { PeerState } from '#src/mesh/peer-machine.ts'
 import { hellosOf, planFamily } from '#src/mesh/plan.ts'
-import type { PeerStatus } from '#wg/device/device.ts'
+import { untouchedPeer } from '#wg/device/device.ts'
 import { type Cidr, hostCidr, type IpAddress } from '#wg/ip.ts'
 import type { DesiredDevice } from '#wg/reconcile/desired.ts'
 import { diffPeers } from '#wg/reconcile/peers.ts'
@@ -314,7 +314,7 @@ export class World {
             ...peer,
             allowedIps: new Set([...peer.allowedIps].filter(ip => !addAllowedIps.includes(ip))),
           })
-      const peer = device.peers.get(publicKey) ?? newPeer(publicKey)
+      const peer = device.peers.get(publicKey) ?? untouchedPeer(publicKey)
       const allowedIps = new Set([...peer.allowedIps, ...addAllowedIps].filter(ip => !removeAllowedIps.includes(ip)))
       device.peers.set(publicKey, { ...peer, allowedIps, endpoint: change.endpoint ?? peer.endpoint })
       if (change.endpoint) device.written.set(publicKey, change.endpoint)
@@ -408,14 +408,4 @@ const believe = (state: PeerState): PeerState =>
 
 const phaseless = ({ since, key, candidate, helloAddress }: Extract<PeerState, { phase: 'accepting' }>) => ({
   ...{ since, key, candidate, helloAddress },
-})
-
-const newPeer = (publicKey: PublicKey): PeerStatus => ({
-  publicKey,
-  endpoint: undefined,
-  allowedIps: new Set(),
-  persistentKeepalive: 0,
-  latestHandshake: 0n,
-  rxBytes: 0n,
-  txBytes: 0n,
 })
