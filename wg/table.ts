@@ -24,6 +24,12 @@ export class Table<Key, Value> extends Map<Key, Value> {
     return super.set(key, value)
   }
 
+  /** Puts a value in the place of one that differs from it in nothing that anybody follows: that is no change. */
+  revise(key: Key, value: Value): void {
+    if (this.has(key)) super.set(key, value)
+    else this.set(key, value)
+  }
+
   override delete(key: Key): boolean {
     const wasThere = super.delete(key)
     if (wasThere) this.#note(key)

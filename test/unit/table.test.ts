@@ -32,6 +32,19 @@ describe('who follows a table', () => {
     expect(follower.take(table)).toEqual(new Set())
   })
 
+  test('is not told of a value that was revised, and finds it there', () => {
+    const { table, follower } = followed()
+    table.revise('a', 5)
+    expect(follower.take(table)).toEqual(new Set())
+    expect(table.get('a')).toBe(5)
+  })
+
+  test('is told of what came by a revision', () => {
+    const { table, follower } = followed()
+    table.revise('c', 5)
+    expect(follower.take(table)).toEqual(new Set(['c']))
+  })
+
   test('is told of all that a clearing took', () => {
     const { table, follower } = followed()
     table.clear()

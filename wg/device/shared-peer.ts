@@ -8,12 +8,14 @@ export function sharedPeer(before: PeerStatus | undefined, now: PeerStatus): Pee
   const { publicKey } = before
   const allowedIps = sameSet(before.allowedIps, now.allowedIps) ? before.allowedIps : now.allowedIps
   const endpoint = sameEndpoint(before.endpoint, now.endpoint) ? before.endpoint : now.endpoint
-  const same =
-    before.allowedIps === allowedIps &&
-    before.endpoint === endpoint &&
-    before.latestHandshake === now.latestHandshake &&
-    before.rxBytes === now.rxBytes &&
-    before.txBytes === now.txBytes &&
-    before.persistentKeepalive === now.persistentKeepalive
-  return same ? before : { ...now, publicKey, allowedIps, endpoint }
+  const shared = { ...now, publicKey, allowedIps, endpoint }
+  const same = before.rxBytes === now.rxBytes && before.txBytes === now.txBytes && differsByTrafficAlone(before, shared)
+  return same ? before : shared
 }
+
+/** Nothing but the counters differs, if anything. @param now made by sharedPeer() of `before` */
+export const differsByTrafficAlone = (before: PeerStatus, now: PeerStatus): boolean =>
+  before.allowedIps === now.allowedIps &&
+  before.endpoint === now.endpoint &&
+  before.latestHandshake === now.latestHandshake &&
+  before.persistentKeepalive === now.persistentKeepalive

@@ -1,6 +1,6 @@
 import type { PublicKey } from '#keys/public-key.ts'
 import { type DeviceStatus, type PeerChange, type PeerStatus, untouchedPeer } from '../device/device.ts'
-import { sharedPeer } from '../device/shared-peer.ts'
+import { differsByTrafficAlone, sharedPeer } from '../device/shared-peer.ts'
 import type { Cidr, Endpoint, IpAddress } from '../ip.ts'
 import type { Link } from '../rtnetlink/link.ts'
 import { Table } from '../table.ts'
@@ -13,6 +13,7 @@ export class DeviceMirror {
   /** What was this device, and has another name now. */
   renamed: Link | undefined
   status: Omit<DeviceStatus, 'peers'> | undefined
+  /** That only its counters are others is no change of a peer. */
   readonly peers = new Table<PublicKey, PeerStatus>()
   readonly addresses = new Set<IpAddress>()
   /** The device's sysctls have been looked at since the kernel was read. */
@@ -34,8 +35,16 @@ export class DeviceMirror {
     this.status = status && withoutPeers(status)
     this.#holders = undefined
     for (const key of this.peers.keys()) if (!read.has(key)) this.peers.delete(key)
-    for (const [key, peer] of read) this.peers.set(key, sharedPeer(this.peers.get(key), peer))
+    for (const [key, peer] of read) this.#put(key, peer)
     for (const key of this.writtenEndpoints.keys()) if (!this.peers.has(key)) this.writtenEndpoints.delete(key)
+  }
+
+  /** Every peer that talks counts on, and nothing is planned of that: followers would look at all of them after each look. */
+  #put(key: PublicKey, read: PeerStatus): void {
+    const before = this.peers.get(key)
+    const now = sharedPeer(before, read)
+    if (before && differsByTrafficAlone(before, now)) this.peers.revise(key, now)
+    else this.peers.set(key, now)
   }
 
   /** It has been taken away. */

@@ -10,6 +10,7 @@ import { type LaneStates, NO_STATES } from '#src/mesh/lanes.ts'
 import type { Lane, NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import { type FamilyPlan, planFamily, planInSlices } from '#src/mesh/plan.ts'
 import { PlanMemory } from '#src/mesh/plan-memory.ts'
+import type { PeerStatus } from '#wg/device/device.ts'
 import { type Cidr, hostCidr, nthAddress, parseAddress, parseCidr } from '#wg/ip.ts'
 import type { DesiredPeer, DesiredRoute } from '#wg/reconcile/desired.ts'
 import { DeviceMirror } from '#wg/reconcile/device-mirror.ts'
@@ -238,16 +239,28 @@ const handshake = fc
   })
 
 function shakeHands(mirror: DeviceMirror, now: number, from: number | undefined, only: number | undefined): void {
-  const heard = [...mirror.peers.values()].map((peer, place) =>
+  readAgain(mirror, (peer, place) =>
     only === undefined || only === place
-      ? peerStatus(peer.publicKey, {
-          ...peer,
+      ? {
           latestHandshake: BigInt(now) * 1_000_000n,
           endpoint: from === undefined ? peer.endpoint : endpointOf(from),
-        })
-      : peer,
+        }
+      : {},
   )
-  const peers = new Map(heard.map(peer => [peer.publicKey, peer]))
+}
+
+/** Packets come and go: all that is seen of it is that peers have counted on. */
+const traffic = fc.constantFrom(32n, 1_500n).map(bytes => ({ mirrors }: Agent) => {
+  for (const mirror of Object.values(mirrors))
+    readAgain(mirror, ({ rxBytes, txBytes }) => ({ rxBytes: rxBytes + bytes, txBytes: txBytes + bytes }))
+})
+
+/** The device says something else of its peers. */
+function readAgain(mirror: DeviceMirror, news: (peer: PeerStatus, place: number) => Partial<PeerStatus>): void {
+  const read = [...mirror.peers.values()].map((peer, place) =>
+    peerStatus(peer.publicKey, { ...peer, ...news(peer, place) }),
+  )
+  const peers = new Map(read.map(peer => [peer.publicKey, peer]))
   mirror.noteStatus({ ...DEVICE, listenPort: CONFIG.listenPort, fwmark: 0, peers })
 }
 
@@ -271,6 +284,7 @@ const pathMtus = mostly(ALL_WHOLE, new Map([[name(2), 1232]]), new Map([[name(2)
 const change = fc.oneof(
   { weight: 3, arbitrary: written },
   { weight: 3, arbitrary: handshake },
+  { weight: 2, arbitrary: traffic },
   { weight: 3, arbitrary: hello },
   { weight: 1, arbitrary: own },
   {

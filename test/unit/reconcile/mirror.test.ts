@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import type { PublicKey } from '#keys/public-key.ts'
 import type { PeerStatus } from '#wg/device/device.ts'
 import { parseAddress, parseCidr } from '#wg/ip.ts'
 import { DeviceMirror } from '#wg/reconcile/device-mirror.ts'
@@ -7,6 +8,7 @@ import { routeOf, ruleOf } from '#wg/reconcile/routes.ts'
 import type { Link } from '#wg/rtnetlink/link.ts'
 import type { RouteEvent } from '#wg/rtnetlink/monitor.ts'
 import type { Route } from '#wg/rtnetlink/route.ts'
+import { Follower } from '#wg/table.ts'
 import { peerStatus, publicKey } from '../mesh/records.ts'
 
 const LINK: Link = { index: 7, name: 'wireguard.cali', mtu: 1440, up: true, lowerUp: true, operState: 'unknown' }
@@ -136,6 +138,25 @@ describe('what the device says', () => {
     expect(talked).toEqual({ ...first, rxBytes: 1n })
     expect(talked?.allowedIps).toBe(first?.allowedIps)
     expect(talked?.endpoint).toBe(first?.endpoint)
+  })
+
+  test.each<[string, Partial<PeerStatus>, boolean]>([
+    ['that more was received and sent', { rxBytes: 10n, txBytes: 20n }, false],
+    ['a handshake', { latestHandshake: 1n }, true],
+    ['another endpoint', { endpoint: { address: parseAddress('10.200.0.9'), port: 51820 } }, true],
+    ['another prefix', { allowedIps: new Set([parseCidr('10.244.9.0/24')]) }, true],
+    ['another keepalive', { persistentKeepalive: 25 }, true],
+  ])('%s is known, and news to who follows the peers: %o, %s', (_, fields, isNews) => {
+    const device = new DeviceMirror(LINK.name)
+    const key = publicKey(2)
+    const read = (now: Partial<PeerStatus>) =>
+      device.noteStatus({ ...NO_DEVICE, name: LINK.name, peers: new Map([[key, peerStatus(key, now)]]) })
+    read({})
+    const follower = new Follower<PublicKey>()
+    follower.take(device.peers)
+    read(fields)
+    expect(device.peers.get(key)).toMatchObject(fields)
+    expect(follower.take(device.peers)).toEqual(new Set(isNews ? [key] : []))
   })
 
   test('a prefix that is given to one is taken from whom it was read of', () => {
