@@ -23,6 +23,7 @@ import type { RouteEvent } from '#wg/rtnetlink/monitor.ts'
 import { inSlices } from '#wg/slices.ts'
 import { Table } from '#wg/table.ts'
 import { ChangingPairs } from './changing-pairs.ts'
+import { DevicePoll } from './device-poll.ts'
 import { HelloExchange } from './hello-exchange.ts'
 import { MeasuredPairs } from './measured-pairs.ts'
 import { bothOwned, ownershipOf, sameOwnership } from './ownership.ts'
@@ -30,12 +31,6 @@ import { logPairs } from './pair-log.ts'
 import { PathMtus } from './path-mtus.ts'
 import { routedPaths } from './routed-paths.ts'
 import { Said } from './said.ts'
-
-/** Milliseconds between looks at the handshakes: while a pair is changing, and while none is. */
-const FAST_POLL = 500
-const SLOW_POLL = 10_000
-/** Instead of the latter where a tunnel that does not answer keeps hosts apart. */
-const HOST_POLL = 5_000
 
 /** A plan that follows from its own effects settles in two rounds; more would be an argument with the kernel. */
 const MAX_ROUNDS = 4
@@ -80,9 +75,7 @@ export class FamilyMesh {
   readonly #changing: Readonly<Record<Lane, ChangingPairs>> = { main: new ChangingPairs(), spare: new ChangingPairs() }
   readonly #said: Readonly<Record<Lane, Said>> = { main: new Said(), spare: new Said() }
   #input: MeshInput | undefined
-  #pollAt = 0
-  /** When the devices were read last, milliseconds. */
-  #readAt: number | undefined
+  readonly #poll = new DevicePoll()
   readonly #measured: MeasuredPairs
   #ownership: Ownership | undefined
   #rivals: readonly string[] = []
@@ -221,18 +214,17 @@ export class FamilyMesh {
     }
     if (operations === 0) this.#disown(ownershipOf(this.family, input))
     for (const lane of LANES) this.#changing[lane].note(this.#states[lane])
-    if (LANES.some(lane => this.#changing[lane].size > 0) || strayed)
-      this.#pollAt = Math.min(this.#pollAt, now + FAST_POLL)
+    if (LANES.some(lane => this.#changing[lane].size > 0) || strayed) this.#poll.hurry(now, this.#peerCount)
     const speakAt: number[] = []
     for (const lane of LANES) speakAt.push(await this.#speak(lane, input, now))
     const onDevice = (node: NodeName, state: PeerState) => ({ lane: this.laneOf(node), peer: this.peer(node, state) })
-    await this.#measured.look(this.#plan?.peers ?? NO_PAIRS, onDevice, this.#readAt === now, now)
-    return Math.min(...speakAt, this.#pollAt)
+    await this.#measured.look(this.#plan?.peers ?? NO_PAIRS, onDevice, this.#poll.wasReadAt(now), now)
+    return Math.min(...speakAt, this.#poll.at)
   }
 
   /** Forgets what the kernel was seen to hold: the next pass looks again. */
   distrust(): void {
-    this.#pollAt = 0
+    this.#poll.distrust()
     this.#kernel.invalidate()
   }
 
@@ -261,12 +253,11 @@ export class FamilyMesh {
     if (!this.#ownership || !sameOwnership(this.#ownership, ownership)) this.#kernel.invalidate()
     this.#ownership = ownership
     const { stale } = this.#kernel
-    if (!stale && now < this.#pollAt) return
+    if (!stale && now < this.#poll.at) return
     if (stale) await this.#kernel.observe(ownership)
     else await this.#kernel.observeDevices()
     const { hostSource } = input
-    this.#pollAt = now + (hostSource === undefined ? SLOW_POLL : HOST_POLL)
-    this.#readAt = now
+    this.#poll.noteRead(now, hostSource !== undefined)
     this.#pulse.note(hostSource === undefined ? [] : this.devices.flatMap(({ peers }) => [...peers.values()]), now)
   }
 
@@ -302,6 +293,10 @@ export class FamilyMesh {
     if (!this.#ownership || sameOwnership(this.#ownership, needed)) return
     this.#ownership = needed
     this.#kernel.invalidate()
+  }
+
+  get #peerCount(): number {
+    return this.devices.reduce((count, { peers }) => count + peers.size, 0)
   }
 
   get #names(): Readonly<Record<Lane, string | undefined>> {

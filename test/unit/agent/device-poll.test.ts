@@ -1,0 +1,54 @@
+import { expect, test } from 'vitest'
+import { DevicePoll } from '#src/agent/device-poll.ts'
+
+/** That was read at a moment. */
+const readAt = (now: number, encryptsHosts = false): DevicePoll => {
+  const poll = new DevicePoll()
+  poll.noteRead(now, encryptsHosts)
+  return poll
+}
+
+test('devices that were never read are to be read at once', () => {
+  expect(new DevicePoll().at).toBe(0)
+})
+
+test('at rest they are read every ten seconds, and every five where hosts depend on tunnels that answer', () => {
+  expect(readAt(1_000).at).toBe(11_000)
+  expect(readAt(1_000, true).at).toBe(6_000)
+})
+
+test.each([
+  [0, 500],
+  [3, 500],
+  [1_000, 500],
+  [2_000, 1_000],
+  [5_000, 2_500],
+])('while a pair of %i is changing they are read every %i ms', (peers, gap) => {
+  const poll = readAt(1_000)
+  poll.hurry(1_000, peers)
+  expect(poll.at).toBe(1_000 + gap)
+})
+
+test('however many peers there are, a change makes no look later than at rest', () => {
+  const poll = readAt(1_000)
+  poll.hurry(1_000, 100_000)
+  expect(poll.at).toBe(11_000)
+})
+
+test('a look that is due stays due, however often something changes meanwhile', () => {
+  const poll = readAt(1_000)
+  poll.hurry(1_000, 3)
+  poll.hurry(1_400, 3)
+  expect(poll.at).toBe(1_500)
+})
+
+test('what is not believed any more is to be read at once', () => {
+  const poll = readAt(1_000)
+  poll.distrust()
+  expect(poll.at).toBe(0)
+})
+
+test('what was read is of the moment in which it was', () => {
+  const poll = readAt(1_000)
+  expect([poll.wasReadAt(1_000), poll.wasReadAt(1_001)]).toEqual([true, false])
+})
