@@ -60,13 +60,15 @@ export class Firewall {
   }
 
   /**
-   * What changes while it is being listed makes it suspect again.
+   * Lists the table, unless nothing was changed since it was last seen; what changes meanwhile makes it suspect again.
    * @returns whether somebody else has changed what was written: then it is no more known
    */
   async #look(): Promise<boolean> {
     this.#suspect = false
     try {
-      const { text } = this.#seen
+      const { text, generation } = this.#seen
+      // Our own writes are told of, too.
+      if (generation !== undefined && (await this.#filter.generation()) === generation) return false
       this.#seen = await this.#list()
       const foreign = this.#structure !== undefined && this.#seen.text !== text
       if (foreign) this.#structure = undefined
@@ -83,7 +85,7 @@ export class Firewall {
     let outcome: 'unchanged' | 'written' | 'repaired' = 'unchanged'
     for (let writes = 0; writes < MOST_WRITES; writes++) {
       // Events come later than what they tell of.
-      if ((await this.#filter.generation()) !== this.#seen.generation && (await this.#look())) outcome = 'repaired'
+      if (await this.#look()) outcome = 'repaired'
       const listing = this.#parse(this.#seen.text ?? '')
       const rules = wanted === this.#structure ? '' : `${exchange(wanted)}${removeStrangers(listing, wanted)}`
       const change = `${rules}${changeElements(elements, listing.elements)}`

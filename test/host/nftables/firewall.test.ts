@@ -33,6 +33,8 @@ describeInNamespaces('our tables', () => {
       'looking again': 'unchanged',
       'another prefix': 'written',
       'the first prefix': 'written',
+      'listings, told of what was written ourselves': 0,
+      'listings, told of what others wrote': 1,
       'the table was deleted': repaired,
       'a chain was flushed': repaired,
       'a rule was put first': repaired,
