@@ -4,7 +4,7 @@ import type { Steering } from '#src/lab/steering.ts'
 import { tell } from '../guard/support/tell.ts'
 import { describeLab } from '../harness/requirements.ts'
 import { waitFor } from '../harness/wait-for.ts'
-import { expectNoLoss, measureLoss, measureOnce } from '../mesh/support/loss.ts'
+import { expectNoLoss, measureLoss, measureOnce, untilSent } from '../mesh/support/loss.ts'
 import { caseLimit, limit, meshNeeds, profile } from '../mesh/support/profile.ts'
 import {
   changeBlock,
@@ -34,6 +34,8 @@ interface Source {
 }
 
 const POD = 'moving'
+/** Datagrams of all pairs after each move. */
+const AFTERWARDS = 60
 const TIMES = profile.long ? 20 : 2
 
 const sources: readonly Source[] = [
@@ -107,6 +109,7 @@ describeLab('addresses that move from one node to another while pods talk', mesh
             await move(lab, to)
             await untilHeldBy(to, prefix, [one, from])
             await expectReached(lab, [one, from], MOVING)
+            await untilSent(lab, AFTERWARDS)
           }
         })
         tell(`${name} moves`, { sent: report.sent, lost: report.lost })
@@ -137,6 +140,7 @@ describeLab('addresses that move from one node to another while pods talk', mesh
           await leaving.deleteObjects()
           await joinWith(lab, joining, cidr)
           await untilHeldBy(joining, cidr, [one, two])
+          await untilSent(lab, AFTERWARDS)
         })
         // Not before: the lab's own pod there has an address of no Node now, and is sent to in clear.
         await expectReached(lab, [one, two], address)

@@ -2,7 +2,8 @@ import { expect } from 'vitest'
 import type { Lab } from '#src/lab/lab.ts'
 import type { QueueDrop } from '#src/lab/queue-drops.ts'
 import type { TrafficReport } from '#src/lab/traffic.ts'
-import { profile } from './profile.ts'
+import { waitFor } from '../../harness/wait-for.ts'
+import { limit, profile } from './profile.ts'
 
 /**
  * Parts of the rate that is asked for, one for each attempt: a machine that cannot carry the whole twice carries less. The
@@ -47,6 +48,12 @@ export async function measureOnce(
     throw error
   }
   return await lab.traffic.stop()
+}
+
+/** Until all pairs together have sent so many more. Where a kernel's clock goes by events, work alone takes no time in which they could. */
+export async function untilSent(lab: Lab, more: number): Promise<void> {
+  const { sent } = await lab.traffic.snapshot()
+  await waitFor(async () => (await lab.traffic.snapshot()).sent >= sent + more, limit(20_000), `${more} datagrams more`)
 }
 
 /** Nothing was lost, twice or garbled, no connection broke, and there was something that could have been. */
