@@ -9,15 +9,18 @@ import {
   type IpAddress,
   prefixLength,
 } from './ip.ts'
+import { SortedPrefixes } from './sorted-prefixes.ts'
 import { Table } from './table.ts'
 
-/** A map from prefixes to values that finds what encloses an address, at a cost of one look-up for each length in use. */
+/** A map from prefixes to values that finds what encloses an address, at a cost of one look-up for each length in use, and what lies in a prefix. */
 export class PrefixMap<Value> implements Iterable<[Cidr, Value]> {
   readonly #values = new Table<Cidr, Value>()
   /** How many prefixes there are of each length, by family. */
   readonly #counts: Record<Family, Map<number, number>> = { 4: new Map(), 6: new Map() }
   /** Lengths in use, the longest first. */
   readonly #lengths: Record<Family, readonly number[]> = { 4: [], 6: [] }
+  /** Made when somebody first asks what lies in a prefix: most often all are of one length. */
+  readonly #sorted: Record<Family, SortedPrefixes | undefined> = { 4: undefined, 6: undefined }
 
   /** By prefix. Live, for those who follow what changes. */
   get table(): ReadonlyMap<Cidr, Value> {
@@ -33,7 +36,10 @@ export class PrefixMap<Value> implements Iterable<[Cidr, Value]> {
   }
 
   set(cidr: Cidr, value: Value): this {
-    if (!this.#values.has(cidr)) this.#count(cidr, 1)
+    if (!this.#values.has(cidr)) {
+      this.#count(cidr, 1)
+      this.#sorted[familyOf(cidr)]?.add(cidr)
+    }
     this.#values.set(cidr, value)
     return this
   }
@@ -41,11 +47,21 @@ export class PrefixMap<Value> implements Iterable<[Cidr, Value]> {
   delete(cidr: Cidr): boolean {
     if (!this.#values.delete(cidr)) return false
     this.#count(cidr, -1)
+    this.#sorted[familyOf(cidr)]?.delete(cidr)
     return true
   }
 
   [Symbol.iterator](): Iterator<[Cidr, Value]> {
     return this.#values[Symbol.iterator]()
+  }
+
+  /** The prefixes that lie in `cidr`, itself left out, in order. */
+  *within(cidr: Cidr): Generator<Cidr> {
+    const family = familyOf(cidr)
+    if ((this.#lengths[family][0] ?? 0) <= prefixLength(cidr)) return
+    const ofFamily = () => this.#values.keys().filter(one => familyOf(one) === family)
+    this.#sorted[family] ??= new SortedPrefixes(ofFamily())
+    yield* this.#sorted[family].within(cidr)
   }
 
   /** The longest prefix that holds the address. */

@@ -3,7 +3,11 @@ import { type Cidr, cidrBytes, cidrContains, cidrFromBytes, prefixLength } from 
 /** Prefixes of one family in the order of their addresses, wider before narrower: all that lies in one follows it at once. */
 export class SortedPrefixes {
   /** Of which the prefixes are made again where they are asked for. */
-  readonly #keys: string[] = []
+  readonly #keys: string[]
+
+  constructor(cidrs: Iterable<Cidr> = []) {
+    this.#keys = [...new Set(Array.from(cidrs, sortKey))].sort()
+  }
 
   add(cidr: Cidr): void {
     const key = sortKey(cidr)

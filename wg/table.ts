@@ -58,13 +58,16 @@ export class Table<Key, Value> extends Map<Key, Value> {
 
 const LEAST_REMEMBERED = 256
 
+/** A map, a set, or whatever else has keys: those that are no Table do not tell what has changed. */
+type Keyed<Key> = Pick<ReadonlySet<Key>, 'has'>
+
 /** Goes along with what is the same table at each look, or another one. */
 export class Follower<Key> {
-  #table: ReadonlyMap<Key, unknown> | undefined
+  #table: Keyed<Key> | undefined
   #edition = 0
 
   /** Keys that have changed since the last look; undefined where any may have: at the first, and in another table. */
-  take(table: ReadonlyMap<Key, unknown>): ReadonlySet<Key> | undefined {
+  take(table: Keyed<Key>): ReadonlySet<Key> | undefined {
     const known = table instanceof Table && table === this.#table ? table.changedSince(this.#edition) : undefined
     this.#table = table
     this.#edition = table instanceof Table ? table.edition : 0

@@ -1,7 +1,7 @@
 import { LinePace } from '#src/cluster/line-pace.ts'
 import type { Logger } from '#src/cluster/logger.ts'
 import { HELLO_PORT } from '#src/hello/message.ts'
-import { type FirewallPlan, planFirewallInSteps } from '#src/mesh/firewall.ts'
+import { FirewallPlanner } from '#src/mesh/firewall.ts'
 import {
   type Armed,
   armedAfter,
@@ -60,8 +60,8 @@ export class GuardKeeper {
   /** Never changed in place. */
   #armed: Armed | undefined
   readonly #armable: Readonly<Record<Family, Armable>> = { 4: new Armable(), 6: new Armable() }
-  #plan: FirewallPlan | undefined
-  /** Of which Nodes that plan was made. */
+  readonly #planner = new FirewallPlanner()
+  /** Of which Nodes it has planned. */
   readonly #planned = new Follower<NodeName>()
   /** What the ruleset on disk was made of; `null` before it was looked at. */
   #atBoot: DesiredFirewall | undefined | null = null
@@ -192,8 +192,7 @@ export class GuardKeeper {
       apiServers,
       guard: mode === 'off' ? undefined : { mode, settings: podveil, armed, wireguardPorts: [...ports] },
     }
-    this.#plan = await inSlices(planFirewallInSteps(this.#plan, facts, this.#planned.take(nodes)))
-    return this.#plan.desired
+    return await inSlices(this.#planner.plan(facts, this.#planned.take(nodes)))
   }
 
   /** @param again milliseconds after which the same is said once more */

@@ -1,7 +1,6 @@
 import { type Few, few, NONE, withOne, withoutOne } from '#wg/few.ts'
 import { type Cidr, type Family, familyOf, prefixLength } from '#wg/ip.ts'
 import { PrefixMap } from '#wg/prefix-map.ts'
-import { SortedPrefixes } from '#wg/sorted-prefixes.ts'
 import type { NodeName } from './node-record.ts'
 
 /** Who says which prefixes are whose: a Node, a block of Calico's IPAM, a Pod. */
@@ -64,7 +63,6 @@ export class CidrOwners {
   readonly #first = new Map<Cidr, Held>()
   /** Those of #first that are exclusive, to find what lies around one and in it. */
   readonly #around: Record<Family, PrefixMap<Held>> = { 4: new PrefixMap(), 6: new PrefixMap() }
-  readonly #sorted: Record<Family, SortedPrefixes> = { 4: new SortedPrefixes(), 6: new SortedPrefixes() }
   readonly #owner: Record<Family, PrefixMap<NodeName>> = { 4: new PrefixMap(), 6: new PrefixMap() }
   readonly #held = new Map<NodeName, Set<Cidr>>()
   readonly #reserved = new Map<Cidr, Few<NodeName>>()
@@ -166,13 +164,8 @@ export class CidrOwners {
     const first = this.#firstOf(cidr)
     if (first) this.#first.set(cidr, first)
     else this.#first.delete(cidr)
-    if (first?.exclusive) {
-      this.#around[family].set(cidr, first)
-      this.#sorted[family].add(cidr)
-    } else if (before?.exclusive) {
-      this.#around[family].delete(cidr)
-      this.#sorted[family].delete(cidr)
-    }
+    if (first?.exclusive) this.#around[family].set(cidr, first)
+    else if (before?.exclusive) this.#around[family].delete(cidr)
     this.#judge(cidr)
     if (before === first || !(before?.exclusive || first?.exclusive)) return
     for (const other of this.#overlapping(cidr)) this.#judge(other)
@@ -190,7 +183,7 @@ export class CidrOwners {
   *#overlapping(cidr: Cidr): Generator<Cidr> {
     const around = this.#around[familyOf(cidr)]
     for (let wider = around.parent(cidr); wider; wider = around.parent(wider[0])) yield wider[0]
-    yield* this.#sorted[familyOf(cidr)].within(cidr)
+    yield* around.within(cidr)
   }
 
   #judge(cidr: Cidr): void {

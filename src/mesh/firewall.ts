@@ -1,10 +1,12 @@
+import { NONE } from '#wg/few.ts'
 import { type Cidr, type Endpoint, FAMILIES, type Family, familyOf, hostCidr, type IpAddress } from '#wg/ip.ts'
-import type { DesiredFirewall } from '#wg/nftables/ruleset.ts'
+import type { DesiredFirewall, Prefixes } from '#wg/nftables/ruleset.ts'
 import { sameInputs } from '#wg/same-inputs.ts'
 import { atOnce } from '#wg/slices.ts'
-import { type Armed, guardRules, type PodveilSettings } from './guard.ts'
+import { CountedPrefixes } from './counted-prefixes.ts'
+import type { Armed, PodveilSettings } from './guard.ts'
 import type { NodeName, NodeRecord } from './node-record.ts'
-import { territoriesInSteps } from './territories.ts'
+import { Territories } from './territories.ts'
 
 /** What the firewall must know of this node. */
 export interface FirewallFacts {
@@ -29,96 +31,171 @@ export interface GuardFacts {
   readonly wireguardPorts: readonly number[]
 }
 
-/** What the packet filter must do, and what that follows from. */
-export interface FirewallPlan {
-  readonly desired: DesiredFirewall
-  /** As they were, whatever becomes of the map that they were in. */
-  readonly places: ReadonlyMap<NodeName, Place>
-  readonly facts: Omit<FirewallFacts, 'nodes'>
-}
+type OwnFacts = Omit<FirewallFacts, 'nodes'>
 
 /** What of a Node the firewall looks at. */
-type Place = Pick<NodeRecord, 'podCidrs' | 'addresses'>
+interface Place {
+  readonly isSelf: boolean
+  readonly podCidrs: readonly Cidr[]
+  /** Of these, what no other node has borrowed. */
+  readonly pods: readonly Cidr[]
+  readonly addresses: readonly IpAddress[]
+  /** How it is let in in clear, if it is. */
+  readonly open: Readonly<Record<Family, 'clear' | 'unarmed' | undefined>>
+}
+
+const SETS = ['local', 'remote', 'supernet', 'node', 'clear', 'unarmed', 'pinned'] as const
+type SetName = (typeof SETS)[number]
 
 /**
- * @param changed Nodes that may be others than the plan before was made of; undefined for any
- * @returns the plan before, where nothing that it follows from has changed: most changes of a Node are of its keys
+ * What the packet filter must do while the mesh is there, or is being left. It goes on from what it said before: a Node that
+ * changes costs what it has, however many others there are.
  */
-export const planFirewall = (
-  before: FirewallPlan | undefined,
-  facts: FirewallFacts,
-  changed?: Iterable<NodeName>,
-): FirewallPlan => atOnce(planFirewallInSteps(before, facts, changed))
+export class FirewallPlanner {
+  readonly #territories = new Territories()
+  readonly #places = new Map<NodeName, Place>()
+  readonly #sets = Object.fromEntries(SETS.map(name => [name, new CountedPrefixes()])) as Record<
+    SetName,
+    CountedPrefixes
+  >
+  #facts: OwnFacts | undefined
+  #desired: DesiredFirewall | undefined;
 
-/** The same in steps, of the Nodes as they are before the first. */
-export function* planFirewallInSteps(
-  before: FirewallPlan | undefined,
-  { nodes, ...facts }: FirewallFacts,
-  changed?: Iterable<NodeName>,
-): Generator<undefined, FirewallPlan> {
-  if (before && samePlaces(before.places, nodes, changed) && sameFacts(before.facts, facts)) return before
-  const seen = new Map(nodes)
-  const desired = yield* desiredInSteps({ nodes: seen, ...facts })
-  const placeOf = ({ name, podCidrs, addresses }: NodeRecord) => [name, { podCidrs, addresses }] as const
-  return { desired, places: new Map(Array.from(seen.values(), placeOf)), facts }
+  /**
+   * In steps; what changes in the map of Nodes meanwhile is for the next plan. Its sets are changed in place by later ones.
+   * @param changed Nodes that may be others than in the plan before; undefined for any
+   * @returns the same object as before where nothing that it follows from has changed: most changes of a Node are of its keys
+   */
+  *plan({ nodes, ...facts }: FirewallFacts, changed?: Iterable<NodeName>): Generator<undefined, DesiredFirewall> {
+    const before = this.#facts
+    this.#facts = facts
+    const due = new Set(changed ?? this.#everybody(nodes))
+    for (const name of due) {
+      this.#territories.put(name, nodes.get(name)?.podCidrs ?? NONE)
+      yield
+    }
+    for (const name of this.#territories.takeChanged()) {
+      due.add(name)
+      yield
+    }
+    for (const name of reopened(before, facts) ?? this.#everybody(nodes)) due.add(name)
+    let isNew = !before || !sameRules(before, facts)
+    for (const name of due) {
+      const node = nodes.get(name)
+      if (this.#move(name, node && placeOf(node, this.#territories.of(name), facts))) isNew = true
+      yield
+    }
+    if (this.#exchange(settingPrefixes(facts), before ? settingPrefixes(before) : NONE)) isNew = true
+    if (isNew) this.#desired = undefined
+    this.#desired ??= this.#describe(facts)
+    return this.#desired
+  }
+
+  #everybody(nodes: FirewallFacts['nodes']): Iterable<NodeName> {
+    return new Set([...this.#places.keys(), ...nodes.keys()])
+  }
+
+  /** @returns whether anything is other than before */
+  #move(name: NodeName, after: Place | undefined): boolean {
+    const before = this.#places.get(name)
+    if (before && after ? samePlace(before, after) : before === after) return false
+    if (after) this.#places.set(name, after)
+    else this.#places.delete(name)
+    this.#exchange(after ? placePrefixes(after) : NONE, before ? placePrefixes(before) : NONE)
+    return true
+  }
+
+  /** What stays is put before it is taken out, so that nobody sees it go. @returns whether there was anything */
+  #exchange(after: Iterable<SetPrefix>, before: Iterable<SetPrefix>): boolean {
+    const [added, removed] = [[...after], [...before]]
+    if (sameInputs(added.flat(), removed.flat())) return false
+    for (const [set, cidr] of added) this.#sets[set].put(cidr)
+    for (const [set, cidr] of removed) this.#sets[set].drop(cidr)
+    return true
+  }
+
+  #describe({ mark, devices, helloPort, deviceAddresses, guard, apiServers }: OwnFacts): DesiredFirewall {
+    const { local, remote, supernet, node, clear, unarmed, pinned } = this.#sets
+    const own: Record<Family, Set<Cidr>> & Prefixes = { 4: new Set(), 6: new Set() }
+    for (const address of deviceAddresses) own[familyOf(address)].add(hostCidr(address))
+    return {
+      ...{ mark, devices, helloPort, localPods: local.byFamily, remotes: remote.byFamily, deviceAddresses: own },
+      guard: guard && {
+        mode: guard.mode,
+        supernets: supernet.byFamily,
+        nodeAddresses: node.byFamily,
+        clear: clear.byFamily,
+        unarmed: unarmed.byFamily,
+        pinned: pinned.byFamily,
+        wireguardPorts: guard.wireguardPorts,
+      },
+      hosts: apiServers && { addresses: node.byFamily, apiServers },
+    }
+  }
 }
 
-/** What the packet filter must do while the mesh is there, or is being left. */
-export const desiredFirewall = (facts: FirewallFacts): DesiredFirewall => atOnce(desiredInSteps(facts))
+/** The same with nothing to go on from. */
+export const desiredFirewall = (facts: FirewallFacts): DesiredFirewall => atOnce(new FirewallPlanner().plan(facts))
 
-function* desiredInSteps(facts: FirewallFacts): Generator<undefined, DesiredFirewall> {
-  const { self, nodes, devices, deviceAddresses, mark, helloPort, guard, apiServers } = facts
-  const hosts = noPrefixes()
-  const localPods = noPrefixes()
-  const remotes = noPrefixes()
-  const own = noPrefixes()
-  const pods = yield* territoriesInSteps(nodes)
-  for (const { name, addresses } of nodes.values()) {
-    for (const cidr of pods.get(name) ?? []) (name === self ? localPods : remotes)[familyOf(cidr)].add(cidr)
-    if (name !== self) for (const address of addresses) hosts[familyOf(address)].add(hostCidr(address))
-    yield
+type SetPrefix = readonly [SetName, Cidr]
+
+function placeOf({ name, podCidrs, addresses }: NodeRecord, pods: readonly Cidr[], { self, guard }: OwnFacts): Place {
+  const open = (family: Family) => {
+    if (guard?.settings.clearTextNodes.has(name)) return 'clear'
+    return guard?.armed[family].has(name) ? undefined : 'unarmed'
   }
-  for (const family of FAMILIES) for (const cidr of hosts[family]) remotes[family].add(cidr)
-  for (const address of deviceAddresses) own[familyOf(address)].add(hostCidr(address))
-  return {
-    ...{ mark, devices, helloPort, localPods, remotes, deviceAddresses: own },
-    guard:
-      guard && (yield* guardRules(guard.mode, self, nodes, pods, guard.settings, guard.armed, guard.wireguardPorts)),
-    hosts: apiServers && { addresses: hosts, apiServers },
+  return { isSelf: name === self, podCidrs, pods, addresses, open: { 4: open(4), 6: open(6) } }
+}
+
+const samePlace = (a: Place, b: Place): boolean =>
+  a.isSelf === b.isSelf &&
+  sameInputs(a.podCidrs, b.podCidrs) &&
+  sameInputs(a.pods, b.pods) &&
+  sameInputs(a.addresses, b.addresses) &&
+  FAMILIES.every(family => a.open[family] === b.open[family])
+
+/** The pods of every Node are closed, this one's included. */
+function* placePrefixes({ isSelf, podCidrs, pods, addresses, open }: Place): Generator<SetPrefix> {
+  for (const cidr of podCidrs) yield ['supernet', cidr]
+  if (isSelf) {
+    for (const cidr of pods) yield ['local', cidr]
+    return
+  }
+  const hosts = addresses.map(hostCidr)
+  for (const cidr of hosts) {
+    yield ['node', cidr]
+    yield ['pinned', cidr]
+  }
+  for (const cidr of [...pods, ...hosts]) {
+    yield ['remote', cidr]
+    const set = open[familyOf(cidr)]
+    if (set) yield [set, cidr]
   }
 }
 
-function samePlaces(
-  before: FirewallPlan['places'],
-  nodes: ReadonlyMap<NodeName, Place>,
-  changed: Iterable<NodeName> = nodes.keys(),
-): boolean {
-  if (before.size !== nodes.size) return false
-  for (const name of changed) {
-    const [was, is] = [before.get(name), nodes.get(name)]
-    if (!was || !is) {
-      if (was || is) return false
-    } else if (!sameInputs(was.podCidrs, is.podCidrs) || !sameInputs(was.addresses, is.addresses)) return false
-  }
-  return true
+function* settingPrefixes({ guard }: OwnFacts): Generator<SetPrefix> {
+  for (const cidr of guard?.settings.podSupernets ?? NONE) yield ['supernet', cidr]
+  for (const cidr of guard?.settings.natExceptions ?? NONE) yield ['pinned', cidr]
 }
 
-const sameFacts = (a: FirewallPlan['facts'], b: FirewallPlan['facts']): boolean =>
-  a.self === b.self &&
+/** Nodes that may be let in otherwise than before; undefined for any. */
+function reopened(before: OwnFacts | undefined, after: OwnFacts): Iterable<NodeName> | undefined {
+  if (before?.self !== after.self || !before.guard !== !after.guard) return undefined
+  const [was, is] = [before.guard, after.guard]
+  if (!was || !is) return NONE
+  const listed = was.settings.clearTextNodes.symmetricDifference(is.settings.clearTextNodes)
+  const armed = FAMILIES.filter(family => was.armed[family] !== is.armed[family]).map(family =>
+    was.armed[family].symmetricDifference(is.armed[family]),
+  )
+  return [listed, ...armed].flatMap(names => [...names])
+}
+
+/** What is said beside the prefixes. */
+const sameRules = (a: OwnFacts, b: OwnFacts): boolean =>
   a.mark === b.mark &&
   a.helloPort === b.helloPort &&
   sameInputs(a.devices, b.devices) &&
   sameInputs(a.deviceAddresses, b.deviceAddresses) &&
   a.apiServers === b.apiServers &&
-  (a.guard === undefined || b.guard === undefined ? a.guard === b.guard : sameGuard(a.guard, b.guard))
-
-const sameGuard = (a: GuardFacts, b: GuardFacts): boolean =>
-  a.mode === b.mode &&
-  FAMILIES.every(family => a.armed[family] === b.armed[family]) &&
-  sameInputs(a.wireguardPorts, b.wireguardPorts) &&
-  sameInputs(a.settings.podSupernets, b.settings.podSupernets) &&
-  sameInputs(a.settings.natExceptions, b.settings.natExceptions) &&
-  sameInputs([...a.settings.clearTextNodes], [...b.settings.clearTextNodes])
-
-const noPrefixes = (): Record<Family, Set<Cidr>> =>
-  Object.fromEntries(FAMILIES.map(family => [family, new Set<Cidr>()])) as Record<Family, Set<Cidr>>
+  a.guard?.mode === b.guard?.mode &&
+  sameInputs(a.guard?.wireguardPorts ?? NONE, b.guard?.wireguardPorts ?? NONE)

@@ -1,7 +1,6 @@
-import { type Cidr, FAMILIES, type Family, familyOf, hostCidr } from '#wg/ip.ts'
-import type { GuardRules, Prefixes } from '#wg/nftables/ruleset.ts'
+import { type Cidr, FAMILIES, type Family } from '#wg/ip.ts'
 import type { KeyStorage } from './key-storage.ts'
-import type { NodeName, NodeRecord } from './node-record.ts'
+import type { NodeName } from './node-record.ts'
 import type { PeerSource } from './peer-source.ts'
 import type { Stray } from './pod-ranges.ts'
 import { ROTATION_DEFAULTS, type RotationSettings } from './rotation.ts'
@@ -138,43 +137,3 @@ export function armedAfter(
   }
   return after ?? armed
 }
-
-/**
- * The prefixes that the guard's rules look at, with a step for each Node.
- * @param pods where each node's pods are
- */
-export function* guardRules(
-  mode: 'audit' | 'enforce',
-  self: NodeName,
-  nodes: ReadonlyMap<NodeName, NodeRecord>,
-  pods: ReadonlyMap<NodeName, readonly Cidr[]>,
-  settings: PodveilSettings,
-  armed: Armed,
-  wireguardPorts: readonly number[],
-): Generator<undefined, GuardRules> {
-  const supernets = noPrefixes()
-  const nodeAddresses = noPrefixes()
-  const clear = noPrefixes()
-  const unarmed = noPrefixes()
-  for (const cidr of settings.podSupernets) supernets[familyOf(cidr)].add(cidr)
-  const pinned = noPrefixes()
-  for (const cidr of settings.natExceptions) pinned[familyOf(cidr)].add(cidr)
-  for (const { name, podCidrs, addresses } of nodes.values()) {
-    yield
-    for (const cidr of podCidrs) supernets[familyOf(cidr)].add(cidr)
-    if (name === self) continue
-    const own = [...(pods.get(name) ?? []), ...addresses.map(hostCidr)]
-    for (const cidr of own) {
-      const family = familyOf(cidr)
-      if (settings.clearTextNodes.has(name)) clear[family].add(cidr)
-      else if (!armed[family].has(name)) unarmed[family].add(cidr)
-    }
-    for (const address of addresses) {
-      nodeAddresses[familyOf(address)].add(hostCidr(address))
-      pinned[familyOf(address)].add(hostCidr(address))
-    }
-  }
-  return { mode, supernets, nodeAddresses, clear, unarmed, pinned, wireguardPorts }
-}
-
-const noPrefixes = (): Record<Family, Set<Cidr>> & Prefixes => ({ 4: new Set(), 6: new Set() })

@@ -1,41 +1,72 @@
+import { type Few, NONE, sameFew, withOne, withoutOne } from '#wg/few.ts'
 import { addressBits, type Cidr, cidrBytes, cidrContains, cidrFromBytes, familyOf, prefixLength } from '#wg/ip.ts'
 import { PrefixMap } from '#wg/prefix-map.ts'
-import { atOnce } from '#wg/slices.ts'
-import type { NodeName, NodeRecord } from './node-record.ts'
+import type { NodeName } from './node-record.ts'
 
 /**
  * Where each node's pods are, for those that know no longest prefix: an address that another node borrowed is cut out of the
- * block that it lies in, so that none is on two nodes.
+ * block that it lies in, so that none is on two nodes, unless both claim the same prefix. What is said depends on the claims
+ * alone, never on the order in which they came; the work of a change is in proportion to what overlaps it.
  */
-export const territories = (nodes: ReadonlyMap<NodeName, NodeRecord>): ReadonlyMap<NodeName, readonly Cidr[]> =>
-  atOnce(territoriesInSteps(nodes))
+export class Territories {
+  readonly #podCidrs = new Map<NodeName, Few<Cidr>>()
+  /** Nearly always one for each. */
+  readonly #claimants = new PrefixMap<Few<NodeName>>()
+  readonly #found = new Map<NodeName, Few<Cidr>>()
+  readonly #unsettled = new Set<NodeName>()
 
-/** The same, with a step for each Node. */
-export function* territoriesInSteps(
-  nodes: ReadonlyMap<NodeName, NodeRecord>,
-): Generator<undefined, ReadonlyMap<NodeName, readonly Cidr[]>> {
-  const owner = new PrefixMap<NodeName>()
-  // Of two that claim one prefix the lesser name, whatever the order that the Nodes have come in.
-  for (const { name, podCidrs } of nodes.values()) {
-    for (const cidr of podCidrs) if (name <= (owner.get(cidr) ?? name)) owner.set(cidr, name)
-    yield
+  /** Takes in the prefixes that a node has now; none for one that is gone. */
+  put(name: NodeName, podCidrs: Few<Cidr>): void {
+    const before = this.#podCidrs.get(name) ?? NONE
+    if (sameFew(before, podCidrs)) return
+    if (podCidrs.length > 0) this.#podCidrs.set(name, podCidrs)
+    else this.#podCidrs.delete(name)
+    for (const cidr of before)
+      if (!podCidrs.includes(cidr)) this.#claim(cidr, withoutOne(this.#claimantsOf(cidr), name))
+    for (const cidr of podCidrs) if (!before.includes(cidr)) this.#claim(cidr, withOne(this.#claimantsOf(cidr), name))
+    this.#unsettled.add(name)
   }
-  const holes = new Map<Cidr, Cidr[]>()
-  for (const [cidr, node] of owner) {
-    const around = owner.parent(cidr)
-    if (around && around[1] !== node) holes.set(around[0], [...(holes.get(around[0]) ?? []), cidr])
-    yield
+
+  of(name: NodeName): Few<Cidr> {
+    return this.#found.get(name) ?? NONE
   }
-  const cut = (cidr: Cidr): readonly Cidr[] => {
-    const within = holes.get(cidr)
-    return within ? without(cidr, within) : [cidr]
+
+  /** Nodes whose pods are elsewhere than when this was last asked. To be taken to the end. */
+  *takeChanged(): Generator<NodeName> {
+    for (const name of this.#unsettled) {
+      this.#unsettled.delete(name)
+      if (this.#settle(name)) yield name
+    }
   }
-  const found = new Map<NodeName, readonly Cidr[]>()
-  for (const { name, podCidrs } of nodes.values()) {
-    found.set(name, podCidrs.flatMap(cut))
-    yield
+
+  #claimantsOf(cidr: Cidr): Few<NodeName> {
+    return this.#claimants.get(cidr) ?? NONE
   }
-  return found
+
+  #claim(cidr: Cidr, claimants: Few<NodeName>): void {
+    if (claimants.length > 0) this.#claimants.set(cidr, claimants)
+    else this.#claimants.delete(cidr)
+    for (const name of claimants) this.#unsettled.add(name)
+    for (let around = this.#claimants.parent(cidr); around; around = this.#claimants.parent(around[0]))
+      for (const name of around[1]) this.#unsettled.add(name)
+  }
+
+  #settle(name: NodeName): boolean {
+    const found = (this.#podCidrs.get(name) ?? NONE).flatMap(cidr => without(cidr, this.#holes(cidr, name)))
+    if (sameFew(this.of(name), found)) return false
+    if (found.length > 0) this.#found.set(name, found)
+    else this.#found.delete(name)
+    return true
+  }
+
+  /** What others have within a prefix of this node, or within one of its own in that. */
+  #holes(cidr: Cidr, name: NodeName): readonly Cidr[] {
+    const isIts = (inner: Cidr | undefined) => inner !== undefined && this.#claimantsOf(inner).includes(name)
+    return this.#claimants
+      .within(cidr)
+      .filter(inner => !isIts(inner) && isIts(this.#claimants.parent(inner)?.[0]))
+      .toArray()
+  }
 }
 
 /** The fewest prefixes that make up `cidr` less the holes, all of which lie in it. */

@@ -1,10 +1,12 @@
 import { inSlices } from '../slices.ts'
+import { FollowedElements, presentOf } from './followed-elements.ts'
 import { parseListing, removeStrangers, type TableListing, withoutCounts } from './listing.ts'
 import { NftError } from './nft.ts'
 import { isNext, lookAt, type PacketFilter, type Seen } from './packet-filter.ts'
 import {
   changeElements,
   type DesiredFirewall,
+  type Elements,
   elementsInSteps,
   exchange,
   removal,
@@ -29,6 +31,8 @@ export class Firewall {
   /** What a listing says, read once for as long as nothing is written: with thousands of nodes it is a long text. */
   #read: { readonly text: string; readonly listing: TableListing } | undefined
   #suspect = true
+  /** How far the desired prefixes were followed. What is new of them counts only while `#structure` is known. */
+  readonly #elements = new FollowedElements()
   /** What the table was last brought to; counts only while `#structure` is known. */
   #settled: DesiredFirewall | undefined
 
@@ -81,18 +85,20 @@ export class Firewall {
 
   async #write(desired: DesiredFirewall): Promise<'unchanged' | 'written' | 'repaired'> {
     const wanted = structure(desired)
-    const elements = await inSlices(elementsInSteps(desired))
+    const news = await inSlices(this.#elements.take(desired))
     let outcome: 'unchanged' | 'written' | 'repaired' = 'unchanged'
     for (let writes = 0; writes < MOST_WRITES; writes++) {
       // Events come later than what they tell of.
       if (await this.#look()) outcome = 'repaired'
       const listing = this.#parse(this.#seen.text ?? '')
-      const rules = wanted === this.#structure ? '' : `${exchange(wanted)}${removeStrangers(listing, wanted)}`
-      const change = `${rules}${changeElements(elements, listing.elements)}`
+      const change =
+        wanted === this.#structure
+          ? changeElements(news.wanted, presentOf(news.looked, listing.elements))
+          : `${exchange(wanted)}${removeStrangers(listing, wanted)}${await this.#allElements(desired, listing.elements)}`
       if (change === '') return outcome
       this.#structure = undefined
       const before = this.#seen
-      await this.#apply(change, () => replacement(wanted, changeElements(elements, new Map())))
+      await this.#apply(change, async () => replacement(wanted, await this.#allElements(desired, new Map())))
       this.#seen = await this.#list()
       if (writes > 0 && this.#seen.text !== before.text) outcome = 'repaired'
       else if (outcome === 'unchanged') outcome = 'written'
@@ -105,13 +111,18 @@ export class Firewall {
   }
 
   /** @param whole where what is there is not what it was taken for, such as a set of another type under one of our names */
-  async #apply(change: string, whole: () => string): Promise<void> {
+  async #apply(change: string, whole: () => Promise<string>): Promise<void> {
     try {
       await this.#filter.apply(change)
     } catch (error) {
       if (!(error instanceof NftError)) throw error
-      await this.#filter.apply(whole())
+      await this.#filter.apply(await whole())
     }
+  }
+
+  /** Commands that bring all sets to their elements. */
+  async #allElements(desired: DesiredFirewall, present: Elements): Promise<string> {
+    return changeElements(await inSlices(elementsInSteps(desired)), present)
   }
 
   #parse(text: string): TableListing {

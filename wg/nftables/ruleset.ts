@@ -14,8 +14,11 @@ import { atOnce } from '../slices.ts'
 /** Name of our table, of family inet. */
 export const TABLE = 'podveil'
 
+/** A set of prefixes, or a table that has them as its keys. */
+export type PrefixKeys = Pick<ReadonlyMap<Cidr, unknown> | ReadonlySet<Cidr>, 'size' | 'has' | 'keys'>
+
 /** Prefixes by family. */
-export type Prefixes = Readonly<Record<Family, ReadonlySet<Cidr>>>
+export type Prefixes = Readonly<Record<Family, PrefixKeys>>
 
 /** What the packet filter must do for the tunnel. */
 export interface DesiredFirewall {
@@ -62,8 +65,15 @@ export interface GuardRules {
 
 const NONE: Prefixes = { 4: new Set(), 6: new Set() }
 
-/** The sets, whose elements change while the rules stay. */
-const setsOf = ({
+/** The prefixes of each set by its name. They change while the rules stay. */
+export const setsOf = (desired: DesiredFirewall): ReadonlyMap<string, PrefixKeys> =>
+  new Map(
+    FAMILIES.flatMap(family =>
+      Object.entries(prefixesOf(desired)).map(([name, prefixes]) => [`${name}${family}`, prefixes[family]] as const),
+    ),
+  )
+
+const prefixesOf = ({
   localPods,
   remotes,
   deviceAddresses,
@@ -81,29 +91,28 @@ const setsOf = ({
   pinned: guard?.pinned ?? NONE,
 })
 
-const textOf = (cidr: Cidr): string => (prefixLength(cidr) === addressBits(familyOf(cidr)) ? cidrAddress(cidr) : cidr)
+/** As nft writes an element: a single address without a length. */
+export const textOf = (cidr: Cidr): string =>
+  prefixLength(cidr) === addressBits(familyOf(cidr)) ? cidrAddress(cidr) : cidr
 
 const IP = { 4: 'ip', 6: 'ip6' } as const
 
 /** Sets and rules, as text; another text is another set of rules. */
 export function structure(desired: DesiredFirewall): string {
-  const names = Object.keys(setsOf(desired))
+  const names = Object.keys(prefixesOf(desired))
   const sets = FAMILIES.flatMap(family => names.map(name => declare(`${name}${family}`, family)))
   return `table inet ${TABLE} {\n${sets.join('')}${chains(desired)}}\n`
 }
 
 /** Elements of each set, as nft writes them: a single address without a length, and nothing twice. */
-export const elementsOf = (desired: DesiredFirewall): ReadonlyMap<string, ReadonlySet<string>> =>
-  atOnce(elementsInSteps(desired))
+export type Elements = ReadonlyMap<string, ReadonlySet<string>>
+
+export const elementsOf = (desired: DesiredFirewall): Elements => atOnce(elementsInSteps(desired))
 
 /** The same, with a step for each prefix. */
-export function* elementsInSteps(
-  desired: DesiredFirewall,
-): Generator<undefined, ReadonlyMap<string, ReadonlySet<string>>> {
+export function* elementsInSteps(desired: DesiredFirewall): Generator<undefined, Elements> {
   const elements = new Map<string, ReadonlySet<string>>()
-  for (const family of FAMILIES)
-    for (const [name, prefixes] of Object.entries(setsOf(desired)))
-      elements.set(`${name}${family}`, yield* outermost(prefixes[family]))
+  for (const [name, prefixes] of setsOf(desired)) elements.set(name, yield* outermost(prefixes))
   return elements
 }
 
@@ -111,10 +120,7 @@ export function* elementsInSteps(
  * Commands that bring sets to their elements. What stays is not touched: before Linux 6.17, an element that is removed and
  * added in one transaction is not found by packets that look for it meanwhile.
  */
-export function changeElements(
-  wanted: ReadonlyMap<string, ReadonlySet<string>>,
-  present: ReadonlyMap<string, ReadonlySet<string>>,
-): string {
+export function changeElements(wanted: Elements, present: Elements): string {
   const change = (command: string, set: string, elements: ReadonlySet<string>) =>
     elements.size === 0 ? '' : `${command} element inet ${TABLE} ${set} { ${[...elements].join(', ')} }\n`
   return [...wanted]
@@ -154,14 +160,14 @@ function declare(name: string, family: Family): string {
 }
 
 /** Intervals of one set must not overlap: what lies in another prefix adds nothing. */
-function* outermost(prefixes: ReadonlySet<Cidr>): Generator<undefined, ReadonlySet<string>> {
+function* outermost(prefixes: PrefixKeys): Generator<undefined, ReadonlySet<string>> {
   const all = new PrefixMap<true>()
-  for (const cidr of prefixes) {
+  for (const cidr of prefixes.keys()) {
     all.set(cidr, true)
     yield
   }
   const texts = new Set<string>()
-  for (const cidr of prefixes) {
+  for (const cidr of prefixes.keys()) {
     if (!all.parent(cidr)) texts.add(textOf(cidr))
     yield
   }

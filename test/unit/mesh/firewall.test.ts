@@ -1,15 +1,11 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import {
-  desiredFirewall,
-  type FirewallFacts,
-  type FirewallPlan,
-  type GuardFacts,
-  planFirewall,
-} from '#src/mesh/firewall.ts'
+import { desiredFirewall, type FirewallFacts, FirewallPlanner, type GuardFacts } from '#src/mesh/firewall.ts'
 import { armedAfter, PODVEIL_DEFAULTS, type PodveilSettings } from '#src/mesh/guard.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
-import { parseAddress } from '#wg/ip.ts'
+import { type Cidr, hostCidr, parseAddress, parseCidr } from '#wg/ip.ts'
+import { type DesiredFirewall, elementsOf, type GuardRules, structure } from '#wg/nftables/ruleset.ts'
+import { atOnce } from '#wg/slices.ts'
 import { Follower, Table } from '#wg/table.ts'
 import { announcement, endpointOf, name, nodeRecord, podCidr } from './records.ts'
 
@@ -41,29 +37,44 @@ interface Change {
   readonly settings?: Partial<PodveilSettings>
   readonly guard?: Partial<GuardFacts>
   readonly facts?: Partial<FirewallFacts>
+  /** Whether the guard is. */
+  readonly off?: boolean
 }
 
 const meshOf = (...records: NodeRecord[]) => new Map(records.map(record => [record.name, record]))
 
+/** All that a firewall is made of. */
+const textOf = (desired: DesiredFirewall) => [structure(desired), elementsOf(desired)]
+
 describe('the plan of the packet filter', () => {
-  const before = planFirewall(undefined, factsOf(meshOf(nodeRecord(1), nodeRecord(2))))
+  /** One that has planned two nodes. */
+  const begun = () => {
+    const planner = new FirewallPlanner()
+    const plan = (...args: Parameters<FirewallPlanner['plan']>) => atOnce(planner.plan(...args))
+    return { plan, before: plan(factsOf(meshOf(nodeRecord(1), nodeRecord(2)))) }
+  }
 
   test('is the one before when a node has announced another key', () => {
+    const { plan, before } = begun()
     const rekeyed = nodeRecord(2, { announced: { 4: announcement(7), 6: undefined } })
-    expect(planFirewall(before, factsOf(meshOf(nodeRecord(1), rekeyed)))).toBe(before)
+    expect(plan(factsOf(meshOf(nodeRecord(1), rekeyed)))).toBe(before)
   })
 
-  test('is made anew when a peer is armed', () => {
+  test('is another when a peer is armed', () => {
+    const { plan, before } = begun()
     const armed = { ...GUARD.armed, 4: new Set([name(2)]) }
-    const after = planFirewall(before, factsOf(meshOf(nodeRecord(1), nodeRecord(2)), { guard: { ...GUARD, armed } }))
-    expect(after.desired.guard?.unarmed[4]).toEqual(new Set())
+    const after = plan(factsOf(meshOf(nodeRecord(1), nodeRecord(2)), { guard: { ...GUARD, armed } }), [])
+    expect(after).not.toBe(before)
+    expect([...(after.guard?.unarmed[4].keys() ?? [])]).toEqual([])
   })
 
-  test('does not see what is changed later in the map that it was made of', () => {
-    const nodes = meshOf(nodeRecord(1), nodeRecord(2))
-    const first = planFirewall(undefined, factsOf(nodes))
-    nodes.set(name(2), nodeRecord(2, { podCidrs: [podCidr(9)] }))
-    expect(planFirewall(first, factsOf(nodes)).desired.remotes[4]).toContain(podCidr(9))
+  test('tells who follows its sets what has come and gone, and nothing else', () => {
+    const { plan, before } = begun()
+    const followed = new Follower<Cidr>()
+    followed.take(before.remotes[4])
+    const moved = nodeRecord(2, { podCidrs: [podCidr(9)] })
+    const after = plan(factsOf(meshOf(nodeRecord(1), moved)), [moved.name])
+    expect(followed.take(after.remotes[4])).toEqual(new Set([podCidr(9), podCidr(2)]))
   })
 
   test('is, after any changes, what it would be from scratch', () => {
@@ -87,15 +98,18 @@ describe('the plan of the packet filter', () => {
       some.map(all => ({ facts: { deviceAddresses: all.map(index => endpointOf(index).address) } })),
       fc.constantFrom(0x200000, 0x400000).map(mark => ({ facts: { mark } })),
       fc.constantFrom(undefined, ...PLACES).map(apiServers => ({ facts: { apiServers } })),
+      fc.boolean().map(isOff => ({ off: isOff })),
     )
     fc.assert(
       fc.property(fc.array<Change>(change, { maxLength: 12 }), changes => {
         const nodes = Table.from(meshOf(nodeRecord(1)))
         const followed = new Follower<NodeName>()
-        let plan: FirewallPlan | undefined
+        const planner = new FirewallPlanner()
         let facts = factsOf(nodes)
         let guard = GUARD
-        for (const { put, drop, settings, ...changed } of changes) {
+        let isOff = false
+        for (const { put, drop, settings, off, ...changed } of changes) {
+          isOff = off ?? isOff
           if (put)
             nodes.set(
               name(put.index),
@@ -107,13 +121,47 @@ describe('the plan of the packet filter', () => {
             )
           if (drop) nodes.delete(name(drop))
           guard = { ...guard, ...changed.guard, settings: { ...guard.settings, ...settings } }
-          facts = { ...facts, ...changed.facts, guard }
-          plan = planFirewall(plan, facts, followed.take(nodes))
-          expect(plan.desired).toEqual(desiredFirewall(facts))
+          facts = { ...facts, ...changed.facts, guard: isOff ? undefined : guard }
+          const desired = atOnce(planner.plan(facts, followed.take(nodes)))
+          expect(textOf(desired)).toEqual(textOf(desiredFirewall(facts)))
         }
       }),
       { numRuns: 500 },
     )
+  })
+})
+
+describe('what the guard’s rules look at', () => {
+  const POOL = parseCidr('10.244.0.0/16')
+  const GATEWAY = parseCidr('198.51.100.0/24')
+  const addressOf = (index: number) => hostCidr(parseAddress(`10.200.0.${index}`))
+  const nodes = new Map([1, 2, 3, 4].map(index => [name(index), nodeRecord(index)]))
+  const settings = {
+    ...PODVEIL_DEFAULTS,
+    podSupernets: [POOL],
+    natExceptions: [GATEWAY],
+    clearTextNodes: new Set([name(3)]),
+  }
+  const armed = { 4: new Set([name(2)]), 6: new Set<never>() }
+  const desired = desiredFirewall(factsOf(nodes, { guard: { ...GUARD, settings, armed } }))
+  const listed = (set: Exclude<keyof GuardRules, 'mode' | 'wireguardPorts'>) => new Set(desired.guard?.[set][4].keys())
+
+  test('is closed: the supernets that are told, and the pods of every Node, this one’s included', () => {
+    expect(listed('supernets')).toEqual(new Set([POOL, ...[1, 2, 3, 4].map(podCidr)]))
+  })
+
+  test('are the other nodes, which are where WireGuard packets come from, beside the gateways that are listed', () => {
+    const others = [2, 3, 4].map(addressOf)
+    expect(listed('nodeAddresses')).toEqual(new Set(others))
+    expect(listed('pinned')).toEqual(new Set([GATEWAY, ...others]))
+  })
+
+  test('is open for nodes that are listed, pods and addresses, and for no other', () => {
+    expect(listed('clear')).toEqual(new Set([podCidr(3), addressOf(3)]))
+  })
+
+  test('is let in from nodes that are neither listed nor armed', () => {
+    expect(listed('unarmed')).toEqual(new Set([podCidr(4), addressOf(4)]))
   })
 })
 

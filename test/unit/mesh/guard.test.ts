@@ -1,9 +1,7 @@
 import { describe, expect, test } from 'vitest'
-import { decideGuard, guardRules, PODVEIL_DEFAULTS, type PodPlaces, type PodveilSettings } from '#src/mesh/guard.ts'
-import { territories } from '#src/mesh/territories.ts'
-import { hostCidr, parseAddress, parseCidr } from '#wg/ip.ts'
-import { atOnce } from '#wg/slices.ts'
-import { name, nodeRecord, podCidr } from './records.ts'
+import { decideGuard, PODVEIL_DEFAULTS, type PodPlaces, type PodveilSettings } from '#src/mesh/guard.ts'
+import { parseCidr } from '#wg/ip.ts'
+import { name } from './records.ts'
 
 const ON = { 4: true, 6: true }
 const OFF = { 4: false, 6: false }
@@ -52,36 +50,5 @@ describe('what the guard does', () => {
     const decision = decideGuard(enforce, ON, ON, { ...INSIDE, strays: [stray] })
     expect(decision).toMatchObject({ mode: 'enforce', keepsOn: [] })
     expect(decision.refusals).toEqual([expect.stringMatching(/10\.9\.3\.0\/24 of node-3 .*podSupernets.*Add/)])
-  })
-})
-
-describe('what the guard’s rules look at', () => {
-  const GATEWAY = parseCidr('198.51.100.0/24')
-  const addressOf = (index: number) => hostCidr(parseAddress(`10.200.0.${index}`))
-  const nodes = new Map([1, 2, 3, 4].map(index => [name(index), nodeRecord(index)]))
-  const settings = asked({
-    podSupernets: [POOL],
-    natExceptions: [GATEWAY],
-    clearTextNodes: new Set([name(3)]),
-  })
-  const armed = { 4: new Set([name(2)]), 6: new Set<never>() }
-  const rules = atOnce(guardRules('enforce', name(1), nodes, territories(nodes), settings, armed, [51820]))
-
-  test('is closed: the supernets that are told, and the pods of every Node, this one’s included', () => {
-    expect(rules.supernets[4]).toEqual(new Set([POOL, ...[1, 2, 3, 4].map(podCidr)]))
-  })
-
-  test('are the other nodes, which are where WireGuard packets come from, beside the gateways that are listed', () => {
-    const others = [2, 3, 4].map(addressOf)
-    expect(rules.nodeAddresses[4]).toEqual(new Set(others))
-    expect(rules.pinned[4]).toEqual(new Set([GATEWAY, ...others]))
-  })
-
-  test('is open for nodes that are listed, pods and addresses, and for no other', () => {
-    expect(rules.clear[4]).toEqual(new Set([podCidr(3), addressOf(3)]))
-  })
-
-  test('is let in from nodes that are neither listed nor armed', () => {
-    expect(rules.unarmed[4]).toEqual(new Set([podCidr(4), addressOf(4)]))
   })
 })
