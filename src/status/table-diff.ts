@@ -1,4 +1,4 @@
-import { parseListing } from '#wg/nftables/listing.ts'
+import { parseListing, sameListing, type TableListing } from '#wg/nftables/listing.ts'
 import { TABLE } from '#wg/nftables/ruleset.ts'
 import type { KernelChange } from './kernel-diff.ts'
 
@@ -7,7 +7,7 @@ const MOST_NAMED = 8
 
 /**
  * What the agent would do to our nftables table.
- * @param wanted as nft lists it, without counts; empty for none
+ * @param wanted as nft lists it; empty for none
  * @param present the same of what is there; undefined for none
  */
 export function tableDiff(wanted: string, present: string | undefined): KernelChange[] {
@@ -15,23 +15,24 @@ export function tableDiff(wanted: string, present: string | undefined): KernelCh
   const name = `nftables table inet ${TABLE}`
   if (wanted === '') return present === undefined ? [] : [change('remove', name)]
   if (present === undefined) return [change('add', `${name}, with its sets and chains`)]
-  if (wanted === present) return []
-  const [to, from] = [blocksOf(wanted), blocksOf(present)]
+  const listings = { wanted: parseListing(wanted), present: parseListing(present) }
+  if (sameListing(listings.wanted, listings.present)) return []
+  const [to, from] = [blocksOf(listings.wanted), blocksOf(listings.present)]
   const changes = [...to].flatMap(([title, body]) => {
     const held = from.get(title)
     return held ? bodyChanges(title, body, held) : [change('add', `${title} of ${name}`)]
   })
   const surplus = [...from.keys()].filter(title => !to.has(title)).map(title => change('remove', `${title} of ${name}`))
-  const all = [...changes, ...elementChanges(wanted, present), ...surplus]
-  // Something that these lines do not understand: the agent compares the text, and so writes.
+  const all = [...changes, ...elementChanges(listings.wanted, listings.present), ...surplus]
+  // Something that these lines do not understand: the agent compares the whole, and so writes.
   return all.length > 0 ? all : [change('change', name)]
 }
 
-/** Statements of each set, chain and counter, as `chain guard_out` and the lines in it; elements of sets apart. */
-function blocksOf(listing: string): Map<string, string[]> {
+/** Statements of each set, chain and counter, as `chain guard_out` and the lines in it. */
+function blocksOf({ frame }: TableListing): Map<string, string[]> {
   const blocks = new Map<string, string[]>()
-  for (const [, title = '', body = ''] of listing.matchAll(/^\t(\w+ \S+) \{\n(.*?)^\t\}$/gms)) {
-    const lines = body.replace(/^\t*elements = \{.*?\}$/ms, '').split('\n')
+  for (const [, title = '', body = ''] of frame.matchAll(/^\t(\w+ \S+) \{\n(.*?)^\t\}$/gms)) {
+    const lines = body.split('\n')
     blocks.set(
       title,
       lines.map(line => line.trim()).filter(line => line !== ''),
@@ -62,10 +63,9 @@ function without(lines: readonly string[], others: readonly string[]): string[] 
   })
 }
 
-function elementChanges(wanted: string, present: string): KernelChange[] {
-  const [to, from] = [parseListing(wanted).elements, parseListing(present).elements]
-  return [...to].flatMap(([set, elements]) => {
-    const held = from.get(set)
+function elementChanges(wanted: TableListing, present: TableListing): KernelChange[] {
+  return [...wanted.elements].flatMap(([set, elements]) => {
+    const held = present.elements.get(set)
     // A set that is not there at all is told as such.
     if (!held) return []
     return [

@@ -1,8 +1,8 @@
 import { inSlices } from '../slices.ts'
-import { FollowedElements, presentOf } from './followed-elements.ts'
-import { parseListing, removeStrangers, type TableListing, withoutCounts } from './listing.ts'
+import { type ElementNews, FollowedElements, presentOf } from './followed-elements.ts'
+import { formatListing, parseListing, removeStrangers, sameListing, type TableListing } from './listing.ts'
 import { NftError } from './nft.ts'
-import { isNext, lookAt, type PacketFilter, type Seen } from './packet-filter.ts'
+import { isNext, lookAt, type PacketFilter } from './packet-filter.ts'
 import {
   changeElements,
   type DesiredFirewall,
@@ -26,10 +26,10 @@ export class Firewall {
   readonly #filter: PacketFilter
   /** The rules last written, where what was seen then is known to be nobody else's; empty for none at all. */
   #structure: string | undefined
-  /** The table as it was last seen. */
-  #seen: Seen = { text: undefined, generation: undefined }
-  /** What a listing says, read once for as long as nothing is written: with thousands of nodes it is a long text. */
-  #read: { readonly text: string; readonly listing: TableListing } | undefined
+  /** The table as it was last seen, or as our own write has left it. */
+  #held: Held = NOTHING
+  /** The same in words, for those who ask. */
+  #words: string | undefined
   #suspect = true
   /** How far the desired prefixes were followed. What is new of them counts only while `#structure` is known. */
   readonly #elements = new FollowedElements()
@@ -45,9 +45,12 @@ export class Firewall {
     this.#suspect = true
   }
 
-  /** The table as it is to be: as nft listed it after the last write, without counts. Empty for none; undefined while it is not known. */
+  /** The table as it is to be, as nft lists it, without counts. Empty for none; undefined while it is not known. */
   get listing(): string | undefined {
-    return this.#structure === undefined ? undefined : (this.#seen.text ?? '')
+    if (this.#structure === undefined) return undefined
+    const { listing } = this.#held
+    this.#words ??= listing ? formatListing(listing) : ''
+    return this.#words
   }
 
   /**
@@ -70,11 +73,11 @@ export class Firewall {
   async #look(): Promise<boolean> {
     this.#suspect = false
     try {
-      const { text, generation } = this.#seen
+      const { listing, generation } = this.#held
       // Our own writes are told of, too.
       if (generation !== undefined && (await this.#filter.generation()) === generation) return false
-      this.#seen = await this.#list()
-      const foreign = this.#structure !== undefined && this.#seen.text !== text
+      await this.#list()
+      const foreign = this.#structure !== undefined && !sameListing(this.#held.listing, listing)
       if (foreign) this.#structure = undefined
       return foreign
     } catch (error) {
@@ -90,19 +93,22 @@ export class Firewall {
     for (let writes = 0; writes < MOST_WRITES; writes++) {
       // Events come later than what they tell of.
       if (await this.#look()) outcome = 'repaired'
-      const listing = this.#parse(this.#seen.text ?? '')
-      const change =
-        wanted === this.#structure
-          ? changeElements(news.wanted, presentOf(news.looked, listing.elements))
-          : `${exchange(wanted)}${removeStrangers(listing, wanted)}${await this.#allElements(desired, listing.elements)}`
+      const { listing = EMPTY } = this.#held
+      const rulesStand = wanted === this.#structure
+      const change = rulesStand
+        ? changeElements(news.wanted, presentOf(news.looked, listing.elements))
+        : `${exchange(wanted)}${removeStrangers(listing, wanted)}${await this.#allElements(desired, listing.elements)}`
       if (change === '') return outcome
       this.#structure = undefined
-      const before = this.#seen
-      await this.#apply(change, async () => replacement(wanted, await this.#allElements(desired, new Map())))
-      this.#seen = await this.#list()
-      if (writes > 0 && this.#seen.text !== before.text) outcome = 'repaired'
+      const before = this.#held
+      const asAsked = await this.#apply(change, async () =>
+        replacement(wanted, await this.#allElements(desired, EMPTY.elements)),
+      )
+      const isKnown = rulesStand && asAsked && (await this.#follow(news))
+      if (!isKnown) await this.#list()
+      if (writes > 0 && !sameListing(this.#held.listing, before.listing)) outcome = 'repaired'
       else if (outcome === 'unchanged') outcome = 'written'
-      if (isNext(before, this.#seen)) {
+      if (isNext(before, this.#held)) {
         this.#structure = wanted
         return outcome
       }
@@ -110,13 +116,37 @@ export class Firewall {
     return outcome
   }
 
-  /** @param whole where what is there is not what it was taken for, such as a set of another type under one of our names */
-  async #apply(change: string, whole: () => Promise<string>): Promise<void> {
+  /**
+   * What a change of elements alone has left follows from what there was, where nobody else has written: nft need not list them all.
+   * @returns whether it does
+   */
+  async #follow({ wanted, looked }: ElementNews): Promise<boolean> {
+    const { listing, generation } = this.#held
+    const after = { listing, generation: await this.#filter.generation() }
+    if (!isNext({ generation }, after)) return false
+    for (const [set, elements] of looked) {
+      const held = listing?.elements.get(set)
+      for (const element of elements) {
+        if (wanted.get(set)?.has(element)) held?.add(element)
+        else held?.delete(element)
+      }
+    }
+    this.#hold(after)
+    return true
+  }
+
+  /**
+   * @param whole where what is there is not what it was taken for, such as a set of another type under one of our names
+   * @returns whether the change was made as it was asked for
+   */
+  async #apply(change: string, whole: () => Promise<string>): Promise<boolean> {
     try {
       await this.#filter.apply(change)
+      return true
     } catch (error) {
       if (!(error instanceof NftError)) throw error
       await this.#filter.apply(await whole())
+      return false
     }
   }
 
@@ -125,21 +155,32 @@ export class Firewall {
     return changeElements(await inSlices(elementsInSteps(desired)), present)
   }
 
-  #parse(text: string): TableListing {
-    if (this.#read?.text !== text) this.#read = { text, listing: parseListing(text) }
-    return this.#read.listing
-  }
-
   async #remove(): Promise<'unchanged' | 'written'> {
     this.#structure = ''
-    if (this.#seen.text === undefined) return 'unchanged'
+    if (!this.#held.listing) return 'unchanged'
     await this.#filter.apply(removal)
-    this.#seen = { text: undefined, generation: undefined }
+    this.#hold(NOTHING)
     return 'written'
   }
 
-  async #list(): Promise<Seen> {
+  async #list(): Promise<void> {
     const { text, generation } = await lookAt(this.#filter, TABLE, 'inet')
-    return { text: text === undefined ? undefined : withoutCounts(text), generation }
+    this.#hold({ listing: text === undefined ? undefined : parseListing(text), generation })
+  }
+
+  #hold(held: Held): void {
+    this.#held = held
+    this.#words = undefined
   }
 }
+
+/** Our table at one moment. */
+interface Held {
+  /** Undefined where there is none. */
+  readonly listing: TableListing | undefined
+  /** Undefined where something was changed while it was listed. */
+  readonly generation: number | undefined
+}
+
+const NOTHING: Held = { listing: undefined, generation: undefined }
+const EMPTY: TableListing = parseListing('')

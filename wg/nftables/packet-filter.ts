@@ -59,6 +59,6 @@ export async function lookAt(filter: PacketFilter, table: string, family: 'inet'
  * Whether one transaction was made between two looks, and no other: what was seen then is what that one left. Whoever takes
  * what another process has written meanwhile for its own would never set it right.
  */
-export const isNext = (before: Seen, after: Seen): boolean =>
+export const isNext = (before: Pick<Seen, 'generation'>, after: Pick<Seen, 'generation'>): boolean =>
   before.generation !== undefined &&
   after.generation === (before.generation === LAST_GENERATION ? 1 : before.generation + 1)

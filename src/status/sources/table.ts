@@ -1,11 +1,10 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { messageOf } from '#src/cluster/hostile.ts'
-import { withoutCounts } from '#wg/nftables/listing.ts'
 import { listTable } from '#wg/nftables/nft.ts'
 import { TABLE } from '#wg/nftables/ruleset.ts'
 
-/** Its name in the state directory: the nftables table as nft listed it after the agent's last write; empty for none. */
+/** Its name in the state directory: the nftables table as nft lists it after the agent's last write; empty for none. */
 export const TABLE_FILE = 'table.nft'
 
 /** Our nftables table as it is to be, and as it is. */
@@ -18,8 +17,7 @@ export type TableLook =
 export async function lookAtTable(stateDir: string): Promise<TableLook> {
   try {
     const wanted = await readFile(join(stateDir, TABLE_FILE), 'utf8')
-    const listing = await listTable(TABLE)
-    return { wanted, present: listing === undefined ? undefined : withoutCounts(listing) }
+    return { wanted, present: await listTable(TABLE) }
   } catch (error) {
     const absent = error instanceof Error && 'code' in error && error.code === 'ENOENT'
     const why = absent ? `the agent has not written ${TABLE_FILE}` : messageOf(error)

@@ -35,6 +35,8 @@ describeInNamespaces('our tables', () => {
       'the first prefix': 'written',
       'listings, told of what was written ourselves': 0,
       'listings, told of what others wrote': 1,
+      'listings, for another prefix': [0, true],
+      'others empty a set right after a write of another prefix': true,
       'the table was deleted': repaired,
       'a chain was flushed': repaired,
       'a rule was put first': repaired,

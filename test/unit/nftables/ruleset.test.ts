@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { type Cidr, cidrContains, cidrFromBytes, familyOf, parseAddress, parseCidr } from '#wg/ip.ts'
-import { parseListing } from '#wg/nftables/listing.ts'
+import { formatListing, parseListing, sameListing } from '#wg/nftables/listing.ts'
 import {
   changeElements,
   contents,
@@ -228,7 +228,25 @@ describe('a listing by nft', () => {
     expect(elements.get('clear4')).toEqual(new Set())
   })
 
+  test('has a frame that neither elements nor counts are in', () => {
+    expect(parseListing(listing).frame).not.toMatch(/elements|10\.244|packets \d/)
+    expect(parseListing(listing).frame).toContain('ip saddr { 1.2.3.4, 5.6.7.8 } accept')
+  })
+
+  test('that is written again says the same', () => {
+    expect(sameListing(parseListing(formatListing(parseListing(listing))), parseListing(listing))).toBe(true)
+  })
+
+  test.each([
+    ['an element more', '10.244.7.0/24', '10.244.7.0/24, 10.244.8.0/24'],
+    ['an element less', '10.244.7.0/24,', ''],
+    ['another rule', '} accept', '} drop'],
+  ])('says otherwise with %s', (_, before, after) => {
+    expect(listing).toContain(before)
+    expect(sameListing(parseListing(listing.replace(before, after)), parseListing(listing))).toBe(false)
+  })
+
   test('of an absent table is empty', () => {
-    expect(parseListing('')).toEqual({ objects: [], elements: new Map() })
+    expect(parseListing('')).toEqual({ frame: '', objects: [], elements: new Map() })
   })
 })
