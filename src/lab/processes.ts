@@ -126,14 +126,22 @@ function readRecord(file: string): ProcessRecord | undefined {
   }
 }
 
-/** Undefined when there is no such process, or only what its parent has not collected yet. */
 function startTimeOf(pid: number): string | undefined {
   try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    // The program's name, in parentheses, may contain spaces and parentheses itself.
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-    return fields[0] === 'Z' || fields[0] === 'X' ? undefined : fields[19]
+    return startTimeIn(readFileSync(`/proc/${pid}/stat`, 'utf8'))
   } catch {
     return undefined
   }
+}
+
+/**
+ * When a process was started, which is undefined when it is no more than what its parent has not collected yet. A killed
+ * process is a zombie as soon as its first thread is; while others are on their way out its ports are still taken.
+ * @param stat proc_pid_stat(5)
+ */
+export function startTimeIn(stat: string): string | undefined {
+  // The program's name, in parentheses, may contain spaces and parentheses itself.
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  const [state, threads] = [fields[0], Number(fields[17])]
+  return state === 'X' || (state === 'Z' && threads <= 1) ? undefined : fields[19]
 }

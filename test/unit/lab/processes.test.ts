@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { liveProcess, startDetached, stopProcess } from '#src/lab/processes.ts'
+import { liveProcess, startDetached, startTimeIn, stopProcess } from '#src/lab/processes.ts'
 import { waitUntil } from '#src/lab/wait.ts'
 
 let directory = ''
@@ -66,5 +66,20 @@ describe('a process of the lab', () => {
     delete process.env.PODVEIL_TEST_ONLY
     await waitUntil(() => readFileSync(logFile, 'utf8').includes('GIVEN=yes'), 5_000, 'its environment')
     expect(readFileSync(logFile, 'utf8')).not.toContain('PODVEIL_TEST_ONLY')
+  })
+})
+
+describe('a process has ended', () => {
+  /** As proc_pid_stat(5) has one. */
+  const stat = (state: string, threads: number): string =>
+    `81 (a (b) c) ${state} 1 81 81 0 -1 4194304 79 0 0 0 0 0 0 0 20 0 ${threads} 0 2703286 430080 33 18446744073709551615\n`
+
+  test.each([
+    ['while it runs', 'S', 11, '2703286'],
+    ['while threads of a killed one are on their way out, and its ports taken', 'Z', 2, '2703286'],
+    ['when it is only not collected yet', 'Z', 1, undefined],
+    ['when it is dead', 'X', 1, undefined],
+  ])('or not: %s', (_, state, threads, startTime) => {
+    expect(startTimeIn(stat(state, threads))).toBe(startTime)
   })
 })
