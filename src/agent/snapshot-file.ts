@@ -10,8 +10,9 @@ import { replaceReport } from './state-file.ts'
 const GAP = 1_000
 const HEARTBEAT = 30_000
 
-/** Writes of a large mesh take at most this part of a processor, or come as seldom as those of no news. */
+/** Writes of a large mesh take at most this part of a processor, or come so seldom: older ones count as stale (STALE). */
 const SHARE = 1 / 200
+const LONGEST_GAP = 60_000
 
 /**
  * Keeps the snapshot in the state directory, 0600, replaced as a whole: whoever reads it sees one moment. A failure to
@@ -69,7 +70,7 @@ export class SnapshotFile {
       const { time, ...news } = build()
       const { pieces, digest } = await inSlices(tellInSteps(news))
       const { user, system } = process.threadCpuUsage(before)
-      this.#gap = Math.min(HEARTBEAT, Math.max(GAP, (user + system) / 1_000 / SHARE))
+      this.#gap = Math.min(LONGEST_GAP, Math.max(GAP, (user + system) / 1_000 / SHARE))
       const fresh = this.#written !== undefined && started - this.#written.at < HEARTBEAT
       // The time alone is no news.
       if (fresh && digest === this.#written?.digest) return
