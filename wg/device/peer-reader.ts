@@ -19,12 +19,13 @@ export class PeerReader {
   /**
    * The peers, with a step for each piece.
    * @param pieces what is said of one peer each; a peer may go on in a later one
-   * @param parse gives the peer that a piece is of, going on from what the pieces before it have said
+   * @param parse gives the peer that a piece is of, going on from what the pieces before it have said; `last` are the peers of
+   *   the last time
    * @param known peers as they are known otherwise: one that is as it was stays the same object
    */
   *read<Piece extends string | Uint8Array>(
     pieces: Iterable<Piece>,
-    parse: (piece: Piece, before: Peers) => PeerStatus,
+    parse: (piece: Piece, before: Peers, last: Peers) => PeerStatus,
     known: Peers,
   ): Generator<undefined, Peers> {
     const peers = new Map<PublicKey, PeerStatus>()
@@ -35,7 +36,7 @@ export class PeerReader {
       const digest = hash('sha256', piece, 'base64')
       const key = this.#whole.get(digest)
       const same = key === undefined || peers.has(key) ? undefined : this.#peers.get(key)
-      const peer = same ?? parse(piece, peers)
+      const peer = same ?? parse(piece, peers, this.#peers)
       if (peers.has(peer.publicKey)) split.add(peer.publicKey)
       else whole.set(digest, peer.publicKey)
       peers.set(peer.publicKey, peer)

@@ -2,7 +2,7 @@ import { PrivateKey } from '#keys/private-key.ts'
 import { unverifiedPublicKey } from '#keys/public-key.ts'
 import { type DeviceStatus, type PeerStatus, untouchedPeer } from '../device/device.ts'
 import { NO_PEERS, PeerReader, type Peers } from '../device/peer-reader.ts'
-import { type Cidr, type Endpoint, IpFormatError, parseEndpoint, parseExactCidr } from '../ip.ts'
+import { type Cidr, type Endpoint, formatEndpoint, IpFormatError, parseEndpoint, parseExactCidr } from '../ip.ts'
 import { UapiFormatError } from './errors.ts'
 
 const NANOSECONDS = 1_000_000_000n
@@ -79,11 +79,12 @@ function* peersOf(body: string, from: number): Generator<string> {
   }
 }
 
-function parsePeer(text: string, before: Peers): PeerStatus {
+function parsePeer(text: string, before: Peers, lastly: Peers): PeerStatus {
   const end = text.indexOf('\n')
   const publicKey = unverifiedPublicKey(keyBytes('public_key', text.slice(PEER.length, end)))
   const peer = draftOf(before.get(publicKey) ?? untouchedPeer(publicKey))
-  eachLine(text.slice(end + 1), (key, value) => readPeerLine(peer, key, value))
+  const last = lastly.get(publicKey)
+  eachLine(text.slice(end + 1), (key, value) => PEER_FIELDS.get(key)?.(peer, value, last))
   return peer
 }
 
@@ -120,36 +121,62 @@ function readDeviceLine(device: Mutable<DeviceStatus>, key: string, value: strin
   }
 }
 
-function readPeerLine(peer: PeerDraft, key: string, value: string): void {
-  switch (key) {
-    case 'endpoint':
-      peer.endpoint = endpoint(value)
-      break
-    case 'allowed_ip':
-      peer.allowedIps.add(allowedIp(value))
-      break
-    case 'persistent_keepalive_interval':
-      peer.persistentKeepalive = integer(key, value, 0xffff)
-      break
-    // The two lines come in this order, and add up.
-    case 'last_handshake_time_sec':
-      peer.latestHandshake = counter(key, value) * NANOSECONDS
-      break
-    case 'last_handshake_time_nsec':
-      peer.latestHandshake += counter(key, value)
-      break
-    case 'rx_bytes':
-      peer.rxBytes = counter(key, value)
-      break
-    case 'tx_bytes':
-      peer.txBytes = counter(key, value)
-      break
-  }
-}
+type PeerField = (peer: PeerDraft, value: string, last: PeerStatus | undefined) => void
+
+/** What a line says of a peer, by its key. What it said the last time is taken over, as most often it says the same. */
+const PEER_FIELDS: ReadonlyMap<string, PeerField> = new Map<string, PeerField>([
+  [
+    'endpoint',
+    (peer, value, last) => {
+      const same = last?.endpoint !== undefined && formatEndpoint(last.endpoint) === value
+      peer.endpoint = same ? last.endpoint : endpoint(value)
+    },
+  ],
+  [
+    'allowed_ip',
+    (peer, value, last) => {
+      peer.allowedIps.add(last?.allowedIps.has(value as Cidr) ? (value as Cidr) : allowedIp(value))
+    },
+  ],
+  [
+    'persistent_keepalive_interval',
+    (peer, value) => {
+      peer.persistentKeepalive = integer('persistent_keepalive_interval', value, 0xffff)
+    },
+  ],
+  // The two lines come in this order, and add up.
+  [
+    'last_handshake_time_sec',
+    (peer, value) => {
+      peer.latestHandshake = counter('last_handshake_time_sec', value) * NANOSECONDS
+    },
+  ],
+  [
+    'last_handshake_time_nsec',
+    (peer, value) => {
+      peer.latestHandshake += counter('last_handshake_time_nsec', value)
+    },
+  ],
+  [
+    'rx_bytes',
+    (peer, value) => {
+      peer.rxBytes = counter('rx_bytes', value)
+    },
+  ],
+  [
+    'tx_bytes',
+    (peer, value) => {
+      peer.txBytes = counter('tx_bytes', value)
+    },
+  ],
+])
 
 function keyBytes(key: string, value: string): Uint8Array {
   if (!/^[0-9a-fA-F]{64}$/.test(value)) throw new UapiFormatError(`${key} is not 64 hexadecimal digits`)
-  return Uint8Array.from(Buffer.from(value, 'hex'))
+  // Not of Node.js' pool, where a copy of a private key would stay.
+  const bytes = Buffer.alloc(32)
+  bytes.write(value, 'hex')
+  return bytes
 }
 
 function integer(key: string, value: string, max: number): number {

@@ -3,6 +3,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { PrivateKey } from '#keys/private-key.ts'
 import { publicKeyBytes } from '#keys/public-key.ts'
+import { PeerReader } from '#wg/device/peer-reader.ts'
 import { formatEndpoint } from '#wg/ip.ts'
 import { atOnce } from '#wg/slices.ts'
 import { UapiFormatError } from '#wg/uapi/errors.ts'
@@ -42,6 +43,21 @@ describe('the answer to get=1', () => {
       fc.property(deviceChange({ maxPeers: 40, maxPrefixes: 20 }), change => {
         const device = new ModelDevice().apply(change)
         expect(picture(parse(answer(device)))).toEqual(device.picture())
+      }),
+    )
+  })
+
+  it('gives the device as it is now, whatever it said before', () => {
+    const changes = fc.array(deviceChange({ maxPeers: 6, maxPrefixes: 4 }), { minLength: 2, maxLength: 4 })
+    fc.assert(
+      fc.property(changes, changes => {
+        const reader = new PeerReader()
+        const device = new ModelDevice()
+        for (const change of changes) {
+          device.apply(change)
+          const { body } = parseAnswer(answer(device))
+          expect(picture(atOnce(parseDevice('wg0', body, reader)))).toEqual(device.picture())
+        }
       }),
     )
   })
