@@ -6,9 +6,11 @@ const OF_HOSTS = 5_000
 
 /**
  * Peers that are looked at twice a second. There is no way to read some of a device's peers alone, so of more of them the looks
- * are fewer, and cost the same part of a processor.
+ * are fewer, and cost the same part of a processor; but not so few that keepalives of one peer, which may come every 5 s, add up
+ * between two of them to what looks like data.
  */
 const MOST = 1_000
+const FEWEST = 2_500
 
 /** When the devices of one family are to be read again. Times are milliseconds, of any one clock. */
 export class DevicePoll {
@@ -33,7 +35,7 @@ export class DevicePoll {
 
   /** Something is changing. @param peers on the devices, in all */
   hurry(now: number, peers: number): void {
-    this.#at = Math.min(this.#at, now + FAST * Math.max(1, peers / MOST))
+    this.#at = Math.min(this.#at, now + Math.min(FEWEST, FAST * Math.max(1, peers / MOST)))
   }
 
   /** Nothing that was read is believed any more. */

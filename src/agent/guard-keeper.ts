@@ -60,9 +60,7 @@ export class GuardKeeper {
   /** Never changed in place. */
   #armed: Armed | undefined
   readonly #armable: Readonly<Record<Family, Armable>> = { 4: new Armable(), 6: new Armable() }
-  readonly #planner = new FirewallPlanner()
-  /** Of which Nodes it has planned. */
-  readonly #planned = new Follower<NodeName>()
+  #planner = new FirewallPlanner()
   /** What the ruleset on disk was made of; `null` before it was looked at. */
   #atBoot: DesiredFirewall | undefined | null = null
   /** Families that were encrypted when the guard was last closed, and stay so while it is. */
@@ -192,7 +190,12 @@ export class GuardKeeper {
       apiServers,
       guard: mode === 'off' ? undefined : { mode, settings: podveil, armed, wireguardPorts: [...ports] },
     }
-    return await inSlices(this.#planner.plan(facts, this.#planned.take(nodes)))
+    try {
+      return await inSlices(this.#planner.plan(facts))
+    } catch (error) {
+      this.#planner = new FirewallPlanner()
+      throw error
+    }
   }
 
   /** @param again milliseconds after which the same is said once more */

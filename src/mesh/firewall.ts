@@ -3,6 +3,7 @@ import { type Cidr, type Endpoint, FAMILIES, type Family, familyOf, hostCidr, ty
 import type { DesiredFirewall, Prefixes } from '#wg/nftables/ruleset.ts'
 import { sameInputs } from '#wg/same-inputs.ts'
 import { atOnce } from '#wg/slices.ts'
+import { Follower } from '#wg/table.ts'
 import { CountedPrefixes } from './counted-prefixes.ts'
 import type { Armed, PodveilSettings } from './guard.ts'
 import type { NodeName, NodeRecord } from './node-record.ts'
@@ -52,6 +53,7 @@ type SetName = (typeof SETS)[number]
  * changes costs what it has, however many others there are.
  */
 export class FirewallPlanner {
+  readonly #followed = new Follower<NodeName>()
   readonly #territories = new Territories()
   readonly #places = new Map<NodeName, Place>()
   readonly #sets = Object.fromEntries(SETS.map(name => [name, new CountedPrefixes()])) as Record<
@@ -62,14 +64,14 @@ export class FirewallPlanner {
   #desired: DesiredFirewall | undefined;
 
   /**
-   * In steps; what changes in the map of Nodes meanwhile is for the next plan. Its sets are changed in place by later ones.
-   * @param changed Nodes that may be others than in the plan before; undefined for any
+   * In steps; what changes in the map of Nodes meanwhile is for the next plan. Its sets are changed in place by later ones. One
+   * that was not taken to its end leaves nothing to go on from: begin with another planner.
    * @returns the same object as before where nothing that it follows from has changed: most changes of a Node are of its keys
    */
-  *plan({ nodes, ...facts }: FirewallFacts, changed?: Iterable<NodeName>): Generator<undefined, DesiredFirewall> {
+  *plan({ nodes, ...facts }: FirewallFacts): Generator<undefined, DesiredFirewall> {
     const before = this.#facts
     this.#facts = facts
-    const due = new Set(changed ?? this.#everybody(nodes))
+    const due = new Set(this.#followed.take(nodes) ?? this.#everybody(nodes))
     for (const name of due) {
       this.#territories.put(name, nodes.get(name)?.podCidrs ?? NONE)
       yield
@@ -82,6 +84,8 @@ export class FirewallPlanner {
     let isNew = !before || !sameRules(before, facts)
     for (const name of due) {
       const node = nodes.get(name)
+      // It has gone since it was put.
+      if (!node) this.#territories.put(name, NONE)
       if (this.#move(name, node && placeOf(node, this.#territories.of(name), facts))) isNew = true
       yield
     }
@@ -101,8 +105,7 @@ export class FirewallPlanner {
     if (before && after ? samePlace(before, after) : before === after) return false
     if (after) this.#places.set(name, after)
     else this.#places.delete(name)
-    this.#exchange(after ? placePrefixes(after) : NONE, before ? placePrefixes(before) : NONE)
-    return true
+    return this.#exchange(after ? placePrefixes(after) : NONE, before ? placePrefixes(before) : NONE)
   }
 
   /** What stays is put before it is taken out, so that nobody sees it go. @returns whether there was anything */

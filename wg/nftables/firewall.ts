@@ -11,6 +11,7 @@ import {
   exchange,
   removal,
   replacement,
+  stamped,
   structure,
   TABLE,
 } from './ruleset.ts'
@@ -32,7 +33,7 @@ export class Firewall {
   #words: string | undefined
   #suspect = true
   /** How far the desired prefixes were followed. What is new of them counts only while `#structure` is known. */
-  readonly #elements = new FollowedElements()
+  #elements = new FollowedElements()
   /** What the table was last brought to; counts only while `#structure` is known. */
   #settled: DesiredFirewall | undefined
 
@@ -61,9 +62,16 @@ export class Firewall {
   async reconcile(desired: DesiredFirewall | undefined): Promise<'unchanged' | 'written' | 'repaired'> {
     const foreign = this.#suspect && (await this.#look())
     if (this.#structure !== undefined && desired === this.#settled) return 'unchanged'
-    const outcome = desired ? await this.#write(desired) : await this.#remove()
-    this.#settled = desired
-    return foreign ? 'repaired' : outcome
+    try {
+      const outcome = desired ? await this.#write(desired) : await this.#remove()
+      this.#settled = desired
+      return foreign ? 'repaired' : outcome
+    } catch (error) {
+      // What was new and is not written yet would be news no more; nor need all of it have been followed.
+      this.#structure = undefined
+      this.#elements = new FollowedElements()
+      throw error
+    }
   }
 
   /**
@@ -96,7 +104,7 @@ export class Firewall {
       const { listing = EMPTY } = this.#held
       const rulesStand = wanted === this.#structure
       const change = rulesStand
-        ? changeElements(news.wanted, presentOf(news.looked, listing.elements))
+        ? stamped(changeElements(news.wanted, presentOf(news.looked, listing.elements)))
         : `${exchange(wanted)}${removeStrangers(listing, wanted)}${await this.#allElements(desired, listing.elements)}`
       if (change === '') return outcome
       this.#structure = undefined
@@ -176,7 +184,7 @@ export class Firewall {
 
 /** Our table at one moment. */
 interface Held {
-  /** Undefined where there is none. */
+  /** Undefined where there is none. Its elements go along with what is written. */
   readonly listing: TableListing | undefined
   /** Undefined where something was changed while it was listed. */
   readonly generation: number | undefined

@@ -1,5 +1,6 @@
+import { IpFormatError, parseExactCidr } from '../ip.ts'
 import { sameSet } from '../same-set.ts'
-import { TABLE } from './ruleset.ts'
+import { TABLE, textOf } from './ruleset.ts'
 
 /** What a table holds, as far as whoever changes it must know. */
 export interface TableListing {
@@ -7,7 +8,7 @@ export interface TableListing {
   readonly frame: string
   /** Sets, chains, counters and whatever else somebody has put there. */
   readonly objects: readonly { readonly kind: string; readonly name: string }[]
-  /** Elements of each set, as nft writes them: a single address has no length. */
+  /** Elements of each set: a single address has no length. */
   readonly elements: ReadonlyMap<string, Set<string>>
 }
 
@@ -19,10 +20,22 @@ export function parseListing(text: string): TableListing {
     const listed = ELEMENTS.exec(body)?.[1] ?? ''
     // Whatever follows the element itself, such as a comment, is no part of its name.
     const words = listed.split(',').map(element => element.trim().split(/\s/, 1)[0] ?? '')
-    elements.set(name, new Set(words.filter(word => word !== '')))
+    elements.set(name, new Set(words.filter(word => word !== '').map(asWritten)))
     return `${head}${body.replace(ELEMENTS, '')}\t}`
   })
   return { frame: withoutCounts(frame), objects, elements }
+}
+
+/** nft has the last 32 bits of some IPv6 addresses in decimal, as inet_ntop(3) does: `::10.0.0.0/104`. */
+function asWritten(word: string): string {
+  if (!word.includes(':') || !word.includes('.')) return word
+  try {
+    return textOf(parseExactCidr(word.includes('/') ? word : `${word}/128`))
+  } catch (error) {
+    // Somebody else's interval.
+    if (error instanceof IpFormatError) return word
+    throw error
+  }
 }
 
 const SET = /^(\tset (\S+) \{\n)(.*?)^\t\}$/gms

@@ -15,7 +15,7 @@ import { atOnce } from '../slices.ts'
 export const TABLE = 'podveil'
 
 /** A set of prefixes, or a table that has them as its keys. */
-export type PrefixKeys = Pick<ReadonlyMap<Cidr, unknown> | ReadonlySet<Cidr>, 'size' | 'has' | 'keys'>
+export type PrefixKeys = Pick<ReadonlyMap<Cidr, unknown> | ReadonlySet<Cidr>, 'has' | 'keys'>
 
 /** Prefixes by family. */
 export type Prefixes = Readonly<Record<Family, PrefixKeys>>
@@ -91,7 +91,7 @@ const prefixesOf = ({
   pinned: guard?.pinned ?? NONE,
 })
 
-/** As nft writes an element: a single address without a length. */
+/** An element as it is written: a single address without a length. */
 export const textOf = (cidr: Cidr): string =>
   prefixLength(cidr) === addressBits(familyOf(cidr)) ? cidrAddress(cidr) : cidr
 
@@ -129,6 +129,15 @@ export function changeElements(wanted: Elements, present: Elements): string {
       return `${change('delete', set, before.difference(elements))}${change('add', set, elements.difference(before))}`
     })
     .join('')
+}
+
+/**
+ * The same as a change that the kernel counts, though it may find the elements as they are to be: one that changes nothing is no
+ * transaction, and that of somebody else would pass for it. Nothing to change stays nothing.
+ */
+export const stamped = (change: string): string => {
+  const set = `set inet ${TABLE} stamp`
+  return change === '' ? '' : `${change}add ${set} { type mark; }\ndelete ${set}\n`
 }
 
 const NOTHING: ReadonlySet<string> = new Set()

@@ -37,6 +37,8 @@ describeInNamespaces('our tables', () => {
       'listings, told of what others wrote': 1,
       'listings, for another prefix': [0, true],
       'others empty a set right after a write of another prefix': true,
+      'others write what we are about to, and flush a chain with it': true,
+      'a prefix that nft spells in its own way': ['unchanged', 'written', true],
       'the table was deleted': repaired,
       'a chain was flushed': repaired,
       'a rule was put first': repaired,

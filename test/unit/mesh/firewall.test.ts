@@ -41,6 +41,9 @@ interface Change {
   readonly off?: boolean
 }
 
+/** Of which some lie in others. */
+const NESTED = ['10.0.0.0/24', '10.0.0.128/25', '10.0.0.7/32', '10.0.1.0/24'].map(parseCidr)
+
 const meshOf = (...records: NodeRecord[]) => new Map(records.map(record => [record.name, record]))
 
 /** All that a firewall is made of. */
@@ -63,7 +66,7 @@ describe('the plan of the packet filter', () => {
   test('is another when a peer is armed', () => {
     const { plan, before } = begun()
     const armed = { ...GUARD.armed, 4: new Set([name(2)]) }
-    const after = plan(factsOf(meshOf(nodeRecord(1), nodeRecord(2)), { guard: { ...GUARD, armed } }), [])
+    const after = plan(factsOf(meshOf(nodeRecord(1), nodeRecord(2)), { guard: { ...GUARD, armed } }))
     expect(after).not.toBe(before)
     expect([...(after.guard?.unarmed[4].keys() ?? [])]).toEqual([])
   })
@@ -73,7 +76,7 @@ describe('the plan of the packet filter', () => {
     const followed = new Follower<Cidr>()
     followed.take(before.remotes[4])
     const moved = nodeRecord(2, { podCidrs: [podCidr(9)] })
-    const after = plan(factsOf(meshOf(nodeRecord(1), moved)), [moved.name])
+    const after = plan(factsOf(meshOf(nodeRecord(1), moved)))
     expect(followed.take(after.remotes[4])).toEqual(new Set([podCidr(9), podCidr(2)]))
   })
 
@@ -103,7 +106,6 @@ describe('the plan of the packet filter', () => {
     fc.assert(
       fc.property(fc.array<Change>(change, { maxLength: 12 }), changes => {
         const nodes = Table.from(meshOf(nodeRecord(1)))
-        const followed = new Follower<NodeName>()
         const planner = new FirewallPlanner()
         let facts = factsOf(nodes)
         let guard = GUARD
@@ -122,7 +124,7 @@ describe('the plan of the packet filter', () => {
           if (drop) nodes.delete(name(drop))
           guard = { ...guard, ...changed.guard, settings: { ...guard.settings, ...settings } }
           facts = { ...facts, ...changed.facts, guard: isOff ? undefined : guard }
-          const desired = atOnce(planner.plan(facts, followed.take(nodes)))
+          const desired = atOnce(planner.plan(facts))
           expect(textOf(desired)).toEqual(textOf(desiredFirewall(facts)))
         }
       }),
@@ -162,6 +164,40 @@ describe('what the guard’s rules look at', () => {
 
   test('is let in from nodes that are neither listed nor armed', () => {
     expect(listed('unarmed')).toEqual(new Set([podCidr(4), addressOf(4)]))
+  })
+})
+
+describe('Nodes that change while the packet filter is planned', () => {
+  const node = fc.record({ index: fc.integer({ min: 2, max: 4 }), cidrs: fc.subarray(NESTED), isGone: fc.boolean() })
+  const round = fc.record({
+    before: fc.array(node, { maxLength: 2 }),
+    steps: fc.nat(8),
+    meanwhile: fc.array(node, { maxLength: 2 }),
+    /** Nobody knows what has changed in them. */
+    areOthers: fc.boolean(),
+  })
+
+  test('are in the next plan as they are then, whatever they were', () => {
+    fc.assert(
+      fc.property(fc.array(round, { minLength: 1, maxLength: 6 }), rounds => {
+        let nodes = Table.from(meshOf(nodeRecord(1)))
+        const planner = new FirewallPlanner()
+        const change = ({ index, cidrs, isGone }: { index: number; cidrs: Cidr[]; isGone: boolean }): void => {
+          if (isGone) nodes.delete(name(index))
+          else nodes.set(name(index), nodeRecord(index, { podCidrs: cidrs }))
+        }
+        for (const { before, steps, meanwhile, areOthers } of rounds) {
+          before.forEach(change)
+          const plan = planner.plan(factsOf(nodes))
+          for (let step = 0; step < steps; step++) if (plan.next().done) break
+          meanwhile.forEach(change)
+          for (const _ of plan);
+          if (areOthers) nodes = Table.from(nodes)
+          expect(textOf(atOnce(planner.plan(factsOf(nodes))))).toEqual(textOf(desiredFirewall(factsOf(nodes))))
+        }
+      }),
+      { numRuns: 500 },
+    )
   })
 })
 
