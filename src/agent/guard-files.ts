@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isObject, listOf, member } from '#src/cluster/hostile.ts'
@@ -24,7 +25,10 @@ export class GuardFiles {
 
   /** What the operator wrote when he opened the guard; undefined while it is whole. */
   async broken(): Promise<string | undefined> {
-    return (await readStateFile(join(this.#directory, BREAK_GLASS_FILE)))?.trim().slice(0, 256)
+    const file = join(this.#directory, BREAK_GLASS_FILE)
+    // It is asked in each pass, and hardly ever there: to open what is not takes a thread and an error.
+    if (!statSync(file, { throwIfNoEntry: false })) return undefined
+    return (await readStateFile(file))?.trim().slice(0, 256)
   }
 
   /** @param ruleset undefined when there is nothing to load at boot */

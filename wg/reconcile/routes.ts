@@ -1,6 +1,6 @@
 import type { Family } from '../ip.ts'
 import { makeRoute, type Route, routeSlot, sameRoute } from '../rtnetlink/route.ts'
-import { makeRule, type Rule, sameRule } from '../rtnetlink/rule.ts'
+import { makeRule, type Rule, ruleKey } from '../rtnetlink/rule.ts'
 import { sameInputs } from '../same-inputs.ts'
 import { atOnce } from '../slices.ts'
 import { Follower } from '../table.ts'
@@ -103,8 +103,17 @@ function* compare<Wanted>(
 
 /** @param actual all rules of the family that look up one of our tables */
 export function diffRules(desired: readonly Rule[], actual: readonly Rule[]): Difference<Rule> {
+  const [wanted, there] = [keyed(desired), keyed(actual)]
+  const absentFrom = (others: Keyed) => {
+    const keys = new Set(others.map(({ key }) => key))
+    return ({ key }: Keyed[number]) => !keys.has(key)
+  }
   return {
-    missing: desired.filter(rule => !actual.some(there => sameRule(rule, there))),
-    surplus: actual.filter(there => !desired.some(rule => sameRule(rule, there))),
+    missing: wanted.filter(absentFrom(there)).map(({ rule }) => rule),
+    surplus: there.filter(absentFrom(wanted)).map(({ rule }) => rule),
   }
 }
+
+type Keyed = readonly { readonly key: string; readonly rule: Rule }[]
+
+const keyed = (rules: readonly Rule[]): Keyed => rules.map(rule => ({ key: ruleKey(rule), rule }))

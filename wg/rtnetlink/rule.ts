@@ -167,7 +167,10 @@ export function parseRule(payload: Uint8Array): Rule | undefined {
 }
 
 /** Whether two rules are one to the kernel. */
-export const sameRule = (a: Rule, b: Rule): boolean => Buffer.compare(encodeRule(a), encodeRule(b)) === 0
+export const sameRule = (a: Rule, b: Rule): boolean => ruleKey(a) === ruleKey(b)
+
+/** The same text for rules that are the same to the kernel. */
+export const ruleKey = (rule: Rule): string => Buffer.from(encodeRule(rule)).toString('latin1')
 
 /**
  * Whether the kernel would take `candidate` when asked to delete `asked`: it compares only what the request names and

@@ -1,4 +1,4 @@
-import { stat } from 'node:fs/promises'
+import { type Stats, statSync } from 'node:fs'
 import { connect } from 'node:net'
 import { constants } from 'node:os'
 import { join } from 'node:path'
@@ -80,7 +80,7 @@ export class UapiClient {
   }
 
   async #transact(name: string, text: string, operation: string): Promise<UapiAnswer | undefined> {
-    await this.#checkDirectory(name, operation)
+    this.#checkDirectory(name, operation)
     for (let attempt = 1; ; attempt++) {
       try {
         const answer = await this.#exchange(this.socketPath(name), text, operation)
@@ -94,11 +94,8 @@ export class UapiClient {
   }
 
   /** Private keys go through these sockets: whoever can put one there can have them. */
-  async #checkDirectory(name: string, operation: string): Promise<void> {
-    const stats = await stat(this.#directory).catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') return undefined
-      throw new UapiError(operation, Math.abs(error.errno ?? EACCES), `cannot look into ${this.#directory}`)
-    })
+  #checkDirectory(name: string, operation: string): void {
+    const stats = this.#stat(operation)
     if (!stats) return
     if ((stats.uid === 0 || stats.uid === process.geteuid?.()) && (stats.mode & 0o022) === 0) return
     // Not the kernel's EACCES, whose remedy is another.
@@ -107,6 +104,16 @@ export class UapiClient {
       name,
       `others can write to ${this.#directory}, where its private key goes through: run "chmod go-w ${this.#directory}" and "chown root ${this.#directory}"`,
     )
+  }
+
+  /** At once: the way by a thread takes ten times as long, before each operation. @returns undefined where there is no directory */
+  #stat(operation: string): Stats | undefined {
+    try {
+      return statSync(this.#directory, { throwIfNoEntry: false })
+    } catch (error) {
+      const { errno = EACCES } = error as NodeJS.ErrnoException
+      throw new UapiError(operation, Math.abs(errno), `cannot look into ${this.#directory}`)
+    }
   }
 
   #exchange(path: string, text: string, operation: string): Promise<string | undefined> {
