@@ -11,6 +11,9 @@ import { limit, profile } from './profile.ts'
  */
 const ATTEMPTS = [1, 1, 0.5, 0.25]
 
+/** Datagrams of each pair after the work. */
+const AFTERWARDS = 5
+
 /**
  * Measures what is lost while something is done. When this machine's own queues ran over and had to throw away at least
  * as many packets as were lost, by the kernel's counters, that says nothing about the mesh: it is done again, a few
@@ -43,6 +46,8 @@ export async function measureOnce(
   await lab.traffic.start({ rate, streams: true })
   try {
     await work()
+    // What comes right after the work counts too; and by a clock that goes by events work alone may take no time.
+    await untilSent(lab, AFTERWARDS * lab.nodes.length * (lab.nodes.length - 1))
   } catch (error) {
     await lab.traffic.stop(0)
     throw error
@@ -50,7 +55,7 @@ export async function measureOnce(
   return await lab.traffic.stop()
 }
 
-/** Until all pairs together have sent so many more. Where a kernel's clock goes by events, work alone takes no time in which they could. */
+/** Until all pairs together have sent so many more. */
 export async function untilSent(lab: Lab, more: number): Promise<void> {
   const { sent } = await lab.traffic.snapshot()
   await waitFor(async () => (await lab.traffic.snapshot()).sent >= sent + more, limit(20_000), `${more} datagrams more`)
