@@ -86,13 +86,19 @@ export class LargeMesh implements AsyncDisposable {
     }
   }
 
-  /** @param logLevel `debug` has a line for each change of the kernel @param profile directory for a profile of its processor time */
+  /**
+   * @param logLevel `debug` has a line for each change of the kernel
+   * @param profile directory for a profile of its processor time
+   * @param resolution of the probe of its event loop, milliseconds: coarse where what it costs is measured
+   */
   async startAgent({
     logLevel = 'info',
     profile,
+    resolution = 5,
   }: {
     logLevel?: string
     profile?: string
+    resolution?: number
   } = {}): Promise<StartFigures> {
     const { spec, plan } = this.#lab
     const agentCommand = [
@@ -114,6 +120,7 @@ export class LargeMesh implements AsyncDisposable {
     const environment = {
       NODE_OPTIONS: options.join(' '),
       BENCH_PROBE_FILE: this.#probeFile,
+      BENCH_PROBE_RESOLUTION: String(resolution),
       PODVEIL_NODE: nodeProgram(),
     }
     await agent.start(environment)

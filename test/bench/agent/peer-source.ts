@@ -7,7 +7,7 @@ import { type Row, type Table, told } from '../table.ts'
 import { LargeMesh, metric } from './large-mesh.ts'
 import { newKey } from './node-object.ts'
 import { usageOf } from './process.ts'
-import { atRate, HEARTBEAT, heartbeats } from './steady.ts'
+import { atRate, COARSE, HEARTBEAT, heartbeats } from './steady.ts'
 
 const LIMIT_MS = 120_000
 
@@ -20,7 +20,7 @@ export async function peerSource({ sizes, steadySeconds }: Profile): Promise<Tab
     await mesh.startAgent()
     await mesh.stopAgent()
     await mesh.steerAll()
-    await mesh.startAgent()
+    await mesh.startAgent({ resolution: COARSE })
     const beats = heartbeats(mesh)
     const load = {
       nothing: (seconds: number) => pause(seconds * 1_000),
