@@ -6,6 +6,8 @@ export interface Profile {
   readonly netlinkSizes: readonly number[]
   readonly changes: number
   readonly steadySeconds: number
+  /** Seconds from a start until an agent is taken to be at rest: pairs count as in use at first, and are asked for echoes. */
+  readonly settleSeconds: number
   readonly soakSeconds: number
   readonly plans: number
   /** Of what is measured against the C tools, in turns. */
@@ -27,6 +29,7 @@ export const FULL: Profile = {
   netlinkSizes: [100, 1_000, 5_000, 10_000],
   changes: 1_000,
   steadySeconds: 60,
+  settleSeconds: 100,
   soakSeconds: 3_600,
   plans: 100,
   rounds: 5,
@@ -43,6 +46,7 @@ export const SMOKE: Profile = {
   netlinkSizes: [20, 300],
   changes: 10,
   steadySeconds: 2,
+  settleSeconds: 0,
   soakSeconds: 10,
   plans: 5,
   rounds: 2,

@@ -13,7 +13,7 @@ export const COARSE = 50
 const CHURN = 0.1
 
 /** What an agent costs while nothing changes but what kubelets write, and while nodes come and go. */
-export async function steadyState({ sizes, steadySeconds, profiles }: Profile): Promise<Table> {
+export async function steadyState({ sizes, steadySeconds, settleSeconds, profiles }: Profile): Promise<Table> {
   const rows: Row[] = []
   for (const nodes of sizes) {
     await using mesh = await LargeMesh.make(nodes)
@@ -21,6 +21,7 @@ export async function steadyState({ sizes, steadySeconds, profiles }: Profile): 
     await mesh.stopAgent()
     await mesh.steerAll()
     await mesh.startAgent({ resolution: COARSE, ...(profiles && { profile: `${profiles}/steady-${nodes}` }) })
+    await pause(settleSeconds * 1_000)
     const beats = heartbeats(mesh)
     const load: Record<string, (seconds: number) => Promise<unknown>> = {
       nothing: seconds => pause(seconds * 1_000),
@@ -62,7 +63,7 @@ export async function steadyState({ sizes, steadySeconds, profiles }: Profile): 
     name: 'steady-state',
     title: 'Steady state',
     notes: [
-      `${steadySeconds} s each, with all pairs encrypted. Heartbeats: each Node’s status every ${HEARTBEAT} s, as kubelets write it. Churn: ${CHURN * 100} % of the nodes replaced in a minute; nobody answers with their new keys, so that each stays a pair that is changing.`,
+      `${steadySeconds} s each, with all pairs encrypted, from ${settleSeconds} s after the start: until then pairs count as in use, and echoes are sent to all of them. Heartbeats: each Node’s status every ${HEARTBEAT} s, as kubelets write it. Churn: ${CHURN * 100} % of the nodes replaced in a minute; nobody answers with their new keys, so that each stays a pair that is changing.`,
       `The probe of the event loop looks every ${COARSE} ms, so that it takes little of what is measured: a third of a percent or so.`,
       'The kernel’s part is “system”; V8’s is “GC”, most of which it does on threads beside ours; the rest is ours.',
     ],
