@@ -19,7 +19,10 @@ function longestByHand(present: Iterable<Cidr>, inner: Cidr, below: number): Cid
   return around.toSorted((a, b) => prefixLength(b) - prefixLength(a))[0]
 }
 
-it('finds what encloses an address or a prefix, whatever was added and removed before', () => {
+const insideByHand = (present: Iterable<Cidr>, outer: Cidr): Set<Cidr> =>
+  new Set([...present].filter(one => one !== outer && cidrContains(outer, one)))
+
+it('finds what encloses an address or a prefix, and what lies in one, whatever was added and removed before', () => {
   fc.assert(
     fc.property(fc.array(step, { maxLength: 40 }), cidr, (steps, asked) => {
       const map = new PrefixMap<string>()
@@ -27,6 +30,7 @@ it('finds what encloses an address or a prefix, whatever was added and removed b
       for (const { remove, cidr } of steps) {
         if (remove) expect(map.delete(cidr)).toBe(present.delete(cidr))
         else map.set(cidr, `of ${cidr}`) && present.add(cidr)
+        expect(new Set(map.within(asked))).toEqual(insideByHand(present, asked))
       }
       expect(map.size).toBe(present.size)
       const address = asked.slice(0, asked.indexOf('/')) as IpAddress

@@ -9,7 +9,7 @@ export const NO_PEERS: Peers = new Map()
 
 /**
  * Reads the peers of one device again and again. What an implementation says of a peer is taken apart only where it is not,
- * to the byte, what it said before: while one of thousands is changing, all of them are read twice a second.
+ * to the byte, what it said before: while one of thousands is changing, all of them are read again and again.
  */
 export class PeerReader {
   #peers = NO_PEERS
