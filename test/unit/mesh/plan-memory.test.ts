@@ -7,7 +7,7 @@ import { digestOf } from '#src/mesh/digest.ts'
 import type { FamilyView, HostFacts } from '#src/mesh/family-view.ts'
 import type { HeardHello } from '#src/mesh/hello-content.ts'
 import { type LaneStates, NO_STATES } from '#src/mesh/lanes.ts'
-import type { Lane, NodeName, NodeRecord } from '#src/mesh/node-record.ts'
+import { LANES, type Lane, type NodeName, type NodeRecord } from '#src/mesh/node-record.ts'
 import { type FamilyPlan, planFamily, planInSlices } from '#src/mesh/plan.ts'
 import { PlanMemory } from '#src/mesh/plan-memory.ts'
 import type { PeerStatus } from '#wg/device/device.ts'
@@ -115,8 +115,8 @@ class Agent {
   interruptedPass(meanwhile: readonly (Happening | null)[]): void {
     const plan = this.#plan(meanwhile)
     const again = planFamily(copied(plan.lanes), this.view())
-    // What follows from its own steps, and where its traffic is to go, is of the next plan.
-    const settled = again.changed.size === 0 && again.moving.move === plan.moving.move
+    // What follows from its own steps, on either device, and where its traffic is to go, is of the next plan.
+    const settled = sameStates(again.lanes, plan.lanes) && again.moving.move === plan.moving.move
     if (settled) expect(inOrder(plan).desired).toEqual(inOrder(again).desired)
     this.#carryOut(plan)
   }
@@ -142,6 +142,11 @@ class Agent {
 }
 
 type Happening = (agent: Agent) => void
+
+const sameStates = (a: LaneStates, b: LaneStates): boolean =>
+  LANES.every(
+    lane => a[lane].size === b[lane].size && [...a[lane]].every(([name, state]) => b[lane].get(name) === state),
+  )
 
 const copied = ({ main, spare }: LaneStates): LaneStates => ({ main: new Map(main), spare: new Map(spare) })
 
