@@ -8,6 +8,7 @@ import type { HeardHello } from './hello-content.ts'
 import { candidateOf } from './lanes.ts'
 import type { Lane, NodeName } from './node-record.ts'
 import type { PeerState, PeerStates } from './peer-machine.ts'
+import type { PlannedPeer } from './peer-table.ts'
 import { NAT_KEEPALIVE, whereaboutsOf } from './whereabouts.ts'
 
 /** Keepalive, in seconds, that makes a device start a handshake where no hello does. */
@@ -15,12 +16,12 @@ const PROVOKING_KEEPALIVE = 5
 
 export interface PlannedPeers {
   /** That of the key in use, and that of a candidate. */
-  readonly peers: ReadonlyMap<PublicKey, DesiredPeer>
+  readonly peers: readonly PlannedPeer[]
   /** They stay so whatever the time, while what they were made of does. */
   readonly lasts: boolean
 }
 
-const NONE: PlannedPeers = { peers: new Map(), lasts: true }
+const NONE: PlannedPeers = { peers: [], lasts: true }
 
 /**
  * The peers that a device must have for one node, with what each may send and be sent.
@@ -52,14 +53,22 @@ export function desiredPeers(
     allowedIps: cidrs.addresses(name),
     persistentKeepalive: silent ? provoke : persistentKeepalive || (callsOut ? NAT_KEEPALIVE : 0),
   }
-  const peers = new Map([
-    [state.key, state.phase === 'lingering' && held ? lingering(peer, held, states, cidrs) : peer],
-  ])
+  const lingers = state.phase === 'lingering' && held
+  const peers: PlannedPeer[] = [
+    { key: state.key, use: 'tunnel', peer: lingers ? lingering(peer, held, states, cidrs) : peer },
+  ]
   const candidate = candidateOf(state)
   // Whoever has the key of a candidate shows by its endpoint where he is; set back, a handshake from elsewhere would
   // pass for one from the node.
-  if (candidate !== undefined)
-    peers.set(candidate, { ...to, mayRoamTo: 'anywhere', allowedIps: new Set(), persistentKeepalive: provoke })
+  if (candidate !== undefined) {
+    const waiting: DesiredPeer = {
+      ...to,
+      mayRoamTo: 'anywhere',
+      allowedIps: new Set(),
+      persistentKeepalive: provoke,
+    }
+    peers.push({ key: candidate, use: 'candidate', peer: waiting })
+  }
   return {
     peers,
     lasts: lasts && state.phase !== 'lingering' && !isToldToStop(state, view.lanes[lane].hellos.get(name)),
@@ -70,12 +79,16 @@ export function desiredPeers(
 const isToldToStop = (state: PeerState, hello: HeardHello | undefined): boolean =>
   state.phase === 'encrypting' && hello !== undefined && hello.accepts === undefined
 
-/** Its endpoint is to tell where the key is, so it is never written. Each of several nodes has it, and one may cease to. */
+/** Its endpoint is to tell where the key is, so it is never written. */
 const undialled = (key: PublicKey): PlannedPeers => ({
-  peers: new Map([
-    [key, { endpoint: undefined, mayRoamTo: 'anywhere', allowedIps: new Set(), persistentKeepalive: 0 }],
-  ]),
-  lasts: false,
+  peers: [
+    {
+      key,
+      use: 'contested',
+      peer: { endpoint: undefined, mayRoamTo: 'anywhere', allowedIps: new Set(), persistentKeepalive: 0 },
+    },
+  ],
+  lasts: true,
 })
 
 /** A lingering peer keeps what it holds, as long as nobody else needs it: what still arrives from it is accepted. */

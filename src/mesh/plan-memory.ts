@@ -1,6 +1,6 @@
 import type { PublicKey } from '#keys/public-key.ts'
 import type { IpAddress } from '#wg/ip.ts'
-import type { DesiredPeer, DesiredRoute } from '#wg/reconcile/desired.ts'
+import type { DesiredRoute } from '#wg/reconcile/desired.ts'
 import { desiredSlot } from '#wg/reconcile/routes.ts'
 import { sameInputs } from '#wg/same-inputs.ts'
 import { Follower, Table } from '#wg/table.ts'
@@ -10,6 +10,7 @@ import { KeyOwners } from './key-owners.ts'
 import { heldKeys, type LaneStates, type PairOfStates } from './lanes.ts'
 import { LANES, type Lane, type NodeName, type NodeRecord } from './node-record.ts'
 import { ABSENT, type PeerState } from './peer-machine.ts'
+import { PeerTable } from './peer-table.ts'
 import type { Slice } from './slice.ts'
 
 /**
@@ -46,7 +47,7 @@ export class PlanTables {
   readonly pairs = new Table<NodeName, PeerState>()
   readonly keys: KeyOwners
   readonly cidrs: CidrClaims
-  readonly peers = { main: new Table<PublicKey, DesiredPeer>(), spare: new Table<PublicKey, DesiredPeer>() }
+  readonly peers: Readonly<Record<Lane, PeerTable>> = { main: new PeerTable(), spare: new PeerTable() }
   /** Nodes whose main device is changing. */
   readonly movers = new Set<NodeName>()
   /** To be looked at in each plan: time alone changes something. */
@@ -57,7 +58,6 @@ export class PlanTables {
   readonly due = { states: new Set<NodeName>(), peers: new Set<NodeName>(), routes: new Set<NodeName>() }
   readonly #scope: readonly unknown[]
   readonly #records = new Map<NodeName, NodeRecord>()
-  readonly #peersOf: Readonly<Record<Lane, Map<NodeName, Entries>>> = { main: new Map(), spare: new Map() }
   readonly #routesOf = new Map<NodeName | undefined, readonly DesiredRoute[]>()
   /** Nodes whose record, and whose states, have yet to be taken in; keys of which the kernel has something else to say. */
   readonly #untaken = { nodes: new Set<NodeName>(), states: new Set<NodeName>(), keys: new Set<PublicKey>() }
@@ -159,7 +159,7 @@ export class PlanTables {
   *#everybody(view: FamilyView): Generator<NodeName> {
     const { states, cidrs, pairs } = this
     const known = [view.nodes.keys(), states.main.keys(), states.spare.keys(), cidrs.owner.table.values()]
-    const planned = [pairs.keys(), ...LANES.map(lane => this.#peersOf[lane].keys()), this.#routesOf.keys()]
+    const planned = [pairs.keys(), ...LANES.map(lane => this.peers[lane].nodes()), this.#routesOf.keys()]
     for (const names of [...known, ...planned]) for (const name of names) if (name !== undefined) yield name
   }
 
@@ -176,17 +176,6 @@ export class PlanTables {
     // Why it is absent there nobody keeps.
     if (spare.phase !== 'absent' || spare.contested) states.spare.set(name, spare)
     else states.spare.delete(name)
-  }
-
-  /** Takes in the peers of one node on one device in place of what was planned for it before. */
-  putPeers(lane: Lane, name: NodeName, planned: ReadonlyMap<PublicKey, DesiredPeer>): void {
-    const peers = this.peers[lane]
-    // What has become another node's since is that one's.
-    for (const [key, peer] of this.#peersOf[lane].get(name) ?? [])
-      if (!planned.has(key) && peers.get(key) === peer) peers.delete(key)
-    for (const [key, peer] of planned) peers.set(key, peer)
-    if (planned.size > 0) this.#peersOf[lane].set(name, [...planned])
-    else this.#peersOf[lane].delete(name)
   }
 
   /** Takes in the routes to one node in place of what led there before; those that lead to none are of `undefined`. */
@@ -254,8 +243,6 @@ export class PlanTables {
     for (const key of keys) yield* this.keys.concerned(key)
   }
 }
-
-type Entries = readonly (readonly [PublicKey, DesiredPeer])[]
 
 const ownKeys = (view: FamilyView): Set<PublicKey> =>
   new Set(LANES.map(lane => view.lanes[lane].identity?.privateKey.publicKey()).filter(key => key !== undefined))

@@ -139,7 +139,7 @@ function planPeers(tables: PlanTables, view: FamilyView, names: readonly NodeNam
     restless.delete(name)
     for (const lane of LANES) {
       const { peers, lasts } = desiredPeers(view, lane, name, states[lane], cidrs)
-      tables.putPeers(lane, name, peers)
+      tables.peers[lane].put(name, peers)
       if (!lasts) restless.add(name)
     }
   }
@@ -161,7 +161,7 @@ function desiredFamily(tables: PlanTables, view: FamilyView, slice: Slice, wants
     const { identity } = view.lanes[lane]
     const inUse = tables.states[lane].values().some(state => state.phase !== 'absent')
     if (!identity || !(inUse || (view.enabled && (lane === 'main' || wantsSpare)))) continue
-    const peers = tables.peers[lane]
+    const { peers } = tables.peers[lane]
     devices.set(lane, { ...identity, fwmark: config.mark, mtu: config.mtu, addresses, peers })
   }
   const names: DeviceNames = { main: devices.get('main')?.name, spare: devices.get('spare')?.name }
