@@ -81,5 +81,10 @@ export function desiredRules({ config, nodes, self, family, hosts }: FamilyView,
       ? []
       : [{ ...plain, priority: rulePriority + 1, table: tables.hosts, fwmask: mark, inputInterface: 'lo' }]),
     ...podCidrs.map(source => ({ ...plain, priority: rulePriority + 1, table: tables.nodes, source, fwmask: mark })),
+    // What a pod elsewhere asked of this node, and is led on to a third one: the packet filter marks it.
+    ...LANES.flatMap(lane => names[lane] ?? []).map(inputInterface => ({
+      ...{ ...plain, priority: rulePriority + 1, table: tables.nodes, inputInterface },
+      ...{ fwmark: mark, fwmask: mark },
+    })),
   ]
 }

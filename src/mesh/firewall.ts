@@ -122,17 +122,24 @@ export class FirewallPlanner {
     const own: Record<Family, Set<Cidr>> & Prefixes = { 4: new Set(), 6: new Set() }
     for (const address of deviceAddresses) own[familyOf(address)].add(hostCidr(address))
     return {
-      ...{ mark, devices, helloPort, localPods: local.byFamily, remotes: remote.byFamily, deviceAddresses: own },
+      ...{
+        mark,
+        devices,
+        helloPort,
+        localPods: local.byFamily,
+        remotes: remote.byFamily,
+        nodes: node.byFamily,
+        deviceAddresses: own,
+      },
       guard: guard && {
         mode: guard.mode,
         supernets: supernet.byFamily,
-        nodeAddresses: node.byFamily,
         clear: clear.byFamily,
         unarmed: unarmed.byFamily,
         pinned: pinned.byFamily,
         wireguardPorts: guard.wireguardPorts,
       },
-      hosts: apiServers && { addresses: node.byFamily, apiServers },
+      hosts: apiServers && { apiServers },
     }
   }
 }

@@ -47,6 +47,9 @@ export function lookUp(
 function matchOf(rule: Rule, { from, to, local }: Flow): boolean | 'unknown' {
   if (rule.family !== familyOf(to)) return false
   const { source, destination, fwmark = 0, fwmask = 0, iif, oif } = rule
+  // The packet carries no mark yet.
+  const hasMark = (0 & fwmask) === (fwmark & fwmask)
+  if (!hasMark && rule.invert !== true) return false
   const looksElsewhere =
     rule.ipProtocol !== undefined ||
     rule.sourcePorts !== undefined ||
@@ -58,8 +61,7 @@ function matchOf(rule: Rule, { from, to, local }: Flow): boolean | 'unknown' {
   const selected =
     (source === undefined || cidrContains(source, from)) &&
     (destination === undefined || cidrContains(destination, to)) &&
-    // The packet carries no mark yet.
-    (0 & fwmask) === (fwmark & fwmask) &&
+    hasMark &&
     // Only a socket that is bound to a device has an outgoing one before it is routed.
     oif === undefined &&
     (iif === undefined || (iif === 'lo') === local)

@@ -32,6 +32,8 @@ export interface DesiredFirewall {
   readonly localPods: Prefixes
   /** Pods and addresses of other nodes. */
   readonly remotes: Prefixes
+  /** Addresses of other nodes. */
+  readonly nodes: Prefixes
   /** Addresses of our own WireGuard devices. */
   readonly deviceAddresses: Prefixes
   readonly guard: GuardRules | undefined
@@ -41,8 +43,6 @@ export interface DesiredFirewall {
 
 /** What keeps a node that steers what it sends to other nodes within reach of one that cannot take it. */
 export interface HostRules {
-  /** Other nodes' addresses. */
-  readonly addresses: Prefixes
   /** Where this node speaks with the API server: never by the tunnel. */
   readonly apiServers: readonly Endpoint[]
 }
@@ -52,8 +52,6 @@ export interface GuardRules {
   readonly mode: 'audit' | 'enforce'
   /** All that pods may have as an address; closed but for what is local or listed. */
   readonly supernets: Prefixes
-  /** Other nodes' addresses. */
-  readonly nodeAddresses: Prefixes
   /** Pods and addresses of nodes that may speak in clear. */
   readonly clear: Prefixes
   /** Pods and addresses of nodes that have not said yet that they steer to us: let in in clear, and counted. */
@@ -76,16 +74,15 @@ export const setsOf = (desired: DesiredFirewall): ReadonlyMap<string, PrefixKeys
 const prefixesOf = ({
   localPods,
   remotes,
+  nodes,
   deviceAddresses,
   guard,
-  hosts,
 }: DesiredFirewall): Readonly<Record<string, Prefixes>> => ({
-  ...(hosts && { host: hosts.addresses }),
   local: localPods,
   remote: remotes,
+  node: nodes,
   device: deviceAddresses,
   supernet: guard?.supernets ?? NONE,
-  node: guard?.nodeAddresses ?? NONE,
   clear: guard?.clear ?? NONE,
   unarmed: guard?.unarmed ?? NONE,
   pinned: guard?.pinned ?? NONE,
@@ -203,6 +200,12 @@ ${each(family => `${IP[family]} saddr @remote${family} meta mark set meta mark |
     fib daddr type local return
 ${each(family => `${IP[family]} daddr @local${family} return`)}    meta mark set meta mark & ${others}
   }
+  # What a pod asks of this node, and a proxy leads on to another one, goes by the tunnel: a rule looks for the mark on what
+  # comes out of it. Answers are not marked, as who asked this node in clear is answered so.
+  chain mark_led_on {
+    type filter hook prerouting priority -89; policy accept;
+    iifname != ${tunnels} return
+${each(family => `${IP[family]} daddr @node${family} ct direction original meta mark set meta mark | ${bit}`)}  }
   # Pods keep the MTU that they were made with; only agents speak hello, and only this host has its device's address.
   chain into_tunnel {
     type filter hook forward priority mangle; policy accept;
@@ -229,7 +232,7 @@ function hostChains({ apiServers }: HostRules, tunnels: string, bit: string, oth
     const asked = `meta l4proto tcp ct original ${ip} daddr ${address} ct original proto-dst ${port}`
     return [
       `    ${ip} daddr ${address} tcp dport ${port} ${pass}\n`,
-      `    ${ip} daddr @host${family} ${asked} ${pass}\n`,
+      `    ${ip} daddr @node${family} ${asked} ${pass}\n`,
     ]
   })
   return `
@@ -239,12 +242,12 @@ function hostChains({ apiServers }: HostRules, tunnels: string, bit: string, oth
     iifname lo return
     iifname ${tunnels} ct mark & ${bit} != 0 ct mark set ct mark & ${others}
     iifname ${tunnels} return
-${each((ip, f) => `${ip} saddr @host${f} ct mark & ${bit} == 0 ct mark set ct mark | ${bit}`)}  }
+${each((ip, f) => `${ip} saddr @node${f} ct mark & ${bit} == 0 ct mark set ct mark | ${bit}`)}  }
   # Where the mark changes, the way is looked for anew.
   chain host_out {
     type route hook output priority mangle; policy accept;
     meta mark & ${bit} != 0 return
-${api.join('')}${each((ip, f) => `${ip} daddr @host${f} ct direction reply ct mark & ${bit} != 0 ${pass}`)}  }
+${api.join('')}${each((ip, f) => `${ip} daddr @node${f} ct direction reply ct mark & ${bit} != 0 ${pass}`)}  }
 `
 }
 

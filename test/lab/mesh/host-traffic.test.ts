@@ -2,11 +2,13 @@ import { expect, test } from 'vitest'
 import type { Lab } from '#src/lab/lab.ts'
 import { clearPodFrames, underlayDelta, wireguardFrames } from '#src/lab/underlay-watch.ts'
 import { type Family, familyOf, parseAddress } from '#wg/ip.ts'
+import { withGuardedMesh } from '../guard/support/cluster.ts'
 import { describeLab } from '../harness/requirements.ts'
 import { OpenSockets } from './support/open-sockets.ts'
 import { caseLimit, meshNeeds } from './support/profile.ts'
 import {
   ask,
+  HOST_NODE_PORT,
   MASQUERADED_PORT,
   NODE_PORT,
   PORT,
@@ -15,7 +17,7 @@ import {
   TRANSLATED_PORT,
 } from './support/services.ts'
 import { expectTunnelled, watchUnderlay } from './support/underlay.ts'
-import { nodeOf, turnOn, untilEncrypted, untilPairEncrypted, withMesh } from './support/with-mesh.ts'
+import { nodeOf, onNode, turnOn, untilEncrypted, untilPairEncrypted, withMesh } from './support/with-mesh.ts'
 
 interface Path {
   readonly name: string
@@ -25,6 +27,8 @@ interface Path {
   /** Part of the way is from host to host, where no end is a pod. */
   readonly hosts?: true
 }
+
+const LED_ON = 'pod to a NodePort of another node, which leads to a host-networked pod on a third one'
 
 /** Ways on which one end is a pod and the other a host, or on which hosts translate addresses. */
 function pathsOf(lab: Lab, family: Family): readonly Path[] {
@@ -56,6 +60,12 @@ function pathsOf(lab: Lab, family: Family): readonly Path[] {
     { name: 'host to a service of a pod, masqueraded', from: one.namespace, to: service.masqueraded, port: 80 },
     { name: 'pod to a NodePort of its own node', from: pod[1], to: at(one.addresses), port: NODE_PORT },
     { name: 'pod to a NodePort of another node', from: pod[3], to: at(one.addresses), port: NODE_PORT },
+    {
+      name: LED_ON,
+      from: pod[3],
+      to: at(one.addresses),
+      port: HOST_NODE_PORT,
+    },
     {
       name: 'host to a NodePort of another node',
       from: three.namespace,
@@ -121,6 +131,21 @@ describeLab('where one end is a host, or a host translates addresses', meshNeeds
     },
     caseLimit(120),
   )
+
+  test('what a node leads on for a pod elsewhere is encrypted under enforce, by the rule that looks for its mark', async () => {
+    await withGuardedMesh({ nodes: 3, rpFilter: 1, guard: 'enforce' }, async (lab, one) => {
+      await serveEverywhere(lab)
+      const ledOn = async () => (await tryAll(lab)).filter(({ path }) => path.includes(LED_ON))
+      expect(await ledOn()).toMatchObject([4, 6].map(() => ({ answered: true, tunnelled: true, strange: 0 })))
+      await one.agent.kill()
+      await onNode(one, 'ip rule del pref 100 iif wireguard.cali; ip -6 rule del pref 100 iif wg-v6.cali')
+      expect(await ledOn()).toMatchObject([4, 6].map(() => ({ answered: false, strange: 0 })))
+      await onNode(one, 'nft delete table inet podveil')
+      const clear = await ledOn()
+      expect(clear).toMatchObject([4, 6].map(() => ({ strange: expect.any(Number) })))
+      for (const { strange } of clear) expect(strange).toBeGreaterThan(0)
+    })
+  })
 
   test('what sockets of a host that were open before send to pods is encrypted too, peer after peer', async () => {
     await withMesh({ nodes: 3 }, async lab => {

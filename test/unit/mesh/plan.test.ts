@@ -107,8 +107,17 @@ describe('the plan of an ordinary mesh', () => {
     const { tables, mark, rulePriority } = CONFIG
     const { rules } = settled.plan.desired
     const selector = { invert: false, fwmark: 0, fwmask: mark, source: podCidr(1), outputInterface: undefined }
-    expect(rules.filter(({ table }) => table === tables.nodes)).toEqual([
+    const own = rules.filter(({ inputInterface }) => inputInterface === undefined)
+    expect(own.filter(({ table }) => table === tables.nodes)).toEqual([
       { ...selector, priority: rulePriority + 1, table: tables.nodes },
+    ])
+  })
+
+  test('leads there as well what comes out of the tunnel with the mark', () => {
+    const { tables, mark, rulePriority, interfaceName } = CONFIG
+    const marked = { invert: false, fwmark: mark, fwmask: mark, source: undefined, outputInterface: undefined }
+    expect(settled.plan.desired.rules.filter(({ inputInterface }) => inputInterface !== undefined)).toEqual([
+      { ...marked, inputInterface: interfaceName, priority: rulePriority + 1, table: tables.nodes },
     ])
   })
 
@@ -717,7 +726,7 @@ describe('with host encryption', () => {
     expect(rules.filter(({ table }) => table === TABLE)).toMatchObject([
       { ...selector, priority: CONFIG.rulePriority + 1 },
     ])
-    expect(plan.desired.rules.filter(({ inputInterface }) => inputInterface !== undefined)).toEqual([])
+    expect(plan.desired.rules.filter(({ inputInterface }) => inputInterface === 'lo')).toEqual([])
   })
 
   test('is what the node announces of itself', () => {

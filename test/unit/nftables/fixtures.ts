@@ -9,7 +9,6 @@ export const prefixes = (four: readonly string[], six: readonly string[] = []): 
 export const guard = (fields: Partial<GuardRules> = {}): GuardRules => ({
   mode: 'enforce',
   supernets: prefixes(['10.244.0.0/16'], ['fd00:244::/32']),
-  nodeAddresses: prefixes(['10.200.0.12'], ['fd00:200::12']),
   clear: prefixes([]),
   unarmed: prefixes([]),
   pinned: prefixes(['10.200.0.12'], ['fd00:200::12']),
@@ -24,6 +23,7 @@ export const firewall = (fields: Partial<DesiredFirewall> = {}): DesiredFirewall
   helloPort: 9182,
   localPods: prefixes(['10.244.1.0/24'], ['fd00:244:1::/64']),
   remotes: prefixes(['10.244.2.0/24', '10.200.0.12'], ['fd00:244:2::/64', 'fd00:200::12']),
+  nodes: prefixes(['10.200.0.12'], ['fd00:200::12']),
   deviceAddresses: prefixes(['10.244.1.1'], ['fd00:244:1::1']),
   guard: guard(),
   ...fields,

@@ -38,25 +38,30 @@ const arbitraryPrefixes = fc.uniqueArray(arbitraryCidr, { maxLength: 12 }).map(a
 
 describe('host encryption in the ruleset', () => {
   const hosts = {
-    addresses: prefixes(['10.200.0.12'], ['fd00:200::12']),
     apiServers: [{ address: parseAddress('10.96.0.1'), port: 443 }],
   }
 
   test('is not there without it', () => {
-    expect(structure(firewall())).not.toMatch(/host_|@host/)
+    expect(structure(firewall())).not.toMatch(/host_/)
   })
 
-  test('has chains and sets of its own, whatever the guard does', () => {
+  test('has chains of its own, whatever the guard does', () => {
     const text = structure(firewall({ hosts, guard: undefined }))
-    expect(chains(text)).toEqual(['mark_clear', 'unmark_forwarded', 'into_tunnel', 'host_in', 'host_out'])
-    expect(elementsOf(firewall({ hosts })).get('host4')).toEqual(new Set(['10.200.0.12']))
+    expect(chains(text)).toEqual([
+      'mark_clear',
+      'unmark_forwarded',
+      'mark_led_on',
+      'into_tunnel',
+      'host_in',
+      'host_out',
+    ])
   })
 
   test('leads past the tunnel what answers in clear, and the way to the API server', () => {
     const rules = rulesOf(structure(firewall({ hosts })), 'host_out')
     expect(rules).toContain('ip daddr 10.96.0.1 tcp dport 443 meta mark set meta mark | 0x200000')
     expect(rules).toContain(
-      'ip6 daddr @host6 ct direction reply ct mark & 0x200000 != 0 meta mark set meta mark | 0x200000',
+      'ip6 daddr @node6 ct direction reply ct mark & 0x200000 != 0 meta mark set meta mark | 0x200000',
     )
     expect(rules.filter(rule => !rule.startsWith('meta mark &')).every(rule => rule.includes('meta mark set'))).toBe(
       true,
@@ -67,7 +72,7 @@ describe('host encryption in the ruleset', () => {
 describe('the guard in the ruleset', () => {
   test('off has none of its chains and counters, and keeps what the tunnel needs', () => {
     const text = structure(firewall({ guard: undefined }))
-    expect(chains(text)).toEqual(['mark_clear', 'unmark_forwarded', 'into_tunnel'])
+    expect(chains(text)).toEqual(['mark_clear', 'unmark_forwarded', 'mark_led_on', 'into_tunnel'])
     for (const counter of GUARD_COUNTERS) expect(text).not.toContain(counter)
   })
 

@@ -9,6 +9,7 @@ import type { KernelFamily } from '#src/status/node-kernel.ts'
 import type { NodeSnapshot } from '#src/status/snapshot.ts'
 import { parseAddress, parseCidr } from '#wg/ip.ts'
 import { makeRoute } from '#wg/rtnetlink/route.ts'
+import { makeRule } from '#wg/rtnetlink/rule.ts'
 import { encryptingNode, offNode } from './support/nodes.ts'
 import {
   ago,
@@ -86,6 +87,13 @@ describe('on the node, by its kernel', () => {
     expect(explanation.verdict).toBe('in-clear')
     expect(explanation.because).toContain('the kernel does not send it into the tunnel')
     expect(explanation.steps.at(1)).toEqual({ what: 'rule', detail: '32766: from all lookup 254' })
+  })
+
+  test('a rule that looks at more than is known of a packet is named as not judged', () => {
+    const rule = makeRule({ family: 4, priority: 50, action: 'lookup', table: 77, iif: 'veth9' })
+    const { rules } = kernel({}).families[4]
+    const { caveats } = explain('10.244.1.10', '10.244.2.10', { rules: [rule, ...rules] })
+    expect(caveats).toContain('not judged, because it looks at more than addresses: 50: from all iif veth9 lookup 77')
   })
 
   test('what stays on the node, and what leaves the mesh', () => {

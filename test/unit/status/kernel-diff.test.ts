@@ -73,6 +73,16 @@ const DESIRED: DesiredSnapshot = {
       source: parseCidr('10.244.1.0/24'),
       outputInterface: undefined,
     },
+    {
+      priority: 100,
+      table: 2,
+      invert: false,
+      fwmark: 0x200000,
+      fwmask: 0x200000,
+      source: undefined,
+      outputInterface: undefined,
+      inputInterface: 'wireguard.cali',
+    },
   ],
   routeProtocol: 3,
 }

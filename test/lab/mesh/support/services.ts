@@ -15,6 +15,8 @@ export const MASQUERADED_PORT = 7_071
 export const TRANSLATED_PORT = 7_072
 /** Leads to node 2's pod, from every address of every node. */
 export const NODE_PORT = 30_080
+/** The same to what listens on node 2 itself. */
+export const HOST_NODE_PORT = 30_081
 
 /** Addresses of services, none of which anybody has. */
 export const SERVICES: Readonly<Record<Family, Readonly<Record<'host' | 'pod' | 'masqueraded', string>>>> = {
@@ -61,7 +63,7 @@ function rulesOf(node: LabNode, two: LabNode, mode: ProxyMode): string {
     const to = (address: string) => (family === 4 ? `${address}:${PORT}` : `[${address}]:${PORT}`)
     const service = SERVICES[family]
     const services = [
-      { clusterIp: service.host, port: 80, endpoint: to(host), masqueraded: false, nodePort: undefined },
+      { clusterIp: service.host, port: 80, endpoint: to(host), masqueraded: false, nodePort: HOST_NODE_PORT },
       { clusterIp: service.pod, port: 80, endpoint: to(pod), masqueraded: false, nodePort: NODE_PORT },
       { clusterIp: service.masqueraded, port: 80, endpoint: to(pod), masqueraded: true, nodePort: undefined },
     ]

@@ -114,6 +114,7 @@ export function kernelFamily(changes: Partial<KernelFamily> = {}): KernelFamily 
       makeRule({ ...rule, priority: 98, table: 3, oif: 'wireguard.cali' }),
       makeRule({ ...rule, priority: 99, table: 1, invert: true, fwmark: 0x200000, fwmask: 0x200000 }),
       makeRule({ ...rule, priority: 100, table: 2, source: parseCidr('10.244.1.0/24'), fwmark: 0, fwmask: 0x200000 }),
+      makeRule({ ...rule, priority: 100, table: 2, iif: 'wireguard.cali', fwmark: 0x200000, fwmask: 0x200000 }),
       makeRule({ ...rule, priority: 32766, table: 254 }),
     ],
     routes: new Map([
