@@ -53,9 +53,13 @@ export function desiredPeers(
     allowedIps: cidrs.addresses(name),
     persistentKeepalive: silent ? provoke : persistentKeepalive || (callsOut ? NAT_KEEPALIVE : 0),
   }
-  const lingers = state.phase === 'lingering' && held
+  const lingers = state.phase === 'lingering'
   const peers: PlannedPeer[] = [
-    { key: state.key, use: 'tunnel', peer: lingers ? lingering(peer, held, states, cidrs) : peer },
+    {
+      key: state.key,
+      use: lingers ? 'lingering' : 'tunnel',
+      peer: lingers && held ? lingering(peer, held, states, cidrs) : peer,
+    },
   ]
   const candidate = candidateOf(state)
   // Whoever has the key of a candidate shows by its endpoint where he is; set back, a handshake from elsewhere would

@@ -81,10 +81,13 @@ export function desiredRules({ config, nodes, self, family, hosts }: FamilyView,
       ? []
       : [{ ...plain, priority: rulePriority + 1, table: tables.hosts, fwmask: mark, inputInterface: 'lo' }]),
     ...podCidrs.map(source => ({ ...plain, priority: rulePriority + 1, table: tables.nodes, source, fwmask: mark })),
-    // What a pod elsewhere asked of this node, and is led on to a third one: the packet filter marks it.
-    ...LANES.flatMap(lane => names[lane] ?? []).map(inputInterface => ({
-      ...{ ...plain, priority: rulePriority + 1, table: tables.nodes, inputInterface },
-      ...{ fwmark: mark, fwmask: mark },
-    })),
+    // What a pod elsewhere asked of this node, and is led on to a third one: the packet filter marks it, so that Felix's rule
+    // passes it by.
+    ...LANES.flatMap(lane => names[lane] ?? []).flatMap(inputInterface =>
+      [tables.mesh, tables.nodes].map(table => ({
+        ...{ ...plain, priority: rulePriority + 1, table, inputInterface },
+        ...{ fwmark: mark, fwmask: mark },
+      })),
+    ),
   ]
 }

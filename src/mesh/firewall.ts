@@ -42,8 +42,10 @@ interface Place {
   readonly pods: readonly Cidr[]
   readonly addresses: readonly IpAddress[]
   /** How it is let in in clear, if it is. */
-  readonly open: Readonly<Record<Family, 'clear' | 'unarmed' | undefined>>
+  readonly open: Readonly<Record<Family, Openness>>
 }
+
+type Openness = 'clear' | 'unarmed' | undefined
 
 const SETS = ['local', 'remote', 'supernet', 'node', 'clear', 'unarmed', 'pinned'] as const
 type SetName = (typeof SETS)[number]
@@ -150,12 +152,20 @@ export const desiredFirewall = (facts: FirewallFacts): DesiredFirewall => atOnce
 type SetPrefix = readonly [SetName, Cidr]
 
 function placeOf({ name, podCidrs, addresses }: NodeRecord, pods: readonly Cidr[], { self, guard }: OwnFacts): Place {
-  const open = (family: Family) => {
+  const openIn = (family: Family): Openness => {
     if (guard?.settings.clearTextNodes.has(name)) return 'clear'
     return guard?.armed[family].has(name) ? undefined : 'unarmed'
   }
-  return { isSelf: name === self, podCidrs, pods, addresses, open: { 4: open(4), 6: open(6) } }
+  return { isSelf: name === self, podCidrs, pods, addresses, open: openness(openIn(4), openIn(6)) }
 }
+
+const OPENNESS = (['clear', 'unarmed', undefined] as const).flatMap(v4 =>
+  (['clear', 'unarmed', undefined] as const).map(v6 => ({ 4: v4, 6: v6 })),
+)
+
+/** One for all Nodes that are open alike: numbers for keys have each object keep an array of its own. */
+const openness = (v4: Openness, v6: Openness): Place['open'] =>
+  OPENNESS.find(one => one[4] === v4 && one[6] === v6) ?? { 4: v4, 6: v6 }
 
 const samePlace = (a: Place, b: Place): boolean =>
   a.isSelf === b.isSelf &&

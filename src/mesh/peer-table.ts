@@ -7,8 +7,8 @@ import type { NodeName } from './node-record.ts'
 /** A peer that a device must have for one node. */
 export interface PlannedPeer {
   readonly key: PublicKey
-  /** What the node has it for: its tunnel goes by it, its tunnel is to go by it, or it has to show whose key it is. */
-  readonly use: 'tunnel' | 'candidate' | 'contested'
+  /** What the node has it for: its tunnel goes by it, or did; its tunnel is to go by it; or it has to show whose key it is. */
+  readonly use: 'tunnel' | 'lingering' | 'candidate' | 'contested'
   readonly peer: DesiredPeer
 }
 
@@ -56,6 +56,11 @@ export class PeerTable {
   }
 }
 
-const NEED: Readonly<Record<PlannedPeer['use'], number>> = { tunnel: 2, candidate: 1, contested: 0 }
+const NEED: Readonly<Record<PlannedPeer['use'], number>> = {
+  tunnel: 3,
+  lingering: 2,
+  candidate: 1,
+  contested: 0,
+}
 
 const keyOf = ({ key }: PlannedPeer): PublicKey => key

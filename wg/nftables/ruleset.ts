@@ -200,11 +200,12 @@ ${each(family => `${IP[family]} saddr @remote${family} meta mark set meta mark |
     fib daddr type local return
 ${each(family => `${IP[family]} daddr @local${family} return`)}    meta mark set meta mark & ${others}
   }
-  # What a pod asks of this node, and a proxy leads on to another one, goes by the tunnel: a rule looks for the mark on what
-  # comes out of it. Answers are not marked, as who asked this node in clear is answered so.
+  # What a pod asks of this node, and a proxy leads on to another one, goes by the tunnel: rules look for the mark on what
+  # comes out of it. Answers are not marked: a node that asked in clear may have no tunnel (any more).
   chain mark_led_on {
     type filter hook prerouting priority -89; policy accept;
     iifname != ${tunnels} return
+    fib daddr type local return
 ${each(family => `${IP[family]} daddr @node${family} ct direction original meta mark set meta mark | ${bit}`)}  }
   # Pods keep the MTU that they were made with; only agents speak hello, and only this host has its device's address.
   chain into_tunnel {

@@ -138,7 +138,10 @@ describeLab('where one end is a host, or a host translates addresses', meshNeeds
       const ledOn = async () => (await tryAll(lab)).filter(({ path }) => path.includes(LED_ON))
       expect(await ledOn()).toMatchObject([4, 6].map(() => ({ answered: true, tunnelled: true, strange: 0 })))
       await one.agent.kill()
-      await onNode(one, 'ip rule del pref 100 iif wireguard.cali; ip -6 rule del pref 100 iif wg-v6.cali')
+      await onNode(
+        one,
+        'ip rule del pref 100 iif wireguard.cali lookup 2; ip -6 rule del pref 100 iif wg-v6.cali lookup 2',
+      )
       expect(await ledOn()).toMatchObject([4, 6].map(() => ({ answered: false, strange: 0 })))
       await onNode(one, 'nft delete table inet podveil')
       const clear = await ledOn()

@@ -28,7 +28,7 @@ const withTwo = keptMesh({ nodes: 2 })
 const KEY = /^[A-Za-z0-9+/]{43}=$/
 
 describeLab('what an operator who knows Calico finds', meshNeeds, () => {
-  test('rules and tables are Felix’s, and three rules and two tables beside them', async () => {
+  test('rules and tables are Felix’s, and four rules and two tables beside them', async () => {
     await withEncryptedMesh({ nodes: 3 }, async lab => {
       const node = nodeOf(lab, 1)
       const show = async (command: string) => lines(await onNode(node, command))
@@ -48,11 +48,13 @@ describeLab('what an operator who knows Calico finds', meshNeeds, () => {
       expect(await show('ip rule show pref 98')).toEqual(['98:\tfrom all oif wireguard.cali lookup 3'])
       expect(await show('ip rule show pref 100')).toEqual([
         '100:\tfrom 10.244.1.0/24 fwmark 0/0x200000 lookup 2',
+        '100:\tfrom all fwmark 0x200000/0x200000 iif wireguard.cali lookup 1',
         '100:\tfrom all fwmark 0x200000/0x200000 iif wireguard.cali lookup 2',
       ])
       expect(await show('ip -6 rule show pref 98')).toEqual(['98:\tfrom all oif wg-v6.cali lookup 3'])
       expect(await show('ip -6 rule show pref 100')).toEqual([
         '100:\tfrom fd00:244:1::/64 fwmark 0/0x200000 lookup 2',
+        '100:\tfrom all fwmark 0x200000/0x200000 iif wg-v6.cali lookup 1',
         '100:\tfrom all fwmark 0x200000/0x200000 iif wg-v6.cali lookup 2',
       ])
       expect(await show('ip route show table 2')).toEqual([

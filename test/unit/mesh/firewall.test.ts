@@ -155,6 +155,7 @@ describe('what the guard’s rules look at', () => {
   test('are the other nodes, which are where WireGuard packets come from, beside the gateways that are listed', () => {
     const others = [2, 3, 4].map(addressOf)
     expect(new Set(desired.nodes[4].keys())).toEqual(new Set(others))
+    expect(new Set(desiredFirewall(factsOf(nodes, { guard: undefined })).nodes[4].keys())).toEqual(new Set(others))
     expect(listed('pinned')).toEqual(new Set([GATEWAY, ...others]))
   })
 

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { PeerTable, type PlannedPeer } from '#src/mesh/peer-table.ts'
 import { endpointOf, name, publicKey } from './records.ts'
 
-const USES = ['tunnel', 'candidate', 'contested'] as const
+const USES = ['tunnel', 'lingering', 'candidate', 'contested'] as const
 
 type Use = (typeof USES)[number]
 
@@ -25,8 +25,11 @@ const tableOf = (...entries: readonly (readonly [node: number, PlannedPeer])[]):
 
 describe('a key that two nodes have a peer for', () => {
   const stronger = [
+    ['tunnel', 'lingering'],
     ['tunnel', 'candidate'],
     ['tunnel', 'contested'],
+    ['lingering', 'candidate'],
+    ['lingering', 'contested'],
     ['candidate', 'contested'],
   ] as const
 

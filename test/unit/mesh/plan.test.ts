@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { PublicKey } from '#keys/public-key.ts'
 import { claimCidrs, podCidrSource } from '#src/mesh/claims.ts'
+import { desiredRules } from '#src/mesh/desired-routes.ts'
 import { digestOf } from '#src/mesh/digest.ts'
 import type { FamilyView } from '#src/mesh/family-view.ts'
 import type { HeardHello } from '#src/mesh/hello-content.ts'
@@ -116,9 +117,20 @@ describe('the plan of an ordinary mesh', () => {
   test('leads there as well what comes out of the tunnel with the mark', () => {
     const { tables, mark, rulePriority, interfaceName } = CONFIG
     const marked = { invert: false, fwmark: mark, fwmask: mark, source: undefined, outputInterface: undefined }
+    const led = { ...marked, inputInterface: interfaceName, priority: rulePriority + 1 }
     expect(settled.plan.desired.rules.filter(({ inputInterface }) => inputInterface !== undefined)).toEqual([
-      { ...marked, inputInterface: interfaceName, priority: rulePriority + 1, table: tables.nodes },
+      { ...led, table: tables.mesh },
+      { ...led, table: tables.nodes },
     ])
+  })
+
+  test('leads there what comes out of the spare device too, while there is one', () => {
+    const rules = desiredRules(settled.view, { main: 'wireguard.cali', spare: 'wg-spare.cali' })
+    const by = (device: string) => rules.filter(({ inputInterface }) => inputInterface === device)
+    expect(by('wg-spare.cali')).toEqual(
+      by('wireguard.cali').map(rule => ({ ...rule, inputInterface: 'wg-spare.cali' })),
+    )
+    expect(by('wg-spare.cali')).toHaveLength(2)
   })
 
   test('gives an MTU to all routes to a peer whose path carries less, and to no other', () => {

@@ -69,6 +69,19 @@ describe('host encryption in the ruleset', () => {
   })
 })
 
+test('what pods ask of this node and is led on to another one is marked, behind where marks are taken away, and no answers are', () => {
+  const text = structure(firewall({ guard: undefined }))
+  const priorityOf = (chain: string) =>
+    Number(new RegExp(`chain ${chain} \\{\\s+.* priority (-?\\d+);`).exec(text)?.[1])
+  expect(priorityOf('mark_led_on')).toBeGreaterThan(priorityOf('unmark_forwarded'))
+  expect(rulesOf(text, 'mark_led_on')).toEqual([
+    'iifname != { "wireguard.cali", "wg-v6.cali" } return',
+    'fib daddr type local return',
+    'ip daddr @node4 ct direction original meta mark set meta mark | 0x200000',
+    'ip6 daddr @node6 ct direction original meta mark set meta mark | 0x200000',
+  ])
+})
+
 describe('the guard in the ruleset', () => {
   test('off has none of its chains and counters, and keeps what the tunnel needs', () => {
     const text = structure(firewall({ guard: undefined }))
