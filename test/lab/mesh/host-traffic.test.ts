@@ -152,6 +152,20 @@ describeLab('where one end is a host, or a host translates addresses', meshNeeds
     })
   })
 
+  test('a host that has lost its tunnel is answered all the same where it asks a NodePort of another node', async () => {
+    await withMesh({ nodes: 3 }, async lab => {
+      await serveEverywhere(lab)
+      await turnOn(lab)
+      const [one, three] = [nodeOf(lab, 1), nodeOf(lab, 3)]
+      await three.agent.kill()
+      await onNode(three, 'ip link del wireguard.cali; ip link del wg-v6.cali')
+      // The other does not know of it.
+      expect(await onNode(one, 'ip route show table 2; ip -6 route show table 2')).toMatch(/\.13 dev.*::13 dev/s)
+      const answers = await Promise.all(one.addresses.map(address => ask(three.namespace, address, NODE_PORT)))
+      expect(answers).toEqual(answers.map(() => expect.any(String)))
+    })
+  })
+
   test('what sockets of a host that were open before send to pods is encrypted too, peer after peer', async () => {
     await withMesh({ nodes: 3 }, async lab => {
       const [one, , three] = [nodeOf(lab, 1), nodeOf(lab, 2), nodeOf(lab, 3)]
