@@ -38,6 +38,9 @@ const MAX_ROUNDS = 4
 /** Nodes that are looked at between two looks at the clock. */
 const MOST = 32
 
+/** Part of all peers up to which the changing ones are looked at alone: what all are said to be is mostly what it was. */
+const FEW = 1 / 8
+
 /** What one pass is given. */
 export interface MeshInput {
   readonly nodes: ReadonlyMap<NodeName, NodeRecord>
@@ -74,6 +77,8 @@ export class FamilyMesh {
   readonly #memory = new PlanMemory()
   readonly #changing: Readonly<Record<Lane, ChangingPairs>> = { main: new ChangingPairs(), spare: new ChangingPairs() }
   readonly #said: Readonly<Record<Lane, Said>> = { main: new Said(), spare: new Said() }
+  /** Peers that were sent to where their Node was when the devices were last looked at. */
+  readonly #strayed: Readonly<Record<Lane, Set<PublicKey>>> = { main: new Set(), spare: new Set() }
   #input: MeshInput | undefined
   readonly #poll = new DevicePoll()
   readonly #measured: MeasuredPairs
@@ -194,8 +199,8 @@ export class FamilyMesh {
   async pass(input: MeshInput, now: number): Promise<number> {
     this.#input = input
     await this.#observe(input, now)
-    const strayed = this.#strayed(input)
     this.#lookAround(input)
+    this.#noteStrayed(input)
     this.#paths.limit(input.pathMtuProbing ? input.config.mtu : undefined, now)
     if (!this.#states) {
       const adopted = await this.#inSlices(look => adoptInSlices(look, this.#memory, MOST), input, now)
@@ -214,7 +219,7 @@ export class FamilyMesh {
     }
     if (operations === 0) this.#disown(ownershipOf(this.family, input))
     for (const lane of LANES) this.#changing[lane].note(this.#states[lane])
-    if (LANES.some(lane => this.#changing[lane].size > 0) || strayed) this.#poll.hurry(now, this.#peerCount)
+    if (LANES.some(lane => this.#awaited(lane).size > 0)) this.#poll.hurry(now, this.#peerCount)
     const speakAt: number[] = []
     for (const lane of LANES) speakAt.push(await this.#speak(lane, input, now))
     const onDevice = (node: NodeName, state: PeerState) => ({ lane: this.laneOf(node), peer: this.peer(node, state) })
@@ -253,7 +258,15 @@ export class FamilyMesh {
     if (!this.#ownership || !sameOwnership(this.#ownership, ownership)) this.#kernel.invalidate()
     this.#ownership = ownership
     const { stale } = this.#kernel
-    if (!stale && now < this.#poll.at) return
+    const due = stale ? 'all' : this.#poll.due(now)
+    if (due === 'nothing') return
+    const awaited = new Map(LANES.map(lane => [this.#names[lane] ?? '', this.#awaited(lane)]))
+    for (const lane of LANES) this.#strayed[lane].clear()
+    if (due === 'changing' && [...awaited.values()].every(({ size }) => size <= this.#peerCount * FEW)) {
+      await this.#kernel.observePeers(awaited)
+      this.#poll.noteLook()
+      return
+    }
     if (stale) await this.#kernel.observe(ownership)
     else await this.#kernel.observeDevices()
     const { hostSource } = input
@@ -262,13 +275,20 @@ export class FamilyMesh {
   }
 
   /** A peer is sent to where its Node was: set right in this pass, it may go back there with its next packet. */
-  #strayed({ nodes, identities }: MeshInput): boolean {
+  #noteStrayed({ nodes }: MeshInput): void {
     this.#left.note(nodes, Date.now())
-    return LANES.some(lane => {
-      const name = identities[lane]?.name
+    for (const lane of LANES) {
+      const name = this.#names[lane]
       const peers = name === undefined ? undefined : this.#kernel.peers(name)
-      return peers !== undefined && this.#states !== undefined && this.#left.isSentTo(this.#states[lane], peers)
-    })
+      if (peers && this.#states)
+        for (const key of this.#left.sentTo(this.#states[lane], peers)) this.#strayed[lane].add(key)
+    }
+  }
+
+  /** Peers of one device that are looked at often: more is to come of them. */
+  #awaited(lane: Lane): ReadonlySet<PublicKey> {
+    const [{ keys }, strayed] = [this.#changing[lane], this.#strayed[lane]]
+    return strayed.size > 0 ? keys.union(strayed) : keys
   }
 
   /** What is somebody else's is found before anything of it could be touched. @throws Error with the remedy */

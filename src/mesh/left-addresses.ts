@@ -38,12 +38,14 @@ export class LeftAddresses {
       if (left.size === 0) this.#left.delete(name)
     }
   }
-  /** Somebody is sent to an address that its Node has left. @param peers of the device that the states are about */
-  isSentTo(states: PeerStates, peers: ReadonlyMap<PublicKey, Pick<PeerStatus, 'endpoint'>>): boolean {
-    return this.#left.entries().some(([node, addresses]) => {
+
+  /** Peers that are sent to an address which their Node has left. @param peers of the device that the states are about */
+  *sentTo(states: PeerStates, peers: ReadonlyMap<PublicKey, Pick<PeerStatus, 'endpoint'>>): Generator<PublicKey> {
+    for (const [node, addresses] of this.#left) {
       const state = states.get(node)
-      const endpoint = state && state.phase !== 'absent' ? peers.get(state.key)?.endpoint : undefined
-      return endpoint !== undefined && addresses.has(endpoint.address)
-    })
+      if (!state || state.phase === 'absent') continue
+      const endpoint = peers.get(state.key)?.endpoint
+      if (endpoint && addresses.has(endpoint.address)) yield state.key
+    }
   }
 }

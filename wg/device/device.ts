@@ -43,6 +43,13 @@ export interface DeviceStatus {
   readonly peers: ReadonlyMap<PublicKey, PeerStatus>
 }
 
+/** Some of a device's peers, and how many it has in all. */
+export interface SomePeers {
+  readonly total: number
+  /** Those that were asked for and are there. */
+  readonly peers: ReadonlyMap<PublicKey, PeerStatus>
+}
+
 /**
  * A change to one peer. There is no way to replace allowed IPs as a whole on purpose: replacing loses packets.
  * Adding a prefix that another peer has moves it atomically.
@@ -83,6 +90,12 @@ export interface WireGuardDevices {
    * @throws DeviceError
    */
   read(name: string, known?: ReadonlyMap<PublicKey, PeerStatus>): Promise<DeviceStatus | undefined>
+  /**
+   * Reads some peers. The device tells of all of them whatever is asked for; of the others nothing is taken apart.
+   * @returns undefined when there is no such device
+   * @throws DeviceError
+   */
+  readSome(name: string, keys: ReadonlySet<PublicKey>): Promise<SomePeers | undefined>
   /** Writes the change; large changes are split over messages without repeating device attributes. @throws DeviceError */
   configure(name: string, change: DeviceChange): Promise<void>
   /** Removes all peers, then the device; what is absent is fine. @throws DeviceError */

@@ -1,9 +1,11 @@
+import type { PublicKey } from '#keys/public-key.ts'
 import type { Connection } from '../netlink/connection.ts'
 import { isNetlinkError } from '../netlink/errors.ts'
+import type { NetlinkMessage } from '../netlink/message.ts'
 import { inSlices } from '../slices.ts'
 import { encodeGetDevice, encodeSetDevice, type WireGuardFamily } from '../wireguard/encode.ts'
-import { parseDevice } from '../wireguard/parse.ts'
-import type { DeviceChange, DeviceStatus, WireGuardDevices } from './device.ts'
+import { parseDevice, parseSomePeers } from '../wireguard/parse.ts'
+import type { DeviceChange, DeviceStatus, SomePeers, WireGuardDevices } from './device.ts'
 import { deviceError, foreignLink } from './errors.ts'
 import type { Links } from './links.ts'
 import { checkDeviceName } from './name.ts'
@@ -45,14 +47,26 @@ export class KernelDevices implements WireGuardDevices {
   }
 
   async read(name: string, known?: Peers): Promise<DeviceStatus | undefined> {
-    checkDeviceName(name)
     const reader = this.#readers.get(name) ?? new PeerReader()
-    this.#readers.set(name, reader)
+    this.#readers.delete(name)
+    const status = await this.#dump(name, messages => parseDevice(messages, reader, known))
+    if (status) this.#readers.set(name, reader)
+    return status
+  }
+
+  async readSome(name: string, keys: ReadonlySet<PublicKey>): Promise<SomePeers | undefined> {
+    return await this.#dump(name, messages => parseSomePeers(messages, keys))
+  }
+
+  /** @returns undefined when there is no such device @throws DeviceError */
+  async #dump<Result>(
+    name: string,
+    parse: (messages: readonly Pick<NetlinkMessage, 'payload'>[]) => Generator<undefined, Result>,
+  ): Promise<Result | undefined> {
+    checkDeviceName(name)
     try {
-      const messages = await this.#connection.dump(encodeGetDevice(this.#family, name), `read ${name}`)
-      return await inSlices(parseDevice(messages, reader, known))
+      return await inSlices(parse(await this.#connection.dump(encodeGetDevice(this.#family, name), `read ${name}`)))
     } catch (error) {
-      this.#readers.delete(name)
       if (isNetlinkError(error, 'ENODEV')) return undefined
       throw isNetlinkError(error, 'EOPNOTSUPP') ? foreignLink(name, 'another', KIND) : deviceError(error, name)
     }

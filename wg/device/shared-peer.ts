@@ -13,6 +13,12 @@ export function sharedPeer(before: PeerStatus | undefined, now: PeerStatus): Pee
   return same ? before : shared
 }
 
+/** What is configured of a peer, not learned by it, is the same; the endpoint is both. */
+export const sameSettings = (before: PeerStatus | undefined, now: PeerStatus): boolean =>
+  before !== undefined &&
+  sameSet(before.allowedIps, now.allowedIps) &&
+  before.persistentKeepalive === now.persistentKeepalive
+
 /** Nothing but the counters differs, if anything. @param now made by sharedPeer() of `before` */
 export const differsByTrafficAlone = (before: PeerStatus, now: PeerStatus): boolean =>
   before.allowedIps === now.allowedIps &&

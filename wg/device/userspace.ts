@@ -1,8 +1,9 @@
+import type { PublicKey } from '#keys/public-key.ts'
 import { UapiClient } from '../uapi/client.ts'
 import { isUapiError } from '../uapi/errors.ts'
 import { UserspaceProcesses, type UserspaceProcessOptions } from '../uapi/process.ts'
 import { ReceiveQueues } from '../uapi/receive-queue.ts'
-import { type DeviceChange, DeviceError, type DeviceStatus, type WireGuardDevices } from './device.ts'
+import { type DeviceChange, DeviceError, type DeviceStatus, type SomePeers, type WireGuardDevices } from './device.ts'
 import { deviceError, foreignLink } from './errors.ts'
 import type { Links } from './links.ts'
 import { checkDeviceName } from './name.ts'
@@ -48,6 +49,10 @@ export class UserspaceDevices implements WireGuardDevices {
     // A device is read before it is trusted with traffic: that is when its sockets, whoever had them made, can be seen to.
     if (status) await this.#queues.enlarge(this.#client.socketPath(name), status.listenPort)
     return status
+  }
+
+  async readSome(name: string, keys: ReadonlySet<PublicKey>): Promise<SomePeers | undefined> {
+    return await this.#translated(name, {}, () => this.#client.getSome(name, keys))
   }
 
   async configure(name: string, change: DeviceChange): Promise<void> {

@@ -1,6 +1,6 @@
 import type { PublicKey } from '#keys/public-key.ts'
-import { type DeviceStatus, type PeerChange, type PeerStatus, untouchedPeer } from '../device/device.ts'
-import { differsByTrafficAlone, sharedPeer } from '../device/shared-peer.ts'
+import { type DeviceStatus, type PeerChange, type PeerStatus, type SomePeers, untouchedPeer } from '../device/device.ts'
+import { differsByTrafficAlone, sameSettings, sharedPeer } from '../device/shared-peer.ts'
 import type { Cidr, Endpoint, IpAddress } from '../ip.ts'
 import type { Link } from '../rtnetlink/link.ts'
 import { Table } from '../table.ts'
@@ -22,7 +22,7 @@ export class DeviceMirror {
   readonly writtenEndpoints = new Map<PublicKey, Endpoint>()
   /** What of the desired peers and of these has to be compared. */
   readonly differences = new PeerDifferences()
-  /** Who holds each prefix: a prefix that is given to one is taken from another. Undefined until one is given since the last look. */
+  /** Who holds each prefix: a prefix that is given to one is taken from another. Undefined until one is given after others than we have moved some. */
   #holders: Map<Cidr, PublicKey> | undefined
 
   constructor(name: string) {
@@ -33,16 +33,31 @@ export class DeviceMirror {
   noteStatus(status: DeviceStatus | undefined): void {
     const read = status?.peers ?? NO_PEERS
     this.status = status && withoutPeers(status)
-    this.#holders = undefined
-    for (const key of this.peers.keys()) if (!read.has(key)) this.peers.delete(key)
-    for (const [key, peer] of read) this.#put(key, peer)
+    for (const key of this.peers.keys()) if (!read.has(key)) this.#forget(key)
+    this.notePeers(read)
     for (const key of this.writtenEndpoints.keys()) if (!this.peers.has(key)) this.writtenEndpoints.delete(key)
+  }
+
+  /** What the device says of some peers. */
+  notePeers(read: DeviceStatus['peers']): void {
+    for (const [key, peer] of read) this.#put(key, peer)
+  }
+
+  /** Whether it has the peers that are known, and those that were looked at are as they were set. */
+  agreesWith({ total, peers }: SomePeers): boolean {
+    return total === this.peers.size && peers.values().every(peer => sameSettings(this.peers.get(peer.publicKey), peer))
+  }
+
+  #forget(key: PublicKey): void {
+    this.#holders = undefined
+    this.peers.delete(key)
   }
 
   /** Every peer that talks counts on, and nothing is planned of that: followers would look at all of them after each look. */
   #put(key: PublicKey, read: PeerStatus): void {
     const before = this.peers.get(key)
     const now = sharedPeer(before, read)
+    if (before?.allowedIps !== now.allowedIps) this.#holders = undefined
     if (before && differsByTrafficAlone(before, now)) this.peers.revise(key, now)
     else this.peers.set(key, now)
   }

@@ -1,3 +1,4 @@
+import type { PublicKey } from '#keys/public-key.ts'
 import { DeviceError, type DeviceStatus, type WireGuardDevices } from '../device/device.ts'
 import type { Cidr, IpAddress } from '../ip.ts'
 import { isNetlinkError } from '../netlink/errors.ts'
@@ -10,6 +11,7 @@ import { describeRule, makeRule, type Rule } from '../rtnetlink/rule.ts'
 import { sameInputs } from '../same-inputs.ts'
 import { chunks, inSlices } from '../slices.ts'
 import type { DesiredFamily, Others, Ownership } from './desired.ts'
+import type { DeviceMirror } from './device-mirror.ts'
 import { DeviceWriter, type FamilyNet, type KernelNotes } from './device-writer.ts'
 import { foreignChanges } from './foreign.ts'
 import { Mirror } from './mirror.ts'
@@ -168,12 +170,29 @@ export class FamilyKernel {
 
   /** Reads the devices alone: handshakes, counters, endpoints, and peers that somebody else changed. */
   async observeDevices(): Promise<void> {
+    for (const device of this.#mirror?.devices.values() ?? []) await this.#observeDevice(device)
+  }
+
+  /**
+   * Reads some peers alone. Where a device tells of others than are known, or somebody else changed these, all of it is read.
+   * @param keys by the name of their device
+   * @throws DeviceError
+   */
+  async observePeers(keys: ReadonlyMap<string, ReadonlySet<PublicKey>>): Promise<void> {
     for (const device of this.#mirror?.devices.values() ?? []) {
-      if (!device.status) continue
-      const status = await this.#devices.read(device.name, device.peers)
-      for (const words of status ? foreignChanges(device, status) : []) this.#notes.foreign(words)
-      device.noteStatus(status)
+      const asked = keys.get(device.name)
+      if (!device.status || !asked || asked.size === 0) continue
+      const some = await this.#devices.readSome(device.name, asked)
+      if (some && device.agreesWith(some)) device.notePeers(some.peers)
+      else await this.#observeDevice(device)
     }
+  }
+
+  async #observeDevice(device: DeviceMirror): Promise<void> {
+    if (!device.status) return
+    const status = await this.#devices.read(device.name, device.peers)
+    for (const words of status ? foreignChanges(device, status) : []) this.#notes.foreign(words)
+    device.noteStatus(status)
   }
 
   /** Takes in an event. @returns what somebody else did, in words, where that is what it says */

@@ -3,12 +3,13 @@ import { connect } from 'node:net'
 import { constants } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { type DeviceChange, DeviceError, type DeviceStatus } from '../device/device.ts'
+import type { PublicKey } from '#keys/public-key.ts'
+import { type DeviceChange, DeviceError, type DeviceStatus, type SomePeers } from '../device/device.ts'
 import { NO_PEERS, PeerReader, type Peers } from '../device/peer-reader.ts'
 import { inSlices } from '../slices.ts'
 import { isUapiError, UapiError, UapiFormatError } from './errors.ts'
 import { formatSet, UAPI_GET } from './format.ts'
-import { parseAnswer, parseDevice, type UapiAnswer } from './parse.ts'
+import { parseAnswer, parseDevice, parseSomePeers, type UapiAnswer } from './parse.ts'
 
 /** Where implementations put their sockets; one directory for all network namespaces. */
 export const UAPI_DIRECTORY = '/var/run/wireguard'
@@ -57,16 +58,24 @@ export class UapiClient {
    * @throws UapiError, UapiFormatError; DeviceError where others could have put the socket there
    */
   async get(name: string, known: Peers = NO_PEERS): Promise<DeviceStatus | undefined> {
-    const operation = `read ${name}`
-    const answer = await this.#transact(name, UAPI_GET, operation)
-    if (answer && answer.errno !== 0) throw new UapiError(operation, answer.errno)
-    if (!answer) {
+    const body = await this.#read(name)
+    if (body === undefined) {
       this.#readers.delete(name)
       return undefined
     }
     const reader = this.#readers.get(name) ?? new PeerReader()
     this.#readers.set(name, reader)
-    return await inSlices(parseDevice(name, answer.body, reader, known))
+    return await inSlices(parseDevice(name, body, reader, known))
+  }
+
+  /**
+   * Some of the peers.
+   * @returns undefined when no process serves the device
+   * @throws UapiError, UapiFormatError; DeviceError where others could have put the socket there
+   */
+  async getSome(name: string, keys: ReadonlySet<PublicKey>): Promise<SomePeers | undefined> {
+    const body = await this.#read(name)
+    return body === undefined ? undefined : await inSlices(parseSomePeers(body, keys))
   }
 
   /** @throws UapiError, ENODEV when no process serves the device; UapiFormatError, DeviceError */
@@ -77,6 +86,14 @@ export class UapiClient {
       if (!answer) throw new UapiError(operation, ENODEV, 'no process serves this device')
       if (answer.errno !== 0) throw new UapiError(operation, answer.errno)
     }
+  }
+
+  /** @returns what the device says; undefined when no process serves it */
+  async #read(name: string): Promise<string | undefined> {
+    const operation = `read ${name}`
+    const answer = await this.#transact(name, UAPI_GET, operation)
+    if (answer && answer.errno !== 0) throw new UapiError(operation, answer.errno)
+    return answer?.body
   }
 
   async #transact(name: string, text: string, operation: string): Promise<UapiAnswer | undefined> {

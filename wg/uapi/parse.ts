@@ -1,6 +1,6 @@
 import { PrivateKey } from '#keys/private-key.ts'
-import { unverifiedPublicKey } from '#keys/public-key.ts'
-import { type DeviceStatus, type PeerStatus, untouchedPeer } from '../device/device.ts'
+import { type PublicKey, publicKeyBytes, unverifiedPublicKey } from '#keys/public-key.ts'
+import { type DeviceStatus, type PeerStatus, type SomePeers, untouchedPeer } from '../device/device.ts'
 import { NO_PEERS, PeerReader, type Peers } from '../device/peer-reader.ts'
 import { type Cidr, type Endpoint, formatEndpoint, IpFormatError, parseEndpoint, parseExactCidr } from '../ip.ts'
 import { UapiFormatError } from './errors.ts'
@@ -56,9 +56,27 @@ export function* parseDevice(
     fwmark: 0,
     peers: NO_PEERS,
   }
-  eachLine(body.slice(0, end), (key, value) => readDeviceLine(device, key, value))
+  eachLine(body.slice(0, end), 0, (key, value) => readDeviceLine(device, key, value))
   device.peers = yield* reader.read(peersOf(body, end), parsePeer, known)
   return device
+}
+
+/**
+ * Some peers of the same answer, with a step for each peer that is in it.
+ * @throws UapiFormatError
+ */
+export function* parseSomePeers(body: string, keys: ReadonlySet<PublicKey>): Generator<undefined, SomePeers> {
+  const wanted = new Set(Array.from(keys, key => Buffer.from(publicKeyBytes(key)).toString('hex')))
+  const peers = new Map<PublicKey, PeerStatus>()
+  let total = 0
+  for (const text of peersOf(body, startOfPeer(body, 0))) {
+    yield
+    total++
+    if (!wanted.has(text.slice(PEER.length, text.indexOf('\n')).toLowerCase())) continue
+    const peer = parsePeer(text, peers, NO_PEERS)
+    peers.set(peer.publicKey, peer)
+  }
+  return { total, peers }
 }
 
 const ERRNO = 'errno='
@@ -82,42 +100,57 @@ function* peersOf(body: string, from: number): Generator<string> {
 function parsePeer(text: string, before: Peers, lastly: Peers): PeerStatus {
   const end = text.indexOf('\n')
   const publicKey = unverifiedPublicKey(keyBytes('public_key', text.slice(PEER.length, end)))
-  const peer = draftOf(before.get(publicKey) ?? untouchedPeer(publicKey))
+  const known = before.get(publicKey)
+  const peer: PeerDraft = { ...(known ?? untouchedPeer(publicKey)), allowedIps: new Set(known?.allowedIps) }
   const last = lastly.get(publicKey)
-  eachLine(text.slice(end + 1), (key, value) => PEER_FIELDS.get(key)?.(peer, value, last))
+  eachLine(text, end + 1, (key, value) => {
+    const field = PEER_FIELDS.get(key)
+    field?.(peer, value, last)
+    return field !== undefined
+  })
   return peer
 }
 
-const draftOf = (peer: PeerStatus): PeerDraft => ({ ...peer, allowedIps: new Set(peer.allowedIps) })
-
-/** In place: of thousands of peers there are ten times as many lines. @param text lines, each with its end */
-function eachLine(text: string, take: (key: string, value: string) => void): void {
-  for (let start = 0; start < text.length; ) {
-    const [equals, end] = [text.indexOf('=', start), text.indexOf('\n', start)]
-    const key = text.slice(start, Math.max(start, equals))
-    if (equals > end || end - start > MAX_LINE || !KEY.test(key)) throw new UapiFormatError('a line is not key=value')
-    if (key === 'errno') throw new UapiFormatError('there is an errno within the answer')
-    take(key, text.slice(equals + 1, end))
+/**
+ * In place: of thousands of peers there are ten times as many lines.
+ * @param text lines, each with its end
+ * @param take says whether it knows the key; others are passed over, where they are keys
+ */
+function eachLine(text: string, from: number, take: (key: string, value: string) => boolean): void {
+  for (let start = from; start < text.length; ) {
+    const end = text.indexOf('\n', start)
+    const equals = text.indexOf('=', start)
+    if (equals < start || equals > end || end - start > MAX_LINE) throw new UapiFormatError('a line is not key=value')
+    const key = text.slice(start, equals)
+    if (!take(key, text.slice(equals + 1, end))) checkOtherKey(key)
     start = end + 1
   }
 }
 
-function readDeviceLine(device: Mutable<DeviceStatus>, key: string, value: string): void {
+function checkOtherKey(key: string): void {
+  if (!KEY.test(key)) throw new UapiFormatError('a line is not key=value')
+  if (key === 'errno') throw new UapiFormatError('there is an errno within the answer')
+}
+
+/** @returns whether it knows the key */
+function readDeviceLine(device: Mutable<DeviceStatus>, key: string, value: string): boolean {
   switch (key) {
     case 'private_key': {
       const bytes = keyBytes(key, value)
-      if (bytes.every(byte => byte === 0)) break
+      if (bytes.every(byte => byte === 0)) return true
       device.privateKey = PrivateKey.fromBytes(bytes)
       device.publicKey = device.privateKey.publicKey()
       bytes.fill(0)
-      break
+      return true
     }
     case 'listen_port':
       device.listenPort = integer(key, value, 0xffff)
-      break
+      return true
     case 'fwmark':
       device.fwmark = integer(key, value, 0xffff_ffff)
-      break
+      return true
+    default:
+      return false
   }
 }
 
@@ -125,6 +158,9 @@ type PeerField = (peer: PeerDraft, value: string, last: PeerStatus | undefined) 
 
 /** What a line says of a peer, by its key. What it said the last time is taken over, as most often it says the same. */
 const PEER_FIELDS: ReadonlyMap<string, PeerField> = new Map<string, PeerField>([
+  // Set by nobody here, and nobody's business.
+  ['preshared_key', () => {}],
+  ['protocol_version', () => {}],
   [
     'endpoint',
     (peer, value, last) => {
@@ -187,10 +223,13 @@ function integer(key: string, value: string, max: number): number {
 
 /** Unsigned 64 bits. */
 function counter(key: string, value: string): bigint {
-  const number = /^\d{1,20}$/.test(value) ? BigInt(value) : -1n
-  if (number < 0n || number >= 1n << 64n) throw new UapiFormatError(`${key} is not an unsigned 64-bit number`)
+  if (/^\d{1,19}$/.test(value)) return BigInt(value)
+  const number = /^\d{20}$/.test(value) ? BigInt(value) : -1n
+  if (number < 0n || number > MAX_COUNTER) throw new UapiFormatError(`${key} is not an unsigned 64-bit number`)
   return number
 }
+
+const MAX_COUNTER = (1n << 64n) - 1n
 
 /** A link-local endpoint has a zone, which is the receiving device's business; port 0 can be configured and means nothing. */
 function endpoint(value: string): Endpoint | undefined {

@@ -1,7 +1,7 @@
 import { KeyFormatError } from '#keys/errors.ts'
 import { PrivateKey } from '#keys/private-key.ts'
-import { type PublicKey, unverifiedPublicKey } from '#keys/public-key.ts'
-import { type DeviceStatus, type PeerStatus, untouchedPeer } from '../device/device.ts'
+import { type PublicKey, publicKeyBytes, unverifiedPublicKey } from '#keys/public-key.ts'
+import { type DeviceStatus, type PeerStatus, type SomePeers, untouchedPeer } from '../device/device.ts'
 import { NO_PEERS, PeerReader, type Peers } from '../device/peer-reader.ts'
 import { parseGenlMessage } from '../genetlink/controller.ts'
 import { addressFamily, type Cidr, cidrFromBytes, type Endpoint, type Family } from '../ip.ts'
@@ -36,22 +36,57 @@ export function* parseDevice(
     fwmark: 0,
     peers: NO_PEERS,
   }
-  device.peers = yield* reader.read(peersOf(messages, device), parsePeer, known)
+  device.peers = yield* reader.read(
+    peersOf(messages, attribute => readDeviceAttribute(device, attribute)),
+    parsePeer,
+    known,
+  )
   if (device.name === '') throw new NetlinkFormatError('device without a name')
   return device
 }
 
-/** What each peer is said to be, and meanwhile all else into the device. */
+/**
+ * Some peers of the same dump, with a step for each peer that is in it.
+ * @throws NetlinkFormatError
+ */
+export function* parseSomePeers(
+  messages: readonly Pick<NetlinkMessage, 'payload'>[],
+  keys: ReadonlySet<PublicKey>,
+): Generator<undefined, SomePeers> {
+  const wanted = new Set(Array.from(keys, key => tagOf(publicKeyBytes(key), 0)))
+  const peers = new Map<PublicKey, PeerStatus>()
+  let total = 0
+  let last: number | undefined
+  for (const payload of peersOf(messages, () => {})) {
+    yield
+    // The kernel puts the key first, and goes on with the same peer at the beginning of the next message.
+    const tag = tagOf(payload, ATTRIBUTE_HEADER)
+    if (tag !== last) total++
+    last = tag
+    if (!wanted.has(tag)) continue
+    const peer = parsePeer(payload, peers)
+    if (keys.has(peer.publicKey)) peers.set(peer.publicKey, peer)
+  }
+  return { total, peers }
+}
+
+const ATTRIBUTE_HEADER = 4
+
+/** The first bytes of a key, as a number: the other 28 are compared only where these are the same. */
+const tagOf = (bytes: Uint8Array, at: number): number =>
+  (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8) | ((bytes[at + 2] ?? 0) << 16) | ((bytes[at + 3] ?? 0) << 24)
+
+/** What each peer is said to be, and meanwhile what is said of the device itself. */
 function* peersOf(
   messages: readonly Pick<NetlinkMessage, 'payload'>[],
-  device: Mutable<DeviceStatus>,
+  takeOther: (attribute: Attribute) => void,
 ): Generator<Uint8Array> {
   for (const { payload } of messages) {
     const { command, attributes } = parseGenlMessage(payload)
     if (command !== wg.WG_CMD_GET_DEVICE) throw new NetlinkFormatError(`WireGuard command ${command} in a dump`)
     for (const attribute of attributes) {
       if (attribute.type === wg.WGDEVICE_A_PEERS) for (const peer of attribute.nested()) yield peer.payload
-      else readDeviceAttribute(device, attribute)
+      else takeOther(attribute)
     }
   }
 }

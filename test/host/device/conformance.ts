@@ -71,6 +71,7 @@ export function deviceConformance(open: () => Promise<Bench>, { runs, many }: { 
     await using bench = await open()
     const name = bench.newName()
     expect(await bench.devices.read(name)).toBeUndefined()
+    expect(await bench.devices.readSome(name, new Set([newKey()]))).toBeUndefined()
     await refusal(bench.devices.configure(name, { fwmark: 1 }), 'no-such-device')
     await bench.devices.remove(name)
   })
@@ -88,6 +89,11 @@ export function deviceConformance(open: () => Promise<Bench>, { runs, many }: { 
             const port = model.apply(change).listenPort || device.listenPort
             const expected = { ...model.picture(), listenPort: port }
             expect(picture(device)).toEqual(expected)
+            const asked = new Set([newKey(), ...[...device.peers.keys()].filter((_, place) => place % 2 === 0)])
+            const some = await bench.devices.readSome(name, asked)
+            const peers = new Map([...device.peers].filter(([key]) => asked.has(key)))
+            expect(some?.total).toBe(device.peers.size)
+            expect(picture({ ...device, peers: some?.peers ?? new Map() })).toEqual(picture({ ...device, peers }))
             if (bench.real) expect(wgDump(bench.real.wg(['show', name, 'dump']))).toEqual(expected)
           }
         })

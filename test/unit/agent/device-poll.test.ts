@@ -30,6 +30,24 @@ test.each([
   expect(poll.at).toBe(1_000 + gap)
 })
 
+test.each([
+  [1_499, 'nothing'],
+  [1_500, 'changing'],
+  [10_999, 'changing'],
+  [11_000, 'all'],
+])('while a pair is changing, %i ms on the clock, what is due is %s', (now, due) => {
+  const poll = readAt(1_000)
+  poll.hurry(1_000, 3)
+  expect(poll.due(now)).toBe(due)
+})
+
+test('a look at what is changing does not put off the one at all', () => {
+  const poll = readAt(1_000)
+  poll.hurry(1_000, 3)
+  poll.noteLook()
+  expect([poll.at, poll.due(10_999), poll.wasReadAt(1_500)]).toEqual([11_000, 'nothing', false])
+})
+
 test('a look that is due stays due, however often something changes meanwhile', () => {
   const poll = readAt(1_000)
   poll.hurry(1_000, 3)

@@ -1,7 +1,8 @@
 import { constants } from 'node:os'
 import { expect, test } from 'vitest'
 import { PrivateKey } from '#keys/private-key.ts'
-import type { WireGuardDevices } from '#wg/device/device.ts'
+import { fingerprint, type PublicKey } from '#keys/public-key.ts'
+import type { PeerChange, WireGuardDevices } from '#wg/device/device.ts'
 import { KernelDevices } from '#wg/device/kernel.ts'
 import { parseAddress, parseCidr } from '#wg/ip.ts'
 import { NetlinkError } from '#wg/netlink/errors.ts'
@@ -73,7 +74,14 @@ async function family(livesUnderAnyName = true) {
   const real = new KernelDevices(kernel, kernel, kernel.family)
   const devices: WireGuardDevices = {
     kind: 'kernel',
-    read: name => real.read(name),
+    read: name => {
+      done.push('all read')
+      return real.read(name)
+    },
+    readSome: (name, keys) => {
+      done.push('some read')
+      return real.readSome(name, keys)
+    },
     create: async name => {
       done.push('device made')
       await real.create(name)
@@ -127,11 +135,20 @@ async function family(livesUnderAnyName = true) {
       else held.invalidate()
       await observe()
     },
+    /** Without what was read to bring it there. */
     bring: async (desired: DesiredFamily) => {
       done.length = 0
       await held.reconcile(desired)
+      return done.filter(what => what !== 'all read')
+    },
+    /** Somebody else does so, and the kernel tells nobody. */
+    meddle: (...peers: PeerChange[]) => real.configure(NAME, { peers }),
+    lookAt: async (...keys: PublicKey[]) => {
+      done.length = 0
+      await held.observePeers(new Map([[NAME, new Set(keys)]]))
       return [...done]
     },
+    peers: () => held.peers(NAME) ?? new Map(),
   }
 }
 
@@ -181,3 +198,55 @@ test.each([
   expect(done).not.toContain('peer set')
   expect(said).toEqual([`renamed ${NAME} to wg-other`])
 })
+
+const [ONE, OTHER] = [publicKey(2), publicKey(3)]
+const ELSEWHERE = { address: parseAddress('10.200.0.99'), port: 51820 }
+const WIDER = parseCidr('10.244.0.0/16')
+
+test('of some peers alone what the device says now is taken in', async () => {
+  const { bring, meddle, lookAt, peers } = await family()
+  await bring(STEERING)
+  await meddle({ kind: 'set', publicKey: ONE, endpoint: ELSEWHERE })
+  expect(await lookAt(ONE)).toEqual(['some read'])
+  expect(peers().get(ONE)?.endpoint).toEqual(ELSEWHERE)
+})
+
+test('peers that are not asked for stay what they are known as, until all are read', async () => {
+  const { bring, meddle, lookAt, peers } = await family()
+  await bring(STEERING)
+  await meddle({ kind: 'set', publicKey: ONE, endpoint: ELSEWHERE })
+  await lookAt(OTHER)
+  expect(peers().get(ONE)?.endpoint).not.toEqual(ELSEWHERE)
+})
+
+test.each([
+  {
+    what: 'adds a peer',
+    change: { kind: 'set', publicKey: OTHER },
+    told: `added peer ${fingerprint(OTHER)} to ${NAME}`,
+  },
+  {
+    what: 'removes one',
+    change: { kind: 'remove', publicKey: ONE },
+    told: `removed peer ${fingerprint(ONE)} from ${NAME}`,
+  },
+  {
+    what: 'gives one another prefix',
+    change: { kind: 'set', publicKey: ONE, addAllowedIps: [WIDER] },
+    told: `changed what peer ${fingerprint(ONE)} of ${NAME} may send: +${WIDER}`,
+  },
+  {
+    what: 'gives one a keepalive',
+    change: { kind: 'set', publicKey: ONE, persistentKeepalive: 7 },
+    told: `changed the keepalive of peer ${fingerprint(ONE)} of ${NAME} to 7`,
+  },
+] satisfies { what: string; change: PeerChange; told: string }[])(
+  'a look at one peer finds that somebody $what, and reads all to say what it was',
+  async ({ change, told }) => {
+    const { bring, meddle, lookAt, said } = await family()
+    await bring(STEERING)
+    await meddle(change)
+    expect(await lookAt(ONE)).toEqual(['some read', 'all read'])
+    expect(said).toEqual([told])
+  },
+)

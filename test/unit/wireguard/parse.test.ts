@@ -5,7 +5,7 @@ import { AttributeWriter } from '#wg/netlink/attributes.ts'
 import { NetlinkFormatError } from '#wg/netlink/errors.ts'
 import { atOnce } from '#wg/slices.ts'
 import * as wg from '#wg/wireguard/constants.ts'
-import { parseDevice as parseInSteps } from '#wg/wireguard/parse.ts'
+import { parseDevice as parseInSteps, parseSomePeers } from '#wg/wireguard/parse.ts'
 import { deviceChange } from './arbitrary.ts'
 import { dumpDevice } from './kernel-model.ts'
 import { ModelDevice } from './model.ts'
@@ -13,6 +13,7 @@ import { picture } from './picture.ts'
 
 const parseDevice = (messages: readonly { readonly payload: Uint8Array }[]) => atOnce(parseInSteps(messages))
 
+const NOBODY = PrivateKey.generate().publicKey()
 const GENL_HEADER = [wg.WG_CMD_GET_DEVICE, wg.WG_GENL_VERSION, 0, 0]
 const message = (attributes: Uint8Array) => ({ payload: Uint8Array.of(...GENL_HEADER, ...attributes) })
 const dump = (device: ModelDevice, bytes: number) => dumpDevice('wg0', device, bytes).map(message)
@@ -38,6 +39,23 @@ describe('a dump of WG_CMD_GET_DEVICE', () => {
         (change, bytes) => {
           const device = new ModelDevice().apply(change)
           expect(picture(parseDevice(dump(device, bytes)))).toEqual(device.picture())
+        },
+      ),
+    )
+  })
+
+  it('gives some peers as it gives all, and how many there are, however the kernel cuts it', () => {
+    fc.assert(
+      fc.property(
+        deviceChange({ maxPeers: 40, maxPrefixes: 200 }),
+        fc.integer({ min: 200, max: 4_000 }),
+        fc.nat(),
+        (change, bytes, which) => {
+          const messages = dump(new ModelDevice().apply(change), bytes)
+          const { peers } = parseDevice(messages)
+          const asked = [...peers].filter((_, place) => (which >> (place % 31)) % 2 === 1)
+          const keys = new Set([...asked.map(([key]) => key), NOBODY])
+          expect(atOnce(parseSomePeers(messages, keys))).toEqual({ total: peers.size, peers: new Map(asked) })
         },
       ),
     )

@@ -8,7 +8,7 @@ import { PeerReader } from '#wg/device/peer-reader.ts'
 import { formatEndpoint } from '#wg/ip.ts'
 import { atOnce } from '#wg/slices.ts'
 import { UapiFormatError } from '#wg/uapi/errors.ts'
-import { parseAnswer, parseDevice } from '#wg/uapi/parse.ts'
+import { parseAnswer, parseDevice, parseSomePeers } from '#wg/uapi/parse.ts'
 import { deviceChange, publicKey } from './arbitrary.ts'
 import { ModelDevice } from './model.ts'
 import { picture } from './picture.ts'
@@ -66,6 +66,20 @@ describe('the answer to get=1', () => {
           const { body } = parseAnswer(answer(device))
           expect(picture(atOnce(parseDevice('wg0', body, reader)))).toEqual(device.picture())
         }
+      }),
+    )
+  })
+
+  it('gives some peers as it gives all, and how many there are', () => {
+    const nobody = PrivateKey.generate().publicKey()
+    fc.assert(
+      fc.property(deviceChange({ maxPeers: 40, maxPrefixes: 20 }), fc.nat(), (change, which) => {
+        const text = answer(new ModelDevice().apply(change))
+        const { peers } = parse(text)
+        const asked = [...peers].filter((_, place) => (which >> (place % 31)) % 2 === 1)
+        const keys = new Set([...asked.map(([key]) => key), nobody])
+        const some = atOnce(parseSomePeers(parseAnswer(text).body, keys))
+        expect(some).toEqual({ total: peers.size, peers: new Map(asked) })
       }),
     )
   })
