@@ -8,43 +8,40 @@ export type Peers = ReadonlyMap<PublicKey, PeerStatus>
 export const NO_PEERS: Peers = new Map()
 
 /**
- * Reads the peers of one device again and again. What an implementation says of a peer is taken apart only where it is not,
- * to the byte, what it said before: while one of thousands is changing, all of them are read again and again.
+ * Reads the peers of one device again and again. What an implementation says of a peer is taken apart only where it has not
+ * said the same, to the byte, before: while one of thousands is changing, all of them are read again and again.
  */
 export class PeerReader {
-  #peers = NO_PEERS
-  /** Whose it is, by a digest of what was said: of peers alone that came in one piece. */
-  #whole: ReadonlyMap<string, PublicKey> = new Map();
+  /** What follows from a piece alone, by a digest of it; not all of it was said lately. */
+  readonly #said = new Map<string, PeerStatus>();
 
   /**
    * The peers, with a step for each piece.
    * @param pieces what is said of one peer each; a peer may go on in a later one
-   * @param parse gives the peer that a piece is of, going on from what the pieces before it have said; `last` are the peers of
-   *   the last time
+   * @param parse gives the peer that a piece is of, going on from what the pieces before it have said
    * @param known peers as they are known otherwise: one that is as it was stays the same object
    */
   *read<Piece extends string | Uint8Array>(
     pieces: Iterable<Piece>,
-    parse: (piece: Piece, before: Peers, last: Peers) => PeerStatus,
+    parse: (piece: Piece, before: Peers, known: Peers) => PeerStatus,
     known: Peers,
   ): Generator<undefined, Peers> {
     const peers = new Map<PublicKey, PeerStatus>()
-    const whole = new Map<string, PublicKey>()
-    const split = new Set<PublicKey>()
     for (const piece of pieces) {
       yield
       const digest = hash('sha256', piece, 'base64')
-      const key = this.#whole.get(digest)
-      const same = key === undefined || peers.has(key) ? undefined : this.#peers.get(key)
-      const peer = same ?? parse(piece, peers, this.#peers)
-      if (peers.has(peer.publicKey)) split.add(peer.publicKey)
-      else whole.set(digest, peer.publicKey)
-      peers.set(peer.publicKey, peer)
+      const said = this.#said.get(digest)
+      const goesOn = said !== undefined && peers.has(said.publicKey)
+      const read = said === undefined || goesOn ? parse(piece, peers, known) : said
+      const isAlone = !peers.has(read.publicKey)
+      const peer = sharedPeer(known.get(read.publicKey), read)
+      if (isAlone && peer !== said) this.#said.set(digest, peer)
+      peers.set(read.publicKey, peer)
     }
-    if (split.size > 0) for (const [digest, key] of whole) if (split.has(key)) whole.delete(digest)
-    for (const [key, peer] of peers) peers.set(key, sharedPeer(known.get(key), peer))
-    this.#peers = peers
-    this.#whole = whole
+    // A quarter more than is needed: what has been forgotten is read once more, and no more than that.
+    if (this.#said.size > LEAST_KEPT + 1.25 * peers.size) this.#said.clear()
     return peers
   }
 }
+
+const LEAST_KEPT = 64

@@ -43,6 +43,17 @@ describe('peers that are read again', () => {
     expect(device.read(['1 7']).get(publicKey(1))?.rxBytes).toBe(7n)
   })
 
+  test('and say something else each time leave no more behind than there are peers, and are read all the same', () => {
+    const device = new Device()
+    for (let round = 0; round < 500; round++) {
+      const read = device.read([`1 ${round}`, '2 7'])
+      expect(read.get(publicKey(1))?.rxBytes).toBe(BigInt(round))
+      expect(read.get(publicKey(2))?.rxBytes).toBe(7n)
+    }
+    device.read(['1 0', '2 7'])
+    expect(device.parsed).toContain('1 0')
+  })
+
   test('and gone before are there again', () => {
     const device = new Device()
     device.read(['1 7', '2 7'])
