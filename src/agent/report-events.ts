@@ -6,7 +6,7 @@ import { PATIENCE } from '#src/status/tally.ts'
 import type { Family } from '#wg/ip.ts'
 import type { KeyRotation } from './renewal.ts'
 import type { RepairNote } from './report-repairs.ts'
-import type { Watch, WatchedPeer } from './report-watch.ts'
+import type { WatchChange, WatchedPeer } from './report-watch.ts'
 
 /** What a node may want to be heard of, apart from its peers. */
 export interface Circumstances {
@@ -31,16 +31,15 @@ export interface Circumstances {
 const MOST_EACH = 3
 
 /** What became of the pairs of one family between two looks. */
-export function peerEvents(family: Family, before: Watch, after: Watch): NodeEvent[] {
+export function peerEvents(family: Family, changes: readonly WatchChange[]): NodeEvent[] {
   const found = { unproven: [] as Told[], proven: [] as Told[], silent: [] as Told[], heard: [] as Told[] }
-  for (const [name, peer] of after) {
-    const last = before.get(name)
-    if (last === peer || !last) continue
-    if (peer.unproven && !last.unproven) found.unproven.push([name, peer])
-    if (last.unproven && peer.state.phase === 'encrypting') found.proven.push([name, peer])
-    if (peer.silentSince !== undefined && last.silentSince === undefined) found.silent.push([name, peer])
-    if (last.silentSince !== undefined && peer.silentSince === undefined && peer.state.phase === 'encrypting')
-      found.heard.push([name, peer])
+  for (const { node, before, after } of changes) {
+    if (!before) continue
+    if (after.unproven && !before.unproven) found.unproven.push([node, after])
+    if (before.unproven && after.state.phase === 'encrypting') found.proven.push([node, after])
+    if (after.silentSince !== undefined && before.silentSince === undefined) found.silent.push([node, after])
+    if (before.silentSince !== undefined && after.silentSince === undefined && after.state.phase === 'encrypting')
+      found.heard.push([node, after])
   }
   const patience = PATIENCE / 1000
   return [

@@ -31,25 +31,46 @@ interface Traffic {
   readonly unanswered: { readonly since: number; readonly txBefore: bigint } | undefined
 }
 
-export type Watch = ReadonlyMap<NodeName, WatchedPeer>
+/** A pair that is other than at the look before; undefined before for one that is new. */
+export interface WatchChange {
+  readonly node: NodeName
+  readonly before: WatchedPeer | undefined
+  readonly after: WatchedPeer
+}
 
-/**
- * What time makes of the states, with a step for each. Pure: `before` is what it gave the last time.
- * @param kernelPeer the peer of the device that stands for a pair, as last read
- * @param now milliseconds of the agent's clock
- */
-export function* watchPeers(
-  before: Watch,
-  states: PeerStates,
-  kernelPeer: (node: NodeName) => PeerStatus | undefined,
-  now: number,
-): Generator<undefined, Watch> {
-  const watch = new Map<NodeName, WatchedPeer>()
-  for (const [name, state] of states) {
-    watch.set(name, watchPeer(before.get(name), state, kernelPeer(name), now))
-    yield
+/** The pairs of one family, as they were at the last look. */
+export class PairWatch {
+  readonly #watched = new Map<NodeName, WatchedPeer>()
+
+  /** Live. */
+  get pairs(): ReadonlyMap<NodeName, WatchedPeer> {
+    return this.#watched
   }
-  return watch
+
+  /**
+   * Takes in what time makes of the states, with a step for each.
+   * @param kernelPeer the peer of the device that stands for a pair, as last read
+   * @param now milliseconds of the agent's clock
+   */
+  *look(
+    states: PeerStates,
+    kernelPeer: (node: NodeName, state: PeerState) => PeerStatus | undefined,
+    now: number,
+  ): Generator<undefined, readonly WatchChange[]> {
+    const changes: WatchChange[] = []
+    for (const [node, state] of states) {
+      const before = this.#watched.get(node)
+      const after = watchPeer(before, state, kernelPeer(node, state), now)
+      if (after !== before) {
+        this.#watched.set(node, after)
+        changes.push({ node, before, after })
+      }
+      yield
+    }
+    if (this.#watched.size > states.size)
+      for (const node of this.#watched.keys()) if (!states.has(node)) this.#watched.delete(node)
+    return changes
+  }
 }
 
 function watchPeer(

@@ -7,6 +7,7 @@ import { NodeEvents } from '#src/cluster/node-events.ts'
 import { StartupTaint } from '#src/cluster/startup-taint.ts'
 import type { GuardDecision } from '#src/mesh/guard.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
+import type { PeerState } from '#src/mesh/peer-machine.ts'
 import { handshakeTime } from '#src/status/snapshot.ts'
 import { PATIENCE, type PairFact, type Tally, tallyInSteps } from '#src/status/tally.ts'
 import { VERSION } from '#src/version.ts'
@@ -20,7 +21,7 @@ import { conditionOf, isDue, mayHavePods } from './report-condition.ts'
 import { type Circumstances, circumstanceEvents, peerEvents } from './report-events.ts'
 import { GuardWatch } from './report-guard.ts'
 import { pathEvents, type SmallerPaths } from './report-paths.ts'
-import { type Watch, type WatchedPeer, watchPeers } from './report-watch.ts'
+import { PairWatch, type WatchChange, type WatchedPeer } from './report-watch.ts'
 import { takeSnapshot } from './snapshot.ts'
 import { SnapshotFile } from './snapshot-file.ts'
 import { TableFile } from './table-file.ts'
@@ -67,7 +68,7 @@ export class Report {
   readonly #taint: StartupTaint
   readonly #file: SnapshotFile
   readonly #table: TableFile
-  #watches: Record<Family, Watch> = { 4: new Map(), 6: new Map() }
+  readonly #watches: Readonly<Record<Family, PairWatch>> = { 4: new PairWatch(), 6: new PairWatch() }
   /** Undefined before the first look: what an agent before this one has found is no news. */
   #paths: Record<Family, SmallerPaths | undefined> = { 4: undefined, 6: undefined }
   #circumstances: Circumstances = {
@@ -206,21 +207,19 @@ export class Report {
   }
 
   async #tellPeers(dataplane: Dataplane | undefined, now: number): Promise<void> {
-    const before = this.#watches
     let latest = 0n
-    const look = (family: Family): Promise<Watch> => {
+    const look = (family: Family): Promise<readonly WatchChange[]> => {
       const mesh = dataplane?.meshes[family]
-      const kernelPeer = (node: NodeName): PeerStatus | undefined => {
-        const peer = mesh?.peer(node)
+      const kernelPeer = (node: NodeName, state: PeerState): PeerStatus | undefined => {
+        const peer = mesh?.peer(node, state)
         if (peer && peer.latestHandshake > latest) latest = peer.latestHandshake
         return peer
       }
-      return inSlices(watchPeers(before[family], mesh?.plan?.peers ?? new Map(), kernelPeer, now))
+      return inSlices(this.#watches[family].look(mesh?.plan?.peers ?? new Map(), kernelPeer, now))
     }
-    this.#watches = { 4: await look(4), 6: await look(6) }
+    const changes = { 4: await look(4), 6: await look(6) }
     this.#latestHandshake = latest
-    for (const family of FAMILIES)
-      for (const event of peerEvents(family, before[family], this.#watches[family])) this.#events.emit(event)
+    for (const family of FAMILIES) for (const event of peerEvents(family, changes[family])) this.#events.emit(event)
     for (const family of FAMILIES) {
       const mesh = dataplane?.meshes[family]
       const last = this.#paths[family]
@@ -257,24 +256,24 @@ export class Report {
   }
 
   *#facts(feed: ClusterFeed, enabled: PassOutcome['enabled'], now: number): Generator<PairFact> {
+    const patientUntil: Record<Family, number> = { 4: now, 6: now }
     for (const family of FAMILIES) {
-      if (!enabled[family]) {
-        this.#enabledSince[family] = undefined
-        continue
-      }
-      this.#enabledSince[family] ??= now
-      const patientUntil = this.#enabledSince[family] + PATIENCE
-      for (const [name, node] of feed.nodes) {
-        if (name === this.#nodeName || !hasFamily(node, family)) continue
-        yield factOf(name, family, this.#watches[family].get(name), now, patientUntil)
-      }
+      this.#enabledSince[family] = enabled[family] ? (this.#enabledSince[family] ?? now) : undefined
+      patientUntil[family] = (this.#enabledSince[family] ?? now) + PATIENCE
+    }
+    const families = FAMILIES.filter(family => enabled[family])
+    for (const [name, node] of feed.nodes) {
+      if (name === this.#nodeName) continue
+      for (const family of families)
+        if (hasFamily(node, family))
+          yield factOf(name, family, this.#watches[family].pairs.get(name), now, patientUntil[family])
     }
   }
 }
 
 /** To a node without addresses of a family nothing of that family goes. */
 const hasFamily = ({ addresses, podCidrs }: NodeRecord, family: Family): boolean =>
-  [...addresses, ...podCidrs].some(value => familyOf(value) === family)
+  addresses.some(address => familyOf(address) === family) || podCidrs.some(cidr => familyOf(cidr) === family)
 
 function factOf(
   node: NodeName,

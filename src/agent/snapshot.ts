@@ -18,7 +18,7 @@ import { VERSION } from '#src/version.ts'
 import type { PeerStatus } from '#wg/device/device.ts'
 import { type Cidr, FAMILIES, type Family, familyOf, formatEndpoint } from '#wg/ip.ts'
 import type { Dataplane } from './dataplane.ts'
-import type { Watch, WatchedPeer } from './report-watch.ts'
+import type { PairWatch, WatchedPeer } from './report-watch.ts'
 
 export interface SnapshotInput {
   readonly self: NodeName
@@ -33,7 +33,7 @@ export interface SnapshotInput {
   readonly refusedSettings: Iterable<string>
   readonly troubles: readonly string[]
   readonly dataplane: Dataplane | undefined
-  readonly watches: Readonly<Record<Family, Watch>>
+  readonly watches: Readonly<Record<Family, Pick<PairWatch, 'pairs'>>>
 }
 
 /**
@@ -89,7 +89,7 @@ function familySnapshot(family: Family, input: SnapshotInput): Told<FamilySnapsh
     rulePriority: settings.routingRulePriority,
     mark: config.mark,
     tables: config.tables,
-    peers: watches[family].entries().map(([name, watched]) => {
+    peers: watches[family].pairs.entries().map(([name, watched]) => {
       const [peer, echo] = [mesh?.peer(name, watched.state), mesh?.echoFigures(name)]
       return peerSnapshot(family, name, records.get(name), watched, peer, steered, echo, pathMtus?.get(name))
     }),
@@ -149,4 +149,7 @@ function peerSnapshot(
 }
 
 /** The same text whenever it is asked, so that time alone changes nothing. @param at milliseconds of performance.now() */
-const wallClock = (at: number): string => new Date(performance.timeOrigin + at).toISOString()
+const wallClock = (at: number): string => new Date(TIME_ORIGIN + at).toISOString()
+
+/** Looking it up takes as long as a date. */
+const TIME_ORIGIN = performance.timeOrigin

@@ -36,29 +36,32 @@ export interface Tally {
 
 const WORST_FIRST: readonly PairState['state'][] = ['clear', 'silent', 'joining', 'encrypted']
 
-/** Counts nodes, not pairs of families: a peer is as good as its worst family. */
+/**
+ * Counts nodes, not pairs of families: a peer is as good as its worst family.
+ * @param facts those of one node one after the other
+ */
 export const tallyOf = (facts: Iterable<PairFact>): Tally => atOnce(tallyInSteps(facts))
 
 /** The same, with a step for each fact. */
 export function* tallyInSteps(facts: Iterable<PairFact>): Generator<undefined, Tally> {
+  // Of thousands that encrypt nothing has to be remembered.
   const worst = new Map<string, PairState>()
+  let peers = 0
+  let node: string | undefined
   for (const fact of facts) {
-    const pair = { node: fact.node, state: stateOf(fact), reason: `IPv${fact.family}: ${reasonOf(fact)}` }
-    const known = worst.get(fact.node)
-    if (!known || badness(pair) < badness(known)) worst.set(fact.node, pair)
+    if (fact.node !== node) peers++
+    node = fact.node
+    const state = stateOf(fact)
+    const known = worst.get(node)
+    if (state !== 'encrypted' && (!known || badness({ state }) < badness(known)))
+      worst.set(node, { node, state, reason: `IPv${fact.family}: ${reasonOf(fact)}` })
     yield
   }
-  const pairs = [...worst.values()]
-  return {
-    peers: pairs.length,
-    encrypted: pairs.filter(({ state }) => state === 'encrypted' || state === 'silent').length,
-    others: pairs
-      .filter(({ state }) => state !== 'encrypted')
-      .sort((a, b) => badness(a) - badness(b) || (a.node < b.node ? -1 : 1)),
-  }
+  const others = [...worst.values()].sort((a, b) => badness(a) - badness(b) || (a.node < b.node ? -1 : 1))
+  return { peers, encrypted: peers - others.filter(({ state }) => state !== 'silent').length, others }
 }
 
-const badness = ({ state }: PairState): number => WORST_FIRST.indexOf(state)
+const badness = ({ state }: Pick<PairState, 'state'>): number => WORST_FIRST.indexOf(state)
 
 function stateOf({ phase, overdue, silent }: PairFact): PairState['state'] {
   if (phase === 'encrypting') return silent ? 'silent' : 'encrypted'

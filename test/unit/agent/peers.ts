@@ -1,6 +1,6 @@
 import { PrivateKey } from '#keys/private-key.ts'
 import type { PublicKey } from '#keys/public-key.ts'
-import { type Watch, watchPeers } from '#src/agent/report-watch.ts'
+import type { PairWatch } from '#src/agent/report-watch.ts'
 import type { NodeName } from '#src/mesh/node-record.ts'
 import type { PeerState, PeerStates } from '#src/mesh/peer-machine.ts'
 import type { PeerStatus } from '#wg/device/device.ts'
@@ -33,21 +33,10 @@ export const kernelPeer = (index: number, rxBytes: number, txBytes: number): [Pu
   },
 ]
 
-/** What watchPeers() says of peers that are known by their keys. */
-export const watchAtOnce = (
-  before: Watch,
+/** A look at peers that are known by their keys. @returns what has changed */
+export const lookAtOnce = (
+  watch: PairWatch,
   states: PeerStates,
   kernel: ReadonlyMap<PublicKey, PeerStatus>,
   now: number,
-) =>
-  atOnce(
-    watchPeers(
-      before,
-      states,
-      name => {
-        const state = states.get(name)
-        return state === undefined || state.phase === 'absent' ? undefined : kernel.get(state.key)
-      },
-      now,
-    ),
-  )
+) => atOnce(watch.look(states, (_, state) => (state.phase === 'absent' ? undefined : kernel.get(state.key)), now))

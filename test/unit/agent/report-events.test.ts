@@ -2,22 +2,19 @@ import { describe, expect, test } from 'vitest'
 import { fingerprint } from '#keys/public-key.ts'
 import { type Circumstances, circumstanceEvents, peerEvents } from '#src/agent/report-events.ts'
 import { Repairs } from '#src/agent/report-repairs.ts'
-import type { Watch } from '#src/agent/report-watch.ts'
+import { PairWatch } from '#src/agent/report-watch.ts'
 import type { PeerState } from '#src/mesh/peer-machine.ts'
 import { keyOf } from '../status/support/snapshots.ts'
-import { accepting, encrypting, kernelPeer, node, watchAtOnce } from './peers.ts'
+import { accepting, encrypting, kernelPeer, lookAtOnce, node } from './peers.ts'
 
 const states = (...peers: PeerState[]) => new Map(peers.map((state, i) => [node(i + 2), state]))
 
 /** The reasons of the Events of each step, one look after the other. */
 function tell(...steps: readonly (readonly [now: number, states: Map<never, PeerState>])[]): string[][] {
-  let watch: Watch = new Map()
-  return steps.map(([now, peers]) => {
-    const after = watchAtOnce(watch, peers, new Map(), now)
-    const events = peerEvents(4, watch, after)
-    watch = after
-    return events.map(({ reason }) => reason)
-  })
+  const watch = new PairWatch()
+  return steps.map(([now, peers]) =>
+    peerEvents(4, lookAtOnce(watch, peers, new Map(), now)).map(({ reason }) => reason),
+  )
 }
 
 const at = (now: number, ...peers: PeerState[]) => [now, states(...peers) as Map<never, PeerState>] as const
@@ -34,9 +31,9 @@ describe('a peer', () => {
         at(70_000, encrypting(2, 70_000)),
       ),
     ).toEqual([[], [], ['PeerUnproven'], [], ['PeerRecovered']])
-    const before = watchAtOnce(new Map(), states(waiting), new Map(), 0)
-    const after = watchAtOnce(before, states(waiting), new Map(), 31_000)
-    expect(peerEvents(4, before, after)).toEqual([
+    const watch = new PairWatch()
+    lookAtOnce(watch, states(waiting), new Map(), 0)
+    expect(peerEvents(4, lookAtOnce(watch, states(waiting), new Map(), 31_000))).toEqual([
       {
         type: 'Warning',
         reason: 'PeerUnproven',
@@ -51,7 +48,7 @@ describe('a peer', () => {
 
   test('that stops answering is told, and again when it answers', () => {
     const peers = states(encrypting(2, 0))
-    let watch: Watch = new Map()
+    const watch = new PairWatch()
     const reasons = [
       [0, 0],
       [0, 1000],
@@ -59,10 +56,8 @@ describe('a peer', () => {
       [0, 3000],
       [50, 3000],
     ].map(([rx = 0, tx = 0], i) => {
-      const after = watchAtOnce(watch, peers, new Map([kernelPeer(2, rx, tx)]), i * 10_000)
-      const events = peerEvents(4, watch, after)
-      watch = after
-      return events.map(({ type, reason }) => `${type} ${reason}`)
+      const changes = lookAtOnce(watch, peers, new Map([kernelPeer(2, rx, tx)]), i * 10_000)
+      return peerEvents(4, changes).map(({ type, reason }) => `${type} ${reason}`)
     })
     expect(reasons).toEqual([[], [], [], ['Warning PeerSilent'], ['Normal PeerRecovered']])
   })
@@ -70,9 +65,9 @@ describe('a peer', () => {
 
 test('many at once are one Event', () => {
   const waiting = [2, 3, 4, 5].map(index => accepting(index, 0))
-  const before = watchAtOnce(new Map(), states(...waiting), new Map(), 0)
-  const after = watchAtOnce(before, states(...waiting), new Map(), 31_000)
-  const events = peerEvents(6, before, after)
+  const watch = new PairWatch()
+  lookAtOnce(watch, states(...waiting), new Map(), 0)
+  const events = peerEvents(6, lookAtOnce(watch, states(...waiting), new Map(), 31_000))
   expect(events).toHaveLength(1)
   expect(events[0]?.message).toMatch(/^4 nodes, node-2 among them, \(IPv6\) has not proven/)
 })

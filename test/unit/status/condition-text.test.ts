@@ -12,10 +12,10 @@ const fact = (node: string, changes: Partial<PairFact> = {}): PairFact => ({
 test('peers are counted, and the worst of each named with the reason', () => {
   const tally = tallyOf([
     fact('a'),
+    fact('a', { family: 6, phase: 'absent', reason: 'it announces no WireGuard key', overdue: true }),
     fact('b', { phase: 'accepting', reason: 'no handshake yet', overdue: true }),
     fact('c', { silent: true }),
     fact('d', { phase: 'accepting', reason: 'waiting; still' }),
-    fact('a', { family: 6, phase: 'absent', reason: 'it announces no WireGuard key', overdue: true }),
   ])
   expect(conditionText(tally, BY)).toBe(
     '1 of 4 peers encrypted; in clear: a (IPv6: it announces no WireGuard key), b (IPv4: no handshake yet); not answering: c (IPv4: answers nothing that is sent to it: is UDP to its WireGuard port blocked?); joining: d (IPv4: waiting, still); guard enforce; podveil 0.1.0',
