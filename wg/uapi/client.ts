@@ -1,5 +1,4 @@
 import { type Stats, statSync } from 'node:fs'
-import { connect } from 'node:net'
 import { constants } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -7,7 +6,8 @@ import type { PublicKey } from '#keys/public-key.ts'
 import { type DeviceChange, DeviceError, type DeviceStatus, type SomePeers } from '../device/device.ts'
 import { NO_PEERS, PeerReader, type Peers } from '../device/peer-reader.ts'
 import { inSlices } from '../slices.ts'
-import { isUapiError, UapiError, UapiFormatError } from './errors.ts'
+import { UapiConnection } from './connection.ts'
+import { isUapiError, UapiError } from './errors.ts'
 import { formatSet, UAPI_GET } from './format.ts'
 import { parseAnswer, parseDevice, parseSomePeers, type UapiAnswer } from './parse.ts'
 
@@ -30,17 +30,16 @@ const RETRY_AFTER = 20
 /** 65,536 peers, the most that wireguard-go has, with a dozen prefixes each. */
 const MAX_ANSWER = 64 << 20
 
-const { ENODEV, ETIMEDOUT, EPIPE, EACCES, EMSGSIZE } = constants.errno
+const { ENODEV, EACCES } = constants.errno
 
-/** Nobody listens: no such socket, or one that its process has left behind. */
-const ABSENT: ReadonlySet<string> = new Set(['ENOENT', 'ECONNREFUSED'])
-
-/** The cross-platform userspace protocol (https://www.wireguard.com/xplatform/), one connection for each operation. */
+/** The cross-platform userspace protocol (https://www.wireguard.com/xplatform/), by one connection for as long as a device's process keeps it. */
 export class UapiClient {
   readonly #directory: string
   readonly #timeout: number
   readonly #maxAnswer: number
   readonly #readers = new Map<string, PeerReader>()
+  /** Connections that nothing is asked by, at the moment. */
+  readonly #idle = new Map<string, UapiConnection>()
 
   constructor({ directory = UAPI_DIRECTORY, timeout = TIMEOUT, maxAnswer = MAX_ANSWER }: UapiClientOptions = {}) {
     this.#directory = directory
@@ -100,7 +99,7 @@ export class UapiClient {
     this.#checkDirectory(name, operation)
     for (let attempt = 1; ; attempt++) {
       try {
-        const answer = await this.#exchange(this.socketPath(name), text, operation)
+        const answer = await this.#exchange(name, text, operation)
         return answer === undefined ? undefined : parseAnswer(answer)
       } catch (error) {
         // A process that is ending accepts and hangs up; a moment later there is nobody, or the next one.
@@ -133,36 +132,26 @@ export class UapiClient {
     }
   }
 
-  #exchange(path: string, text: string, operation: string): Promise<string | undefined> {
-    const { promise, resolve, reject } = Promise.withResolvers<string | undefined>()
-    const chunks: Buffer[] = []
-    let length = 0
-    let tail = ''
-    const socket = connect(path)
-    const fail = (errno: number, detail?: string, cause?: unknown): void =>
-      reject(new UapiError(operation, errno, detail, cause === undefined ? undefined : { cause }))
-    const timer = setTimeout(() => fail(ETIMEDOUT, `no answer within ${this.#timeout} ms on ${path}`), this.#timeout)
-    socket.on('connect', () => socket.write(text))
-    socket.on('data', chunk => {
-      length += chunk.length
-      if (length > this.#maxAnswer) fail(EMSGSIZE, `the answer is longer than ${this.#maxAnswer} bytes`)
-      chunks.push(chunk)
-      // A blank line may come in two pieces.
-      tail = (tail + chunk.subarray(-2).toString('latin1')).slice(-2)
-      if (tail === '\n\n') resolve(Buffer.concat(chunks).toString('latin1'))
-    })
-    socket.on('end', () => {
-      if (length === 0) fail(EPIPE, 'the process closed the connection without an answer')
-      else reject(new UapiFormatError('the answer ends early'))
-    })
-    socket.on('error', (error: NodeJS.ErrnoException) => {
-      if (ABSENT.has(error.code ?? '')) resolve(undefined)
-      else fail(Math.abs(error.errno ?? EPIPE), `cannot talk to ${path}`, error)
-    })
-    return promise.finally(() => {
-      clearTimeout(timer)
-      socket.destroy()
-      for (const chunk of chunks) chunk.fill(0)
-    })
+  /** By the connection that there is, or by a new one: the process may have ended since. */
+  async #exchange(name: string, text: string, operation: string): Promise<string | undefined> {
+    const idle = this.#idle.get(name)
+    this.#idle.delete(name)
+    if (idle && !idle.closed) {
+      try {
+        return await this.#ask(name, idle, text, operation)
+      } catch (error) {
+        if (!isUapiError(error, 'ECONNRESET', 'EPIPE')) throw error
+      }
+    }
+    const connection = new UapiConnection({ path: this.socketPath(name), maxAnswer: this.#maxAnswer })
+    return await this.#ask(name, connection, text, operation)
+  }
+
+  async #ask(name: string, connection: UapiConnection, text: string, operation: string): Promise<string | undefined> {
+    const answer = await connection.exchange(text, operation, this.#timeout)
+    // Two operations at a time have two connections, of which one is kept.
+    if (answer === undefined || connection.closed || this.#idle.has(name)) connection.close()
+    else this.#idle.set(name, connection)
+    return answer
   }
 }

@@ -35,8 +35,10 @@ async function serve(answer: (socket: Socket, operation: string) => void): Promi
     socket.on('data', chunk => {
       operation += chunk.toString('latin1')
       if (!operation.endsWith('\n\n')) return
-      received.push(operation)
-      answer(socket, operation)
+      const whole = operation
+      operation = ''
+      received.push(whole)
+      answer(socket, whole)
     })
   }).listen(join(directory, 'wg0.sock'), resolve)
   await promise
@@ -67,6 +69,61 @@ describe('a client of the userspace protocol', () => {
   it('does not wait for the process to close the connection', async () => {
     await serve(socket => socket.write('errno=0\n\n'))
     expect(await client().get('wg0')).toBeDefined()
+  })
+
+  it('asks by the same connection again where the process keeps it', async () => {
+    const sockets = new Set<Socket>()
+    await serve(socket => {
+      sockets.add(socket)
+      socket.write('errno=0\n\n')
+    })
+    const one = client()
+    for (let turn = 0; turn < 3; turn++) await one.get('wg0')
+    await one.set('wg0', { fwmark: 1 })
+    expect(sockets.size).toBe(1)
+  })
+
+  it('asks two things at a time by two connections', async () => {
+    await serve((socket, operation) => {
+      if (operation.startsWith('get')) setTimeout(() => socket.write('listen_port=7\nerrno=0\n\n'), 20)
+      else socket.write('errno=0\n\n')
+    })
+    const one = client()
+    const [device] = await Promise.all([one.get('wg0'), one.set('wg0', { fwmark: 1 })])
+    expect(device?.listenPort).toBe(7)
+  })
+
+  it.each([
+    ['closed the connection', (socket: Socket) => socket.end()],
+    ['broken it off', (socket: Socket) => socket.destroy()],
+    ['said something that nobody had asked for', (socket: Socket) => socket.write('listen_port=1\nerrno=0\n\n')],
+  ])('asks the process that is there now where the one before has %s meanwhile', async (_, then) => {
+    const held: Socket[] = []
+    await serve(socket => {
+      held.push(socket)
+      socket.write('errno=0\n\n')
+    })
+    const one = client()
+    await one.get('wg0')
+    const before = server
+    await rm(join(directory, 'wg0.sock'), { force: true })
+    await serve(socket => socket.write('listen_port=9\nerrno=0\n\n'))
+    for (const socket of held) then(socket)
+    await expect.poll(async () => (await one.get('wg0'))?.listenPort).toBe(9)
+    before?.close()
+  })
+
+  it('finds no device where its process has ended since it was asked last', async () => {
+    const held: Socket[] = []
+    await serve(socket => {
+      held.push(socket)
+      socket.write('errno=0\n\n')
+    })
+    const one = client()
+    expect(await one.get('wg0')).toBeDefined()
+    server?.close()
+    for (const socket of held) socket.destroy()
+    expect(await one.get('wg0')).toBeUndefined()
   })
 
   it('reads an answer that comes byte by byte', async () => {
