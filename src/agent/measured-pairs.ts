@@ -1,7 +1,7 @@
 import type { Lane, NodeName } from '#src/mesh/node-record.ts'
 import type { PeerState, PeerStates } from '#src/mesh/peer-machine.ts'
 import type { PeerStatus } from '#wg/device/device.ts'
-import { inSlices } from '#wg/slices.ts'
+import { AT_A_TIME, inSlices } from '#wg/slices.ts'
 import { Follower } from '#wg/table.ts'
 import type { HelloExchange } from './hello-exchange.ts'
 import type { PathMtus } from './path-mtus.ts'
@@ -48,8 +48,9 @@ export class MeasuredPairs {
     onDevice: OnDevice,
     now: number,
   ): Generator<undefined, void> {
+    let looked = 0
     for (const node of nodes) {
-      yield
+      if (++looked % AT_A_TIME === 0) yield
       const state = pairs.get(node)
       if (state === undefined || state.phase === 'absent') this.#leave(node, now)
       else this.#measure(node, state, onDevice(node, state), now)

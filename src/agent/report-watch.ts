@@ -3,6 +3,7 @@ import type { NodeName } from '#src/mesh/node-record.ts'
 import type { PeerState, PeerStates } from '#src/mesh/peer-machine.ts'
 import { PATIENCE } from '#src/status/tally.ts'
 import type { PeerStatus } from '#wg/device/device.ts'
+import { AT_A_TIME } from '#wg/slices.ts'
 
 /**
  * Data is answered within 10 s, be it by a keepalive, and initiations of 148 bytes follow every 5 s where it is not
@@ -48,7 +49,7 @@ export class PairWatch {
   }
 
   /**
-   * Takes in what time makes of the states, with a step for each.
+   * Takes in what time makes of the states, in steps.
    * @param kernelPeer the peer of the device that stands for a pair, as last read
    * @param now milliseconds of the agent's clock
    */
@@ -58,14 +59,15 @@ export class PairWatch {
     now: number,
   ): Generator<undefined, readonly WatchChange[]> {
     const changes: WatchChange[] = []
+    let looked = 0
     for (const [node, state] of states) {
+      if (++looked % AT_A_TIME === 0) yield
       const before = this.#watched.get(node)
       const after = watchPeer(before, state, kernelPeer(node, state), now)
       if (after !== before) {
         this.#watched.set(node, after)
         changes.push({ node, before, after })
       }
-      yield
     }
     if (this.#watched.size > states.size)
       for (const node of this.#watched.keys()) if (!states.has(node)) this.#watched.delete(node)

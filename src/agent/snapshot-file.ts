@@ -11,7 +11,7 @@ const GAP = 1_000
 const HEARTBEAT = 30_000
 
 /** Writes of a large mesh take at most this part of a processor, or come so seldom: older ones count as stale (STALE). */
-const SHARE = 1 / 200
+const SHARE = 1 / 1_000
 const LONGEST_GAP = 60_000
 
 /**

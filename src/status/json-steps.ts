@@ -1,3 +1,5 @@
+import { AT_A_TIME } from '#wg/slices.ts'
+
 /** Data of which long lists may be made while they are told, one entry at a time. */
 export type Told<Data> = Data extends string | number | boolean | null | undefined
   ? Data
@@ -12,13 +14,26 @@ export type Told<Data> = Data extends string | number | boolean | null | undefin
 export function* jsonInSteps(data: unknown): Generator<string, void> {
   if (typeof data !== 'object' || data === null) yield JSON.stringify(data) ?? 'null'
   else if (Array.isArray(data)) yield* enclosed('[]', data, entry => jsonInSteps(entry))
-  else if (Symbol.iterator in data) yield* enclosed('[]', data as Iterable<unknown>, entry => [JSON.stringify(entry)])
+  else if (Symbol.iterator in data) yield* entriesInSteps(data as Iterable<unknown>)
   else
     yield* enclosed(
       '{}',
       Object.entries(data).filter(([, value]) => value !== undefined),
       fieldInSteps,
     )
+}
+
+/** Some at a time. */
+function* entriesInSteps(entries: Iterable<unknown>): Generator<string, void> {
+  let text = '['
+  let count = 0
+  for (const entry of entries) {
+    text += count === 0 ? JSON.stringify(entry) : `,${JSON.stringify(entry)}`
+    if (++count % AT_A_TIME !== 0) continue
+    yield text
+    text = ''
+  }
+  yield `${text}]`
 }
 
 function* fieldInSteps([key, value]: [string, unknown]): Generator<string, void> {

@@ -1,5 +1,5 @@
 import type { Phase } from '#src/mesh/peer-machine.ts'
-import { atOnce } from '#wg/slices.ts'
+import { AT_A_TIME, atOnce } from '#wg/slices.ts'
 
 /** Milliseconds that a peer may take to prove itself before it counts as in clear, and somebody should hear of it. */
 export const PATIENCE = 30_000
@@ -42,20 +42,21 @@ const WORST_FIRST: readonly PairState['state'][] = ['clear', 'silent', 'joining'
  */
 export const tallyOf = (facts: Iterable<PairFact>): Tally => atOnce(tallyInSteps(facts))
 
-/** The same, with a step for each fact. */
+/** The same, in steps. */
 export function* tallyInSteps(facts: Iterable<PairFact>): Generator<undefined, Tally> {
   // Of thousands that encrypt nothing has to be remembered.
   const worst = new Map<string, PairState>()
   let peers = 0
   let node: string | undefined
+  let looked = 0
   for (const fact of facts) {
+    if (++looked % AT_A_TIME === 0) yield
     if (fact.node !== node) peers++
     node = fact.node
     const state = stateOf(fact)
     const known = worst.get(node)
     if (state !== 'encrypted' && (!known || badness({ state }) < badness(known)))
       worst.set(node, { node, state, reason: `IPv${fact.family}: ${reasonOf(fact)}` })
-    yield
   }
   const others = [...worst.values()].sort((a, b) => badness(a) - badness(b) || (a.node < b.node ? -1 : 1))
   return { peers, encrypted: peers - others.filter(({ state }) => state !== 'silent').length, others }

@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto'
 import type { PublicKey } from '#keys/public-key.ts'
+import { AT_A_TIME } from '../slices.ts'
 import type { PeerStatus } from './device.ts'
 import { sharedPeer } from './shared-peer.ts'
 
@@ -16,7 +17,7 @@ export class PeerReader {
   readonly #said = new Map<string, PeerStatus>();
 
   /**
-   * The peers, with a step for each piece.
+   * The peers, in steps.
    * @param pieces what is said of one peer each; a peer may go on in a later one
    * @param parse gives the peer that a piece is of, going on from what the pieces before it have said
    * @param known peers as they are known otherwise: one that is as it was stays the same object
@@ -27,16 +28,17 @@ export class PeerReader {
     known: Peers,
   ): Generator<undefined, Peers> {
     const peers = new Map<PublicKey, PeerStatus>()
+    let read = 0
     for (const piece of pieces) {
-      yield
+      if (++read % AT_A_TIME === 0) yield
       const digest = hash('sha256', piece, 'base64')
       const said = this.#said.get(digest)
       const goesOn = said !== undefined && peers.has(said.publicKey)
-      const read = said === undefined || goesOn ? parse(piece, peers, known) : said
-      const isAlone = !peers.has(read.publicKey)
-      const peer = sharedPeer(known.get(read.publicKey), read)
+      const now = said === undefined || goesOn ? parse(piece, peers, known) : said
+      const isAlone = !peers.has(now.publicKey)
+      const peer = sharedPeer(known.get(now.publicKey), now)
       if (isAlone && peer !== said) this.#said.set(digest, peer)
-      peers.set(read.publicKey, peer)
+      peers.set(now.publicKey, peer)
     }
     // A quarter more than is needed: what has been forgotten is read once more, and no more than that.
     if (this.#said.size > LEAST_KEPT + 1.25 * peers.size) this.#said.clear()

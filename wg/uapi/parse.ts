@@ -3,6 +3,7 @@ import { type PublicKey, publicKeyBytes, unverifiedPublicKey } from '#keys/publi
 import { type DeviceStatus, type PeerStatus, type SomePeers, untouchedPeer } from '../device/device.ts'
 import { NO_PEERS, PeerReader, type Peers } from '../device/peer-reader.ts'
 import { type Cidr, type Endpoint, formatEndpoint, IpFormatError, parseEndpoint, parseExactCidr } from '../ip.ts'
+import { AT_A_TIME } from '../slices.ts'
 import { UapiFormatError } from './errors.ts'
 
 const NANOSECONDS = 1_000_000_000n
@@ -35,7 +36,7 @@ export function parseAnswer(text: string): UapiAnswer {
 }
 
 /**
- * The device that the answer to `get=1` describes, with a step for each peer. Keys that are not known are passed over: later
+ * The device that the answer to `get=1` describes, in steps. Keys that are not known are passed over: later
  * versions add some.
  * @param reader of this device
  * @param known its peers, as they are known otherwise
@@ -62,7 +63,7 @@ export function* parseDevice(
 }
 
 /**
- * Some peers of the same answer, with a step for each peer that is in it.
+ * Some peers of the same answer, in steps.
  * @throws UapiFormatError
  */
 export function* parseSomePeers(body: string, keys: ReadonlySet<PublicKey>): Generator<undefined, SomePeers> {
@@ -70,8 +71,7 @@ export function* parseSomePeers(body: string, keys: ReadonlySet<PublicKey>): Gen
   const peers = new Map<PublicKey, PeerStatus>()
   let total = 0
   for (const text of peersOf(body, startOfPeer(body, 0))) {
-    yield
-    total++
+    if (++total % AT_A_TIME === 0) yield
     if (!wanted.has(text.slice(PEER.length, text.indexOf('\n')).toLowerCase())) continue
     const peer = parsePeer(text, peers, NO_PEERS)
     peers.set(peer.publicKey, peer)

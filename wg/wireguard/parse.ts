@@ -9,6 +9,7 @@ import { decodeSockaddr } from '../native/sockaddr.ts'
 import { type Attribute, readAttributes } from '../netlink/attributes.ts'
 import { NetlinkFormatError } from '../netlink/errors.ts'
 import type { NetlinkMessage } from '../netlink/message.ts'
+import { AT_A_TIME } from '../slices.ts'
 import * as wg from './constants.ts'
 
 const NANOSECONDS = 1_000_000_000n
@@ -17,7 +18,7 @@ type Mutable<Type> = { -readonly [Key in keyof Type]: Type[Key] }
 type PeerDraft = Mutable<PeerStatus> & { readonly allowedIps: Set<Cidr> }
 
 /**
- * The device that the messages of a WG_CMD_GET_DEVICE dump describe, with a step for each peer. The kernel splits long dumps,
+ * The device that the messages of a WG_CMD_GET_DEVICE dump describe, in steps. The kernel splits long dumps,
  * also within a peer: what follows repeats the key and goes on with the prefixes.
  * @param reader of this device
  * @param known its peers, as they are known otherwise
@@ -46,7 +47,7 @@ export function* parseDevice(
 }
 
 /**
- * Some peers of the same dump, with a step for each peer that is in it.
+ * Some peers of the same dump, in steps.
  * @throws NetlinkFormatError
  */
 export function* parseSomePeers(
@@ -56,9 +57,10 @@ export function* parseSomePeers(
   const wanted = new Set(Array.from(keys, key => tagOf(publicKeyBytes(key), 0)))
   const peers = new Map<PublicKey, PeerStatus>()
   let total = 0
+  let read = 0
   let last: number | undefined
   for (const payload of peersOf(messages, () => {})) {
-    yield
+    if (++read % AT_A_TIME === 0) yield
     // The kernel puts the key first, and goes on with the same peer at the beginning of the next message.
     const tag = tagOf(payload, ATTRIBUTE_HEADER)
     if (tag !== last) total++
