@@ -48,7 +48,7 @@ export interface PassOutcome {
 }
 
 /** A look at all peers that takes long, as the mesh is large, takes at most this part of the time; milliseconds at most. */
-const SHARE = 1 / 50
+const SHARE = 1 / 200
 const LONGEST_GAP = 5_000
 
 /** Milliseconds within which a watch may still show what was there before our own patch. */

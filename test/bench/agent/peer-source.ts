@@ -12,7 +12,7 @@ import { atRate, COARSE, HEARTBEAT, heartbeats } from './steady.ts'
 const LIMIT_MS = 120_000
 
 /** What an agent is sent by the API server, and what that costs it, from Nodes and from MeshNodes. */
-export async function peerSource({ sizes, steadySeconds }: Profile): Promise<Table> {
+export async function peerSource({ sizes, steadySeconds, settleSeconds }: Profile): Promise<Table> {
   const rows: Row[] = []
   for (const nodes of sizes) {
     await using mesh = await LargeMesh.make(nodes)
@@ -21,6 +21,7 @@ export async function peerSource({ sizes, steadySeconds }: Profile): Promise<Tab
     await mesh.stopAgent()
     await mesh.steerAll()
     await mesh.startAgent({ resolution: COARSE })
+    await pause(settleSeconds * 1_000)
     const beats = heartbeats(mesh)
     const load = {
       nothing: (seconds: number) => pause(seconds * 1_000),
@@ -61,7 +62,7 @@ export async function peerSource({ sizes, steadySeconds }: Profile): Promise<Tab
     name: 'peer-source',
     title: 'Nodes and MeshNodes',
     notes: [
-      `${steadySeconds} s each, with all pairs encrypted, in one agent that was changed over live. Heartbeats: each Node’s status every ${HEARTBEAT} s, as kubelets write it. Bytes are those of the watches; nothing else was asked for. The same agent throughout, in the order of the rows. “System” is the kernel’s part; the rest is V8’s and ours.`,
+      `${steadySeconds} s each, with all pairs encrypted, from ${settleSeconds} s after the start, in one agent that was changed over live. Heartbeats: each Node’s status every ${HEARTBEAT} s, as kubelets write it. Bytes are those of the watches; nothing else was asked for. The same agent throughout, in the order of the rows. “System” is the kernel’s part; the rest is V8’s and ours.`,
     ],
     rows,
   }
