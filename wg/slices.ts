@@ -6,6 +6,9 @@ const SLICE = 10
 /** What takes a microsecond or two is done so many times in one step: the clock itself takes a part of that. */
 export const AT_A_TIME = 32
 
+/** Bytes of what is taken apart, or made into text, in one step: a peer may have thousands of prefixes. */
+export const BYTES_AT_A_TIME = 8_192
+
 /** Takes steps to their end in one piece. */
 export function atOnce<Result>(steps: Generator<unknown, Result>): Result {
   for (;;) {

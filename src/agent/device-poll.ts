@@ -12,6 +12,9 @@ const OF_HOSTS = 5_000
 const MOST = 1_000
 const FEWEST = 2_500
 
+/** Part of all peers up to which the changing ones are looked at alone: of all of them most are said to be what they were. */
+const FEW = 1 / 8
+
 /** When the devices of one family are to be read again, and how much of them. Times are milliseconds, of any one clock. */
 export class DevicePoll {
   #allAt = 0
@@ -23,10 +26,13 @@ export class DevicePoll {
     return Math.min(this.#allAt, this.#changingAt)
   }
 
-  /** What is to be looked at now: peers of pairs that are changing, or all there is. */
-  due(now: number): 'nothing' | 'changing' | 'all' {
-    if (now >= this.#allAt) return 'all'
-    return now >= this.#changingAt ? 'changing' : 'nothing'
+  /**
+   * What is to be looked at now: peers of pairs that are changing, or all there is.
+   * @param changing how many peers such pairs have, of how many in all
+   */
+  due(now: number, changing: number, peers: number): 'nothing' | 'changing' | 'all' {
+    if (now < this.at) return 'nothing'
+    return now >= this.#allAt || changing > peers * FEW ? 'all' : 'changing'
   }
 
   /** All that is known of the devices is of that very moment. */

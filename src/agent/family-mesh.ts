@@ -38,9 +38,6 @@ const MAX_ROUNDS = 4
 /** Nodes that are looked at between two looks at the clock. */
 const MOST = 32
 
-/** Part of all peers up to which the changing ones are looked at alone: what all are said to be is mostly what it was. */
-const FEW = 1 / 8
-
 /** What one pass is given. */
 export interface MeshInput {
   readonly nodes: ReadonlyMap<NodeName, NodeRecord>
@@ -258,20 +255,22 @@ export class FamilyMesh {
     if (!this.#ownership || !sameOwnership(this.#ownership, ownership)) this.#kernel.invalidate()
     this.#ownership = ownership
     const { stale } = this.#kernel
-    const due = stale ? 'all' : this.#poll.due(now)
-    if (due === 'nothing') return
     const awaited = new Map(LANES.map(lane => [this.#names[lane] ?? '', this.#awaited(lane)]))
-    for (const lane of LANES) this.#strayed[lane].clear()
-    if (due === 'changing' && [...awaited.values()].every(({ size }) => size <= this.#peerCount * FEW)) {
+    const changing = [...awaited.values()].reduce((count, { size }) => count + size, 0)
+    const due = stale ? 'all' : this.#poll.due(now, changing, this.#peerCount)
+    if (due === 'nothing') return
+    if (due === 'changing') {
       await this.#kernel.observePeers(awaited)
       this.#poll.noteLook()
-      return
+    } else {
+      if (stale) await this.#kernel.observe(ownership)
+      else await this.#kernel.observeDevices()
+      const { hostSource } = input
+      this.#poll.noteRead(now, hostSource !== undefined)
+      this.#pulse.note(hostSource === undefined ? [] : this.devices.flatMap(({ peers }) => [...peers.values()]), now)
     }
-    if (stale) await this.#kernel.observe(ownership)
-    else await this.#kernel.observeDevices()
-    const { hostSource } = input
-    this.#poll.noteRead(now, hostSource !== undefined)
-    this.#pulse.note(hostSource === undefined ? [] : this.devices.flatMap(({ peers }) => [...peers.values()]), now)
+    for (const lane of LANES) this.#strayed[lane].clear()
+    this.#noteStrayed(input)
   }
 
   /** A peer is sent to where its Node was: set right in this pass, it may go back there with its next packet. */

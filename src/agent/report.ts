@@ -21,7 +21,7 @@ import { conditionOf, isDue, mayHavePods } from './report-condition.ts'
 import { type Circumstances, circumstanceEvents, peerEvents } from './report-events.ts'
 import { GuardWatch } from './report-guard.ts'
 import { pathEvents, type SmallerPaths } from './report-paths.ts'
-import { PairWatch, type WatchChange, type WatchedPeer } from './report-watch.ts'
+import { PairWatch, type WatchedPeer } from './report-watch.ts'
 import { takeSnapshot } from './snapshot.ts'
 import { SnapshotFile } from './snapshot-file.ts'
 import { TableFile } from './table-file.ts'
@@ -208,18 +208,18 @@ export class Report {
 
   async #tellPeers(dataplane: Dataplane | undefined, now: number): Promise<void> {
     let latest = 0n
-    const look = (family: Family): Promise<readonly WatchChange[]> => {
+    const look = async (family: Family): Promise<void> => {
       const mesh = dataplane?.meshes[family]
       const kernelPeer = (node: NodeName, state: PeerState): PeerStatus | undefined => {
         const peer = mesh?.peer(node, state)
         if (peer && peer.latestHandshake > latest) latest = peer.latestHandshake
         return peer
       }
-      return inSlices(this.#watches[family].look(mesh?.plan?.peers ?? new Map(), kernelPeer, now))
+      const changes = await inSlices(this.#watches[family].look(mesh?.plan?.peers ?? new Map(), kernelPeer, now))
+      for (const event of peerEvents(family, changes)) this.#events.emit(event)
     }
-    const changes = { 4: await look(4), 6: await look(6) }
+    for (const family of FAMILIES) await look(family)
     this.#latestHandshake = latest
-    for (const family of FAMILIES) for (const event of peerEvents(family, changes[family])) this.#events.emit(event)
     for (const family of FAMILIES) {
       const mesh = dataplane?.meshes[family]
       const last = this.#paths[family]
@@ -255,18 +255,22 @@ export class Report {
     this.#condition.observed(conditions)
   }
 
-  *#facts(feed: ClusterFeed, enabled: PassOutcome['enabled'], now: number): Generator<PairFact> {
+  /** Of each peer that pods may talk to. */
+  *#facts(feed: ClusterFeed, enabled: PassOutcome['enabled'], now: number): Generator<readonly PairFact[]> {
     const patientUntil: Record<Family, number> = { 4: now, 6: now }
     for (const family of FAMILIES) {
       this.#enabledSince[family] = enabled[family] ? (this.#enabledSince[family] ?? now) : undefined
       patientUntil[family] = (this.#enabledSince[family] ?? now) + PATIENCE
     }
     const families = FAMILIES.filter(family => enabled[family])
-    for (const [name, node] of feed.nodes) {
+    // As they are at this moment: one that went and came back meanwhile would come twice.
+    for (const node of [...feed.nodes.values()]) {
+      const { name } = node
       if (name === this.#nodeName) continue
-      for (const family of families)
-        if (hasFamily(node, family))
-          yield factOf(name, family, this.#watches[family].pairs.get(name), now, patientUntil[family])
+      const facts = families
+        .filter(family => hasFamily(node, family))
+        .map(family => factOf(name, family, this.#watches[family].pairs.get(name), now, patientUntil[family]))
+      if (facts.length > 0) yield facts
     }
   }
 }

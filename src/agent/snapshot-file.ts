@@ -64,13 +64,13 @@ export class SnapshotFile {
 
   async #write(build: () => Told<NodeSnapshot>): Promise<void> {
     const started = performance.now()
-    const before = process.threadCpuUsage()
     this.#builtAt = started
     try {
       const { time, ...news } = build()
-      const { pieces, digest } = await inSlices(tellInSteps(news))
-      const { user, system } = process.threadCpuUsage(before)
-      this.#gap = Math.min(LONGEST_GAP, Math.max(GAP, (user + system) / 1_000 / SHARE))
+      const stopwatch = { spent: performance.now() - started }
+      const { pieces, digest } = await inSlices(timed(tellInSteps(news), stopwatch))
+      // The first of an agent is slow, and tells of what is just changing.
+      this.#gap = Math.min(LONGEST_GAP, Math.max(GAP, Math.min(stopwatch.spent / SHARE, this.#gap * 4)))
       const fresh = this.#written !== undefined && started - this.#written.at < HEARTBEAT
       // The time alone is no news.
       if (fresh && digest === this.#written?.digest) return
@@ -87,6 +87,20 @@ export class SnapshotFile {
         )
       this.#fault = fault
     }
+  }
+}
+
+/** Counts the milliseconds that the steps themselves take, without what has its turn between them. */
+function* timed<Result>(
+  steps: Generator<undefined, Result>,
+  stopwatch: { spent: number },
+): Generator<undefined, Result> {
+  for (;;) {
+    const began = performance.now()
+    const { done, value } = steps.next()
+    stopwatch.spent += performance.now() - began
+    if (done) return value
+    yield
   }
 }
 

@@ -89,7 +89,7 @@ function familySnapshot(family: Family, input: SnapshotInput): Told<FamilySnapsh
     rulePriority: settings.routingRulePriority,
     mark: config.mark,
     tables: config.tables,
-    peers: watches[family].pairs.entries().map(([name, watched]) => {
+    peers: [...watches[family].pairs].values().map(([name, watched]) => {
       const [peer, echo] = [mesh?.peer(name, watched.state), mesh?.echoFigures(name)]
       return peerSnapshot(family, name, records.get(name), watched, peer, steered, echo, pathMtus?.get(name))
     }),

@@ -1,4 +1,4 @@
-import { AT_A_TIME } from '#wg/slices.ts'
+import { BYTES_AT_A_TIME } from '#wg/slices.ts'
 
 /** Data of which long lists may be made while they are told, one entry at a time. */
 export type Told<Data> = Data extends string | number | boolean | null | undefined
@@ -26,10 +26,11 @@ export function* jsonInSteps(data: unknown): Generator<string, void> {
 /** Some at a time. */
 function* entriesInSteps(entries: Iterable<unknown>): Generator<string, void> {
   let text = '['
-  let count = 0
+  let before = ''
   for (const entry of entries) {
-    text += count === 0 ? JSON.stringify(entry) : `,${JSON.stringify(entry)}`
-    if (++count % AT_A_TIME !== 0) continue
+    text += before + JSON.stringify(entry)
+    before = ','
+    if (text.length < BYTES_AT_A_TIME) continue
     yield text
     text = ''
   }

@@ -38,27 +38,23 @@ const WORST_FIRST: readonly PairState['state'][] = ['clear', 'silent', 'joining'
 
 /**
  * Counts nodes, not pairs of families: a peer is as good as its worst family.
- * @param facts those of one node one after the other
+ * @param nodes what is known of each, one fact at least
  */
-export const tallyOf = (facts: Iterable<PairFact>): Tally => atOnce(tallyInSteps(facts))
+export const tallyOf = (nodes: Iterable<readonly PairFact[]>): Tally => atOnce(tallyInSteps(nodes))
 
 /** The same, in steps. */
-export function* tallyInSteps(facts: Iterable<PairFact>): Generator<undefined, Tally> {
+export function* tallyInSteps(nodes: Iterable<readonly PairFact[]>): Generator<undefined, Tally> {
   // Of thousands that encrypt nothing has to be remembered.
-  const worst = new Map<string, PairState>()
+  const others: PairState[] = []
   let peers = 0
-  let node: string | undefined
-  let looked = 0
-  for (const fact of facts) {
-    if (++looked % AT_A_TIME === 0) yield
-    if (fact.node !== node) peers++
-    node = fact.node
-    const state = stateOf(fact)
-    const known = worst.get(node)
-    if (state !== 'encrypted' && (!known || badness({ state }) < badness(known)))
-      worst.set(node, { node, state, reason: `IPv${fact.family}: ${reasonOf(fact)}` })
+  for (const facts of nodes) {
+    if (++peers % AT_A_TIME === 0) yield
+    const [worst] = facts.map(fact => ({ fact, state: stateOf(fact) })).sort((a, b) => badness(a) - badness(b))
+    if (!worst || worst.state === 'encrypted') continue
+    const { fact, state } = worst
+    others.push({ node: fact.node, state, reason: `IPv${fact.family}: ${reasonOf(fact)}` })
   }
-  const others = [...worst.values()].sort((a, b) => badness(a) - badness(b) || (a.node < b.node ? -1 : 1))
+  others.sort((a, b) => badness(a) - badness(b) || (a.node < b.node ? -1 : 1))
   return { peers, encrypted: peers - others.filter(({ state }) => state !== 'silent').length, others }
 }
 

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import type { PublicKey } from '#keys/public-key.ts'
-import { AT_A_TIME } from '../slices.ts'
+import { BYTES_AT_A_TIME } from '../slices.ts'
 import type { PeerStatus } from './device.ts'
 import { sharedPeer } from './shared-peer.ts'
 
@@ -28,9 +28,13 @@ export class PeerReader {
     known: Peers,
   ): Generator<undefined, Peers> {
     const peers = new Map<PublicKey, PeerStatus>()
-    let read = 0
+    let bytes = 0
     for (const piece of pieces) {
-      if (++read % AT_A_TIME === 0) yield
+      bytes += piece.length
+      if (bytes >= BYTES_AT_A_TIME) {
+        yield
+        bytes = 0
+      }
       const digest = hash('sha256', piece, 'base64')
       const said = this.#said.get(digest)
       const goesOn = said !== undefined && peers.has(said.publicKey)

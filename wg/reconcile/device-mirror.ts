@@ -33,7 +33,7 @@ export class DeviceMirror {
   noteStatus(status: DeviceStatus | undefined): void {
     const read = status?.peers ?? NO_PEERS
     this.status = status && withoutPeers(status)
-    for (const key of this.peers.keys()) if (!read.has(key)) this.#forget(key)
+    for (const key of this.peers.keys()) if (!read.has(key)) this.peers.delete(key)
     this.notePeers(read)
     for (const key of this.writtenEndpoints.keys()) if (!this.peers.has(key)) this.writtenEndpoints.delete(key)
   }
@@ -43,14 +43,13 @@ export class DeviceMirror {
     for (const [key, peer] of read) this.#put(key, peer)
   }
 
-  /** Whether it has the peers that are known, and those that were looked at are as they were set. */
-  agreesWith({ total, peers }: SomePeers): boolean {
-    return total === this.peers.size && peers.values().every(peer => sameSettings(this.peers.get(peer.publicKey), peer))
-  }
-
-  #forget(key: PublicKey): void {
-    this.#holders = undefined
-    this.peers.delete(key)
+  /** Whether it has the peers that are known, and those that were asked for are as they were set. */
+  agreesWith({ total, peers }: SomePeers, asked: ReadonlySet<PublicKey>): boolean {
+    return (
+      total === this.peers.size &&
+      asked.values().every(key => this.peers.has(key) === peers.has(key)) &&
+      peers.values().every(peer => sameSettings(this.peers.get(peer.publicKey), peer))
+    )
   }
 
   /** Every peer that talks counts on, and nothing is planned of that: followers would look at all of them after each look. */

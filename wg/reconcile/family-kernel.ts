@@ -183,7 +183,7 @@ export class FamilyKernel {
       const asked = keys.get(device.name)
       if (!device.status || !asked || asked.size === 0) continue
       const some = await this.#devices.readSome(device.name, asked)
-      if (some && device.agreesWith(some)) device.notePeers(some.peers)
+      if (some && device.agreesWith(some, asked)) device.notePeers(some.peers)
       else await this.#observeDevice(device)
     }
   }

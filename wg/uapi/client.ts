@@ -32,6 +32,15 @@ const MAX_ANSWER = 64 << 20
 
 const { ENODEV, EACCES } = constants.errno
 
+const SUCCESS = 'errno=0\n\n'
+
+/** A connection, and the socket that was there when it was made. */
+interface Held {
+  readonly connection: UapiConnection
+  readonly dev: number | undefined
+  readonly ino: number | undefined
+}
+
 /** The cross-platform userspace protocol (https://www.wireguard.com/xplatform/), by one connection for as long as a device's process keeps it. */
 export class UapiClient {
   readonly #directory: string
@@ -39,7 +48,7 @@ export class UapiClient {
   readonly #maxAnswer: number
   readonly #readers = new Map<string, PeerReader>()
   /** Connections that nothing is asked by, at the moment. */
-  readonly #idle = new Map<string, UapiConnection>()
+  readonly #idle = new Map<string, Held>()
 
   constructor({ directory = UAPI_DIRECTORY, timeout = TIMEOUT, maxAnswer = MAX_ANSWER }: UapiClientOptions = {}) {
     this.#directory = directory
@@ -134,24 +143,30 @@ export class UapiClient {
 
   /** By the connection that there is, or by a new one: the process may have ended since. */
   async #exchange(name: string, text: string, operation: string): Promise<string | undefined> {
+    const path = this.socketPath(name)
+    const found = statSync(path, { throwIfNoEntry: false })
     const idle = this.#idle.get(name)
     this.#idle.delete(name)
-    if (idle && !idle.closed) {
+    // A process that has taken its socket away is ending, and another may be there in its place.
+    if (idle && (idle.dev !== found?.dev || idle.ino !== found?.ino)) idle.connection.close()
+    if (idle && !idle.connection.closed) {
       try {
         return await this.#ask(name, idle, text, operation)
       } catch (error) {
         if (!isUapiError(error, 'ECONNRESET', 'EPIPE')) throw error
       }
     }
-    const connection = new UapiConnection({ path: this.socketPath(name), maxAnswer: this.#maxAnswer })
-    return await this.#ask(name, connection, text, operation)
+    const connection = new UapiConnection({ path, maxAnswer: this.#maxAnswer })
+    return await this.#ask(name, { connection, dev: found?.dev, ino: found?.ino }, text, operation)
   }
 
-  async #ask(name: string, connection: UapiConnection, text: string, operation: string): Promise<string | undefined> {
+  async #ask(name: string, held: Held, text: string, operation: string): Promise<string | undefined> {
+    const { connection } = held
     const answer = await connection.exchange(text, operation, this.#timeout)
-    // Two operations at a time have two connections, of which one is kept.
-    if (answer === undefined || connection.closed || this.#idle.has(name)) connection.close()
-    else this.#idle.set(name, connection)
+    // Two operations at a time have two connections, of which one is kept. Of one that was refused the process may not have
+    // read all, and take the rest for the next.
+    if (!answer?.endsWith(SUCCESS) || connection.closed || this.#idle.has(name)) connection.close()
+    else this.#idle.set(name, held)
     return answer
   }
 }

@@ -38,14 +38,14 @@ test.each([
 ])('while a pair is changing, %i ms on the clock, what is due is %s', (now, due) => {
   const poll = readAt(1_000)
   poll.hurry(1_000, 3)
-  expect(poll.due(now)).toBe(due)
+  expect(poll.due(now, 1, 100)).toBe(due)
 })
 
 test('a look at what is changing does not put off the one at all', () => {
   const poll = readAt(1_000)
   poll.hurry(1_000, 3)
   poll.noteLook()
-  expect([poll.at, poll.due(10_999), poll.wasReadAt(1_500)]).toEqual([11_000, 'nothing', false])
+  expect([poll.at, poll.due(10_999, 1, 100), poll.wasReadAt(1_500)]).toEqual([11_000, 'nothing', false])
 })
 
 test('a look that is due stays due, however often something changes meanwhile', () => {
@@ -64,4 +64,15 @@ test('what is not believed any more is to be read at once', () => {
 test('what was read is of the moment in which it was', () => {
   const poll = readAt(1_000)
   expect([poll.wasReadAt(1_000), poll.wasReadAt(1_001)]).toEqual([true, false])
+})
+
+test.each([
+  [12, 100, 'changing'],
+  [13, 100, 'all'],
+  [1, 7, 'all'],
+  [0, 0, 'changing'],
+])('where %i of %i peers are of changing pairs what is due is %s', (changing, peers, due) => {
+  const poll = readAt(1_000)
+  poll.hurry(1_000, peers)
+  expect(poll.due(1_500, changing, peers)).toBe(due)
 })

@@ -250,3 +250,11 @@ test.each([
     expect(said).toEqual([told])
   },
 )
+
+test('a look at one peer finds that somebody has put another in its place', async () => {
+  const { bring, meddle, lookAt, said } = await family()
+  await bring(STEERING)
+  await meddle({ kind: 'remove', publicKey: ONE }, { kind: 'set', publicKey: OTHER })
+  expect(await lookAt(ONE)).toEqual(['some read', 'all read'])
+  expect(said).toHaveLength(2)
+})

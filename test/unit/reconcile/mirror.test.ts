@@ -159,6 +159,18 @@ describe('what the device says', () => {
     expect(follower.take(device.peers)).toEqual(new Set(isNews ? [key] : []))
   })
 
+  test('a prefix that was given to one, and is read of another since, is taken from that one', () => {
+    const device = new DeviceMirror(LINK.name)
+    const prefix = parseCidr('10.244.2.0/24')
+    device.notePeer({ kind: 'set', publicKey: publicKey(2), addAllowedIps: [prefix] })
+    const moved = [peerStatus(publicKey(2)), peerStatus(publicKey(3), { allowedIps: new Set([prefix]) })]
+    const peers = new Map(moved.map(peer => [peer.publicKey, peer]))
+    device.noteStatus({ ...NO_DEVICE, name: LINK.name, peers })
+    device.notePeer({ kind: 'set', publicKey: publicKey(4), addAllowedIps: [prefix] })
+    expect(device.peers.get(publicKey(3))?.allowedIps).toEqual(new Set())
+    expect(device.peers.get(publicKey(4))?.allowedIps).toEqual(new Set([prefix]))
+  })
+
   test('a prefix that is given to one is taken from whom it was read of', () => {
     const device = new DeviceMirror(LINK.name)
     const [ours, theirs] = [parseCidr('10.244.2.0/24'), parseCidr('10.244.3.0/24')]

@@ -11,24 +11,26 @@ const fact = (node: string, changes: Partial<PairFact> = {}): PairFact => ({
 
 test('peers are counted, and the worst of each named with the reason', () => {
   const tally = tallyOf([
-    fact('a'),
-    fact('a', { family: 6, phase: 'absent', reason: 'it announces no WireGuard key', overdue: true }),
-    fact('b', { phase: 'accepting', reason: 'no handshake yet', overdue: true }),
-    fact('c', { silent: true }),
-    fact('d', { phase: 'accepting', reason: 'waiting; still' }),
+    [fact('a'), fact('a', { family: 6, phase: 'absent', reason: 'it announces no WireGuard key', overdue: true })],
+    [fact('b', { phase: 'accepting', reason: 'no handshake yet', overdue: true })],
+    [fact('c', { silent: true }), fact('c', { family: 6 })],
+    [fact('d', { phase: 'accepting', reason: 'waiting; still' })],
+    [fact('e'), fact('e', { family: 6 })],
   ])
   expect(conditionText(tally, BY)).toBe(
-    '1 of 4 peers encrypted; in clear: a (IPv6: it announces no WireGuard key), b (IPv4: no handshake yet); not answering: c (IPv4: answers nothing that is sent to it: is UDP to its WireGuard port blocked?); joining: d (IPv4: waiting, still); guard enforce; podveil 0.1.0',
+    '2 of 5 peers encrypted; in clear: a (IPv6: it announces no WireGuard key), b (IPv4: no handshake yet); not answering: c (IPv4: answers nothing that is sent to it: is UDP to its WireGuard port blocked?); joining: d (IPv4: waiting, still); guard enforce; podveil 0.1.0',
   )
 })
 
 test('of many only some are named', () => {
-  const facts = ['a', 'b', 'c', 'd', 'e'].map(node => fact(node, { phase: 'absent', reason: 'no key', overdue: true }))
+  const facts = ['a', 'b', 'c', 'd', 'e'].map(node => [
+    fact(node, { phase: 'absent', reason: 'no key', overdue: true }),
+  ])
   expect(conditionText(tallyOf(facts), BY)).toContain('c (IPv4: no key) and 2 more; guard')
 })
 
 test('what was written is read back', () => {
-  const tally = tallyOf([fact('a'), fact('b', { phase: 'accepting', reason: 'x', overdue: true })])
+  const tally = tallyOf([[fact('a')], [fact('b', { phase: 'accepting', reason: 'x', overdue: true })]])
   expect(readConditionText(conditionText(tally, BY))).toEqual({
     encrypted: 1,
     peers: 2,

@@ -89,13 +89,32 @@ describe('a client of the userspace protocol', () => {
       else socket.write('errno=0\n\n')
     })
     const one = client()
+    await one.set('wg0', { fwmark: 1 })
     const [device] = await Promise.all([one.get('wg0'), one.set('wg0', { fwmark: 1 })])
     expect(device?.listenPort).toBe(7)
+  })
+
+  it('does not ask again by a connection that has refused something, or was late', async () => {
+    let asked = 0
+    const sockets = new Set<Socket>()
+    await serve(socket => {
+      sockets.add(socket)
+      asked++
+      if (asked === 1) socket.write('errno=-22\n\n')
+      else if (asked === 2) setTimeout(() => socket.write('listen_port=7\nerrno=0\n\n'), 80)
+      else socket.write('listen_port=9\nerrno=0\n\n')
+    })
+    const one = client({ timeout: 40 })
+    expect((await failure(one.set('wg0', { fwmark: 1 }))).errnoName).toBe('EINVAL')
+    expect((await failure(one.get('wg0'))).errnoName).toBe('ETIMEDOUT')
+    expect((await one.get('wg0'))?.listenPort).toBe(9)
+    expect(sockets.size).toBe(3)
   })
 
   it.each([
     ['closed the connection', (socket: Socket) => socket.end()],
     ['broken it off', (socket: Socket) => socket.destroy()],
+    ['gone on, and taken its socket away', () => {}],
     ['said something that nobody had asked for', (socket: Socket) => socket.write('listen_port=1\nerrno=0\n\n')],
   ])('asks the process that is there now where the one before has %s meanwhile', async (_, then) => {
     const held: Socket[] = []
