@@ -120,7 +120,7 @@ export class UapiClient {
 
   /** Private keys go through these sockets: whoever can put one there can have them. */
   #checkDirectory(name: string, operation: string): void {
-    const stats = this.#stat(operation)
+    const stats = this.#stat(this.#directory, operation)
     if (!stats) return
     if ((stats.uid === 0 || stats.uid === process.geteuid?.()) && (stats.mode & 0o022) === 0) return
     // Not the kernel's EACCES, whose remedy is another.
@@ -131,20 +131,20 @@ export class UapiClient {
     )
   }
 
-  /** At once: the way by a thread takes ten times as long, before each operation. @returns undefined where there is no directory */
-  #stat(operation: string): Stats | undefined {
+  /** At once: the way by a thread takes ten times as long, before each operation. @returns undefined where there is nothing */
+  #stat(path: string, operation: string): Stats | undefined {
     try {
-      return statSync(this.#directory, { throwIfNoEntry: false })
+      return statSync(path, { throwIfNoEntry: false })
     } catch (error) {
       const { errno = EACCES } = error as NodeJS.ErrnoException
-      throw new UapiError(operation, Math.abs(errno), `cannot look into ${this.#directory}`)
+      throw new UapiError(operation, Math.abs(errno), `cannot look at ${path}`)
     }
   }
 
   /** By the connection that there is, or by a new one: the process may have ended since. */
   async #exchange(name: string, text: string, operation: string): Promise<string | undefined> {
     const path = this.socketPath(name)
-    const found = statSync(path, { throwIfNoEntry: false })
+    const found = this.#stat(path, operation)
     const idle = this.#idle.get(name)
     this.#idle.delete(name)
     // A process that has taken its socket away is ending, and another may be there in its place.
