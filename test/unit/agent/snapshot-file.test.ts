@@ -50,6 +50,21 @@ test('what says the same as before is not written again', async () => {
   expect(await written('2026-01-01T00:00:03.000Z', 'b')).toBe('2026-01-01T00:00:03.000Z')
 })
 
+test('a first one that takes long holds the next one back for seconds, not for a minute', async () => {
+  await using directory = await scratch()
+  const file = new SnapshotFile(directory.path, recordingLogger())
+  const node = async () => JSON.parse(await readFile(join(directory.path, 'status.json'), 'utf8')).node
+  file.offer(() => {
+    const until = performance.now() + 100
+    while (performance.now() < until);
+    return snapshot({ node: 'a' })
+  })
+  await expect.poll(node, { timeout: 10_000 }).toBe('a')
+  file.offer(() => snapshot({ node: 'b' }))
+  await expect.poll(node, { timeout: 20_000 }).toBe('b')
+  await file.stop()
+}, 40_000)
+
 test('a link in its place is not written through', async () => {
   await using directory = await scratch()
   const victim = join(directory.path, 'victim')

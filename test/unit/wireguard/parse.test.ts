@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { PrivateKey } from '#keys/private-key.ts'
+import { unverifiedPublicKey } from '#keys/public-key.ts'
 import { AttributeWriter } from '#wg/netlink/attributes.ts'
 import { NetlinkFormatError } from '#wg/netlink/errors.ts'
 import { atOnce } from '#wg/slices.ts'
@@ -59,6 +60,15 @@ describe('a dump of WG_CMD_GET_DEVICE', () => {
         },
       ),
     )
+  })
+
+  it('gives none but those that are asked for, where keys begin with the same bytes', () => {
+    const keyLike = (last: number) =>
+      unverifiedPublicKey(Uint8Array.from({ length: 32 }, (_, at) => (at < 31 ? 7 : last)))
+    const [asked, other] = [keyLike(1), keyLike(2)]
+    const peers = [asked, other].map(publicKey => ({ kind: 'set' as const, publicKey }))
+    const some = atOnce(parseSomePeers(dump(new ModelDevice().apply({ peers }), 4_000), new Set([asked])))
+    expect([...some.peers.keys()]).toEqual([asked])
   })
 
   it('gives 2,000 peers', () => {
