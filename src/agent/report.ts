@@ -47,8 +47,13 @@ export interface PassOutcome {
   readonly health: Pick<Health, 'ready' | 'readyz'>
 }
 
-/** A look at all peers that takes long, as the mesh is large, takes at most this part of the time; milliseconds at most. */
+/** A look at all peers that takes long, as the mesh is large, takes at most this part of the time. */
 const SHARE = 1 / 200
+/**
+ * Milliseconds at most between two of them, for each peer and in all: what begins and ends between two looks is never told, and
+ * in a small mesh a look that took long had to wait for something else.
+ */
+const LONGEST_GAP_PER_PEER = 1
 const LONGEST_GAP = 5_000
 
 /** Milliseconds within which a watch may still show what was there before our own patch. */
@@ -149,7 +154,8 @@ export class Report {
       )
       .finally(() => {
         const ended = performance.now()
-        this.#tellAt = ended + Math.min(LONGEST_GAP, (ended - started) / SHARE)
+        const longest = Math.min(LONGEST_GAP, (this.#tally?.peers ?? 0) * LONGEST_GAP_PER_PEER)
+        this.#tellAt = ended + Math.min(longest, (ended - started) / SHARE)
         this.#telling = undefined
         if (this.#untold) this.after(this.#untold)
       })
