@@ -14,6 +14,7 @@ import { obstacle, rivals } from '#src/mesh/obstacles.ts'
 import type { PeerState, PeerStates } from '#src/mesh/peer-machine.ts'
 import { type FamilyPlan, helloOf, planInSlices } from '#src/mesh/plan.ts'
 import { PlanMemory } from '#src/mesh/plan-memory.ts'
+import { hasFamily } from '#src/mesh/record-facts.ts'
 import { TunnelPulse } from '#src/mesh/tunnel-pulse.ts'
 import type { DeviceStatus, PeerStatus } from '#wg/device/device.ts'
 import type { Cidr, Family, IpAddress } from '#wg/ip.ts'
@@ -193,9 +194,10 @@ export class FamilyMesh {
    * @returns when the next pass is due, milliseconds
    * @throws what the kernel refused; the next pass starts from a fresh look
    */
-  async pass(input: MeshInput, now: number): Promise<number> {
-    this.#input = input
-    await this.#observe(input, now)
+  async pass(given: MeshInput, now: number): Promise<number> {
+    this.#input = given
+    await this.#observe(given, now)
+    const input = this.#isUnused(given) ? { ...given, nodes: NOBODY } : given
     this.#lookAround(input)
     this.#noteStrayed(input)
     this.#paths.limit(input.pathMtuProbing ? input.config.mtu : undefined, now)
@@ -243,9 +245,17 @@ export class FamilyMesh {
     return inSlices(
       steps(() => this.#view(input, now)),
       async () => {
-        if (this.#kernel.stale) await this.#observe(input, now)
+        if (!this.#kernel.stale) return
+        await this.#observe(input, now)
+        this.#noteStrayed(input)
       },
     )
+  }
+
+  /** Encryption is off, nothing of ours is there, and this node has no part in the family: of the others nothing need be kept. */
+  #isUnused({ enabled, nodes }: MeshInput): boolean {
+    const own = nodes.get(this.#self)
+    return !enabled && this.devices.length === 0 && own !== undefined && !hasFamily(own, this.family)
   }
 
   async #observe(input: MeshInput, now: number): Promise<void> {
@@ -270,7 +280,6 @@ export class FamilyMesh {
       this.#pulse.note(hostSource === undefined ? [] : this.devices.flatMap(({ peers }) => [...peers.values()]), now)
     }
     for (const lane of LANES) this.#strayed[lane].clear()
-    this.#noteStrayed(input)
   }
 
   /** A peer is sent to where its Node was: set right in this pass, it may go back there with its next packet. */
@@ -414,4 +423,5 @@ export class FamilyMesh {
 /** Always the same, so that nobody looks at it twice. */
 const NO_PEERS: ReadonlyMap<PublicKey, PeerStatus> = new Table()
 const NO_PAIRS: PeerStates = new Table()
+const NOBODY: MeshInput['nodes'] = new Table()
 const NOTHING: ReadonlySet<Cidr> = new Set()

@@ -8,11 +8,12 @@ import { StartupTaint } from '#src/cluster/startup-taint.ts'
 import type { GuardDecision } from '#src/mesh/guard.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import type { PeerState } from '#src/mesh/peer-machine.ts'
+import { hasFamily } from '#src/mesh/record-facts.ts'
 import { handshakeTime } from '#src/status/snapshot.ts'
 import { PATIENCE, type PairFact, type Tally, tallyInSteps } from '#src/status/tally.ts'
 import { VERSION } from '#src/version.ts'
 import type { PeerStatus } from '#wg/device/device.ts'
-import { FAMILIES, type Family, familyOf } from '#wg/ip.ts'
+import { FAMILIES, type Family } from '#wg/ip.ts'
 import { inSlices } from '#wg/slices.ts'
 import type { ClusterFeed } from './cluster-feed.ts'
 import type { Dataplane } from './dataplane.ts'
@@ -280,10 +281,6 @@ export class Report {
     }
   }
 }
-
-/** To a node without addresses of a family nothing of that family goes. */
-const hasFamily = ({ addresses, podCidrs }: NodeRecord, family: Family): boolean =>
-  addresses.some(address => familyOf(address) === family) || podCidrs.some(cidr => familyOf(cidr) === family)
 
 function factOf(
   node: NodeName,

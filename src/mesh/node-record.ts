@@ -49,11 +49,30 @@ export interface SpareAnnouncement {
   readonly move: Move | undefined
 }
 
-/** One for each family; the same object for all that have neither, as it takes 250 bytes. */
-export const ofFamilies = <T>(v4: T | undefined, v6: T | undefined): Readonly<Record<Family, T | undefined>> =>
-  v4 === undefined && v6 === undefined ? NEITHER : { 4: v4, 6: v6 }
+/** One thing for each family. An object that has numbers for its keys keeps an array for them with room for 23: 250 bytes, this has 40. */
+class OfFamilies<T> implements Readonly<Record<Family, T | undefined>> {
+  readonly v4: T | undefined
+  readonly v6: T | undefined
 
-const NEITHER = Object.freeze({ 4: undefined, 6: undefined })
+  constructor(v4: T | undefined, v6: T | undefined) {
+    this.v4 = v4
+    this.v6 = v6
+  }
+
+  get 4(): T | undefined {
+    return this.v4
+  }
+
+  get 6(): T | undefined {
+    return this.v6
+  }
+}
+
+/** One for each family; the same object for all that have neither. */
+export const ofFamilies = <T>(v4: T | undefined, v6: T | undefined): Readonly<Record<Family, T | undefined>> =>
+  v4 === undefined && v6 === undefined ? NEITHER : new OfFamilies(v4, v6)
+
+const NEITHER = Object.freeze(new OfFamilies<never>(undefined, undefined))
 
 /** What the mesh keeps of a Node object. */
 export interface NodeRecord {

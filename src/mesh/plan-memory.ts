@@ -193,7 +193,8 @@ export class PlanTables {
     }
     // What has come to lead to another node since is that one's.
     for (const [slot, route] of left) if (routes.get(slot) === route) routes.delete(slot)
-    if (all.length > 0) this.#routesOf.set(name, all)
+    // As long as it is: what was pushed to keeps room for 17.
+    if (all.length > 0) this.#routesOf.set(name, [...all])
     else this.#routesOf.delete(name)
   }
 

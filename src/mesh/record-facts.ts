@@ -28,3 +28,7 @@ const ofFamily = (addresses: Few<IpAddress>, family: Family): Few<IpAddress> =>
   addresses.every(address => familyOf(address) === family)
     ? addresses
     : few(addresses.filter(address => familyOf(address) === family))
+
+/** To a node without addresses of a family nothing of that family goes. */
+export const hasFamily = ({ addresses, podCidrs }: NodeRecord, family: Family): boolean =>
+  addresses.some(address => familyOf(address) === family) || podCidrs.some(cidr => familyOf(cidr) === family)

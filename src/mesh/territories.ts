@@ -1,4 +1,4 @@
-import { type Few, NONE, sameFew, withOne, withoutOne } from '#wg/few.ts'
+import { type Few, few, NONE, sameFew, withOne, withoutOne } from '#wg/few.ts'
 import { addressBits, type Cidr, cidrBytes, cidrContains, cidrFromBytes, familyOf, prefixLength } from '#wg/ip.ts'
 import { PrefixMap } from '#wg/prefix-map.ts'
 import type { NodeName } from './node-record.ts'
@@ -52,7 +52,8 @@ export class Territories {
   }
 
   #settle(name: NodeName): boolean {
-    const found = (this.#podCidrs.get(name) ?? NONE).flatMap(cidr => without(cidr, this.#holes(cidr, name)))
+    const pods = this.#podCidrs.get(name) ?? NONE
+    const found = few(pods.flatMap(cidr => without(cidr, this.#holes(cidr, name))))
     if (sameFew(this.of(name), found)) return false
     if (found.length > 0) this.#found.set(name, found)
     else this.#found.delete(name)

@@ -7,7 +7,7 @@ import { projectNode } from '#src/cluster/node-record.ts'
 import type { JsonObject } from '#src/lab/apiserver/json.ts'
 import { mergePatch } from '#src/lab/apiserver/merge-patch.ts'
 import { ObjectSchema } from '#src/lab/apiserver/schema.ts'
-import type { NodeRecord } from '#src/mesh/node-record.ts'
+import { type NodeRecord, ofFamilies } from '#src/mesh/node-record.ts'
 import { publicKey } from '../mesh/records.ts'
 
 const CRD = parse(readFileSync(new URL('../../../manifests/crds/podveil/meshnodes.yaml', import.meta.url), 'utf8')) as {
@@ -128,7 +128,7 @@ describe('a MeshNode that somebody else wrote', () => {
     ['a hello that is no number', { hello: 'yes', ipv4: { publicKey: KEY1 } }],
   ])('announces nothing by %s, and it is said', (_, spec) => {
     const read = projectMeshNode(meshNode(spec))
-    expect(read?.announced).toEqual({ 4: undefined, 6: undefined })
+    expect(read?.announced).toEqual(ofFamilies(undefined, undefined))
     expect(read?.faults.length).toBe(1)
   })
 

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { projectNode } from '#src/cluster/node-record.ts'
+import { ofFamilies } from '#src/mesh/node-record.ts'
 
 const KEY = 'xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg='
 const KEY6 = 'TrMvSoP4jYQlY6RIzBgbssQqY3vxI2Pi+y71lOWWXX0='
@@ -49,11 +50,8 @@ describe('a Node as the mesh needs it', () => {
       addresses: ['192.168.0.5'],
       podCidrs: ['10.244.1.0/24', 'fd00:1::/64'],
       tunnels: [],
-      announced: {
-        4: { publicKey: KEY, interfaceAddress: '10.244.1.1', port: 51820, hello: 1 },
-        6: undefined,
-      },
-      spare: { 4: undefined, 6: undefined },
+      announced: ofFamilies({ publicKey: KEY, interfaceAddress: '10.244.1.1', port: 51820, hello: 1 }, undefined),
+      spare: ofFamilies(undefined, undefined),
       faults: [],
     })
   })
@@ -69,7 +67,7 @@ describe('a Node as the mesh needs it', () => {
     const record = projectNode(
       node({ 'podveil.io/spare-public-key': KEY6, 'podveil.io/spare-port': '51822', 'podveil.io/move': 'away' }),
     )
-    expect(record?.spare).toEqual({ 4: { publicKey: KEY6, port: 51822, move: 'away' }, 6: undefined })
+    expect(record?.spare).toEqual(ofFamilies({ publicKey: KEY6, port: 51822, move: 'away' }, undefined))
   })
 
   it.each([
@@ -100,7 +98,7 @@ describe('a Node as the mesh needs it', () => {
   it('announces nothing where there is no key, or an empty one', () => {
     expect(projectNode(node({ 'projectcalico.org/WireguardPublicKey': '' }))?.announced[4]).toBeUndefined()
     expect(projectNode({ metadata: { name: 'n1', creationTimestamp: '2026-01-02T03:04:05Z' } })).toMatchObject({
-      announced: { 4: undefined, 6: undefined },
+      announced: ofFamilies(undefined, undefined),
       faults: [],
     })
   })
