@@ -44,6 +44,12 @@ export class PrefixMap<Value> implements Iterable<[Cidr, Value]> {
     return this
   }
 
+  /** Puts a value in the place of one that differs from it in nothing that anybody follows. */
+  revise(cidr: Cidr, value: Value): void {
+    if (this.#values.has(cidr)) this.#values.revise(cidr, value)
+    else this.set(cidr, value)
+  }
+
   delete(cidr: Cidr): boolean {
     if (!this.#values.delete(cidr)) return false
     this.#count(cidr, -1)

@@ -11,6 +11,7 @@ import { FAMILIES, type Family } from '#wg/ip.ts'
 import { Connection } from '#wg/netlink/connection.ts'
 import { NETLINK_GENERIC } from '#wg/netlink/socket.ts'
 import { Firewall } from '#wg/nftables/firewall.ts'
+import type { TableListing } from '#wg/nftables/listing.ts'
 import { markUses } from '#wg/nftables/mark-use.ts'
 import { TableMonitor } from '#wg/nftables/monitor.ts'
 import { NeighbourTable } from '#wg/nftables/neighbours.ts'
@@ -181,8 +182,8 @@ export class Dataplane implements Disposable {
     return [...FAMILIES.flatMap(family => this.meshes[family].rivals), ...this.#markUses]
   }
 
-  /** Our nftables table as it is to be; empty for none, undefined while it is not known. */
-  get table(): string | undefined {
+  /** Our nftables table as it is to be: another object when it is another; undefined while it is not known. */
+  get table(): TableListing | undefined {
     return this.#firewall.listing
   }
 

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import type { Logger } from '#src/cluster/logger.ts'
 import { TABLE_FILE } from '#src/status/sources/table.ts'
+import { formatListing, type TableListing } from '#wg/nftables/listing.ts'
 import { replaceReport } from './state-file.ts'
 
 /**
@@ -10,7 +11,7 @@ import { replaceReport } from './state-file.ts'
 export class TableFile {
   readonly #directory: string
   readonly #log: Logger
-  #kept: string | undefined
+  #kept: TableListing | undefined
   #writing = Promise.resolve()
   #fault: string | undefined
 
@@ -19,8 +20,8 @@ export class TableFile {
     this.#log = log
   }
 
-  /** @param listing empty for no table; undefined while that is not known, which leaves what is there */
-  keep(listing: string | undefined): Promise<void> {
+  /** @param listing the same object as before has been written; undefined while it is not known, which leaves what is there */
+  keep(listing: TableListing | undefined): Promise<void> {
     if (listing === undefined || listing === this.#kept) return this.#writing
     this.#kept = listing
     this.#writing = this.#writing.then(() => this.#write(listing))
@@ -31,11 +32,11 @@ export class TableFile {
     await this.#writing
   }
 
-  async #write(listing: string): Promise<void> {
+  async #write(listing: TableListing): Promise<void> {
     // Something newer waits already.
     if (listing !== this.#kept) return
     try {
-      await replaceReport(join(this.#directory, TABLE_FILE), listing)
+      await replaceReport(join(this.#directory, TABLE_FILE), formatListing(listing))
       this.#fault = undefined
     } catch (error) {
       // The next pass tries again.

@@ -1,12 +1,12 @@
 import { type Cidr, FAMILIES, type Family, familyOf } from '#wg/ip.ts'
 import type { Prefixes } from '#wg/nftables/ruleset.ts'
-import { Table } from '#wg/table.ts'
+import { PrefixMap } from '#wg/prefix-map.ts'
 
 /** Prefixes that several may have put there: each stays until all of them have taken it out. */
 export class CountedPrefixes {
-  readonly #counts = Object.fromEntries(FAMILIES.map(family => [family, new Table<Cidr, number>()])) as Record<
+  readonly #counts = Object.fromEntries(FAMILIES.map(family => [family, new PrefixMap<number>()])) as Record<
     Family,
-    Table<Cidr, number>
+    PrefixMap<number>
   >
 
   /** Those that are there, by family. Live; whoever follows it is told what comes and what goes. */

@@ -1,6 +1,6 @@
 import { NONE } from '#wg/few.ts'
 import { type Cidr, type Endpoint, FAMILIES, type Family, familyOf, hostCidr, type IpAddress } from '#wg/ip.ts'
-import type { DesiredFirewall, Prefixes } from '#wg/nftables/ruleset.ts'
+import type { DesiredFirewall } from '#wg/nftables/ruleset.ts'
 import { sameInputs } from '#wg/same-inputs.ts'
 import { atOnce } from '#wg/slices.ts'
 import { Follower } from '#wg/table.ts'
@@ -121,8 +121,8 @@ export class FirewallPlanner {
 
   #describe({ mark, devices, helloPort, deviceAddresses, guard, apiServers }: OwnFacts): DesiredFirewall {
     const { local, remote, supernet, node, clear, unarmed, pinned } = this.#sets
-    const own: Record<Family, Set<Cidr>> & Prefixes = { 4: new Set(), 6: new Set() }
-    for (const address of deviceAddresses) own[familyOf(address)].add(hostCidr(address))
+    const own = new CountedPrefixes()
+    for (const address of deviceAddresses) own.put(hostCidr(address))
     return {
       ...{
         mark,
@@ -131,7 +131,7 @@ export class FirewallPlanner {
         localPods: local.byFamily,
         remotes: remote.byFamily,
         nodes: node.byFamily,
-        deviceAddresses: own,
+        deviceAddresses: own.byFamily,
       },
       guard: guard && {
         mode: guard.mode,

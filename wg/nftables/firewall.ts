@@ -1,6 +1,6 @@
 import { inSlices } from '../slices.ts'
-import { type ElementNews, FollowedElements, presentOf } from './followed-elements.ts'
-import { formatListing, parseListing, removeStrangers, sameListing, type TableListing } from './listing.ts'
+import { type ElementNews, FollowedElements, presentOf, wantedOf } from './followed-elements.ts'
+import { parseListing, removeStrangers, sameListing, type TableListing } from './listing.ts'
 import { NftError } from './nft.ts'
 import { isNext, lookAt, type PacketFilter } from './packet-filter.ts'
 import {
@@ -29,8 +29,6 @@ export class Firewall {
   #structure: string | undefined
   /** The table as it was last seen, or as our own write has left it. */
   #held: Held = NOTHING
-  /** The same in words, for those who ask. */
-  #words: string | undefined
   #suspect = true
   /** How far the desired prefixes were followed. What is new of them counts only while `#structure` is known. */
   #elements = new FollowedElements()
@@ -46,12 +44,9 @@ export class Firewall {
     this.#suspect = true
   }
 
-  /** The table as it is to be, as nft lists it, without counts. Empty for none; undefined while it is not known. */
-  get listing(): string | undefined {
-    if (this.#structure === undefined) return undefined
-    const { listing } = this.#held
-    this.#words ??= listing ? formatListing(listing) : ''
-    return this.#words
+  /** The table as it is to be: another object when it is another. One that holds nothing for none; undefined while it is not known. */
+  get listing(): TableListing | undefined {
+    return this.#structure === undefined ? undefined : (this.#held.listing ?? EMPTY)
   }
 
   /**
@@ -85,7 +80,9 @@ export class Firewall {
       // Our own writes are told of, too.
       if (generation !== undefined && (await this.#filter.generation()) === generation) return false
       await this.#list()
-      const foreign = this.#structure !== undefined && !sameListing(this.#held.listing, listing)
+      const same = sameListing(this.#held.listing, listing)
+      if (same) this.#held = { ...this.#held, listing }
+      const foreign = this.#structure !== undefined && !same
       if (foreign) this.#structure = undefined
       return foreign
     } catch (error) {
@@ -104,7 +101,7 @@ export class Firewall {
       const { listing = EMPTY } = this.#held
       const rulesStand = wanted === this.#structure
       const change = rulesStand
-        ? stamped(changeElements(news.wanted, presentOf(news.looked, listing.elements)))
+        ? stamped(changeElements(wantedOf(news), presentOf(news, listing.elements)))
         : `${exchange(wanted)}${removeStrangers(listing, wanted)}${await this.#allElements(desired, listing.elements)}`
       if (change === '') return outcome
       this.#structure = undefined
@@ -128,18 +125,18 @@ export class Firewall {
    * What a change of elements alone has left follows from what there was, where nobody else has written: nft need not list them all.
    * @returns whether it does
    */
-  async #follow({ wanted, looked }: ElementNews): Promise<boolean> {
+  async #follow(news: ElementNews): Promise<boolean> {
     const { listing, generation } = this.#held
-    const after = { listing, generation: await this.#filter.generation() }
+    const after = { listing: listing && { ...listing }, generation: await this.#filter.generation() }
     if (!isNext({ generation }, after)) return false
-    for (const [set, elements] of looked) {
+    for (const [set, { wanted, looked }] of news) {
       const held = listing?.elements.get(set)
-      for (const element of elements) {
-        if (wanted.get(set)?.has(element)) held?.add(element)
+      for (const element of looked ?? held?.union(wanted) ?? wanted) {
+        if (wanted.has(element)) held?.add(element)
         else held?.delete(element)
       }
     }
-    this.#hold(after)
+    this.#held = after
     return true
   }
 
@@ -167,18 +164,13 @@ export class Firewall {
     this.#structure = ''
     if (!this.#held.listing) return 'unchanged'
     await this.#filter.apply(removal)
-    this.#hold(NOTHING)
+    this.#held = NOTHING
     return 'written'
   }
 
   async #list(): Promise<void> {
     const { text, generation } = await lookAt(this.#filter, TABLE, 'inet')
-    this.#hold({ listing: text === undefined ? undefined : parseListing(text), generation })
-  }
-
-  #hold(held: Held): void {
-    this.#held = held
-    this.#words = undefined
+    this.#held = { listing: text === undefined ? undefined : parseListing(text), generation }
   }
 }
 

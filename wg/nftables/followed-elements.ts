@@ -1,66 +1,67 @@
 import type { Cidr } from '../ip.ts'
-import { PrefixMap } from '../prefix-map.ts'
 import { Follower } from '../table.ts'
-import { type DesiredFirewall, type Elements, type PrefixKeys, setsOf, textOf } from './ruleset.ts'
+import { type DesiredFirewall, type Elements, type PrefixSet, setsOf, textOf } from './ruleset.ts'
 
-/** What may be other than it was at the look before. */
-export interface ElementNews {
-  /** By set, elements that it must have, and has to be asked for. */
-  readonly wanted: Elements
-  /** By set, those, and elements that it must not have. */
-  readonly looked: Elements
+/** What may be other in one set than it was at the look before. */
+export interface SetNews {
+  /** Elements that it must have, of those that were looked at. */
+  readonly wanted: ReadonlySet<string>
+  /** Those, and elements that it must not have; undefined for all that there may be. */
+  readonly looked: ReadonlySet<string> | undefined
 }
+
+/** By set; of others there is no news. */
+export type ElementNews = ReadonlyMap<string, SetNews>
 
 /** Follows the prefixes of all sets, so that a change of some costs what overlaps them. */
 export class FollowedElements {
-  readonly #sets = new Map<string, FollowedSet>();
+  readonly #followers = new Map<string, Follower<Cidr>>();
 
   /** With a step for each prefix. At first all of them are news. */
   *take(desired: DesiredFirewall): Generator<undefined, ElementNews> {
-    const [wanted, looked] = [new Map<string, ReadonlySet<string>>(), new Map<string, ReadonlySet<string>>()]
-    const sets = setsOf(desired)
-    for (const [name, prefixes] of sets) {
-      const set = this.#sets.get(name) ?? new FollowedSet()
-      this.#sets.set(name, set)
-      const touched = yield* set.take(prefixes)
-      if (touched.size === 0) continue
-      const elements = [...touched].filter(cidr => set.isElement(cidr))
-      looked.set(name, new Set(touched.values().map(textOf)))
-      wanted.set(name, new Set(elements.map(textOf)))
+    const news = new Map<string, SetNews>()
+    for (const [name, prefixes] of setsOf(desired)) {
+      const follower = this.#followers.get(name) ?? new Follower<Cidr>()
+      this.#followers.set(name, follower)
+      const changed = follower.take(prefixes.table)
+      if (changed?.size === 0) continue
+      const touched = changed ? yield* overlapping(changed, prefixes) : prefixes.table.keys()
+      const [wanted, looked] = [new Set<string>(), new Set<string>()]
+      for (const cidr of touched) {
+        yield
+        looked.add(textOf(cidr))
+        if (isElement(cidr, prefixes)) wanted.add(textOf(cidr))
+      }
+      news.set(name, { wanted, looked: changed && looked })
     }
-    for (const name of this.#sets.keys()) if (!sets.has(name)) this.#sets.delete(name)
-    return { wanted, looked }
+    return news
   }
 }
 
+/** Of what was looked at, what must be there. */
+export const wantedOf = (news: ElementNews): Elements => new Map(Array.from(news, ([set, { wanted }]) => [set, wanted]))
+
 /** Of what was looked at, what there is. */
-export const presentOf = (looked: Elements, present: Elements): Elements =>
-  new Map(Array.from(looked, ([set, elements]) => [set, elements.intersection(present.get(set) ?? NOTHING)]))
+export const presentOf = (news: ElementNews, present: Elements): Elements =>
+  new Map(
+    Array.from(news, ([set, { looked }]) => {
+      const there = present.get(set) ?? NOTHING
+      return [set, looked?.intersection(there) ?? there]
+    }),
+  )
 
 const NOTHING: ReadonlySet<string> = new Set()
 
-/** The prefixes of one set; of those that lie in others only the outermost are elements, as intervals must not overlap. */
-class FollowedSet {
-  readonly #followed = new Follower<Cidr>()
-  readonly #prefixes = new PrefixMap<true>()
+/** Of prefixes that lie in others only the outermost are elements, as intervals must not overlap. */
+export const isElement = (cidr: Cidr, prefixes: PrefixSet): boolean =>
+  prefixes.table.has(cidr) && prefixes.parent(cidr) === undefined
 
-  isElement(cidr: Cidr): boolean {
-    return this.#prefixes.get(cidr) === true && this.#prefixes.parent(cidr) === undefined
+/** These, and what lies in them: each of those may have become an element, or ceased to be one. */
+function* overlapping(changed: ReadonlySet<Cidr>, prefixes: PrefixSet): Generator<undefined, ReadonlySet<Cidr>> {
+  const touched = new Set(changed)
+  for (const cidr of changed) {
+    yield
+    for (const inner of prefixes.within(cidr)) touched.add(inner)
   }
-
-  /** @returns prefixes that may have become elements, or ceased to be */
-  *take(prefixes: PrefixKeys): Generator<undefined, ReadonlySet<Cidr>> {
-    const changed = this.#followed.take(prefixes)
-    const touched = new Set<Cidr>()
-    for (const cidr of changed ?? new Set([...this.#prefixes.table.keys(), ...prefixes.keys()])) {
-      yield
-      const isThere = prefixes.has(cidr)
-      if (isThere === (this.#prefixes.get(cidr) === true)) continue
-      if (isThere) this.#prefixes.set(cidr, true)
-      else this.#prefixes.delete(cidr)
-      touched.add(cidr)
-      for (const inner of this.#prefixes.within(cidr)) touched.add(inner)
-    }
-    return touched
-  }
+  return touched
 }

@@ -14,13 +14,16 @@ export interface TableListing {
 
 /** @param text as `nft list table` prints it; what is not understood stays in the frame */
 export function parseListing(text: string): TableListing {
-  const objects = [...text.matchAll(/^\t(\w+) (\S+) \{$/gm)].map(([, kind = '', name = '']) => ({ kind, name }))
+  const objects = [...text.matchAll(/^\t(\w+) (\S+) \{$/gm)].map(([, kind = '', name = '']) => ({
+    kind,
+    name: apart(name),
+  }))
   const elements = new Map<string, Set<string>>()
   const frame = text.replaceAll(SET, (_, head: string, name: string, body: string) => {
     const listed = ELEMENTS.exec(body)?.[1] ?? ''
     // Whatever follows the element itself, such as a comment, is no part of its name.
     const words = listed.split(',').map(element => element.trim().split(/\s/, 1)[0] ?? '')
-    elements.set(name, new Set(words.filter(word => word !== '').map(asWritten)))
+    elements.set(apart(name), new Set(words.filter(word => word !== '').map(word => apart(asWritten(word)))))
     return `${head}${body.replace(ELEMENTS, '')}\t}`
   })
   return { frame: withoutCounts(frame), objects, elements }
@@ -37,6 +40,9 @@ function asWritten(word: string): string {
     throw error
   }
 }
+
+/** The same without the whole text of which it is a part, which would be kept for it. */
+const apart = (word: string): string => Buffer.from(word).toString()
 
 const SET = /^(\tset (\S+) \{\n)(.*?)^\t\}$/gms
 const ELEMENTS = /^\t\telements = \{(.*?)\}\n/ms

@@ -14,11 +14,11 @@ import { atOnce } from '../slices.ts'
 /** Name of our table, of family inet. */
 export const TABLE = 'podveil'
 
-/** A set of prefixes, or a table that has them as its keys. */
-export type PrefixKeys = Pick<ReadonlyMap<Cidr, unknown> | ReadonlySet<Cidr>, 'has' | 'keys'>
+/** Prefixes, whatever they stand for. */
+export type PrefixSet = Pick<PrefixMap<unknown>, 'table' | 'parent' | 'within'>
 
 /** Prefixes by family. */
-export type Prefixes = Readonly<Record<Family, PrefixKeys>>
+export type Prefixes = Readonly<Record<Family, PrefixSet>>
 
 /** What the packet filter must do for the tunnel. */
 export interface DesiredFirewall {
@@ -61,10 +61,10 @@ export interface GuardRules {
   readonly wireguardPorts: readonly number[]
 }
 
-const NONE: Prefixes = { 4: new Set(), 6: new Set() }
+const NONE: Prefixes = { 4: new PrefixMap(), 6: new PrefixMap() }
 
 /** The prefixes of each set by its name. They change while the rules stay. */
-export const setsOf = (desired: DesiredFirewall): ReadonlyMap<string, PrefixKeys> =>
+export const setsOf = (desired: DesiredFirewall): ReadonlyMap<string, PrefixSet> =>
   new Map(
     FAMILIES.flatMap(family =>
       Object.entries(prefixesOf(desired)).map(([name, prefixes]) => [`${name}${family}`, prefixes[family]] as const),
@@ -166,15 +166,10 @@ function declare(name: string, family: Family): string {
 }
 
 /** Intervals of one set must not overlap: what lies in another prefix adds nothing. */
-function* outermost(prefixes: PrefixKeys): Generator<undefined, ReadonlySet<string>> {
-  const all = new PrefixMap<true>()
-  for (const cidr of prefixes.keys()) {
-    all.set(cidr, true)
-    yield
-  }
+function* outermost(prefixes: PrefixSet): Generator<undefined, ReadonlySet<string>> {
   const texts = new Set<string>()
-  for (const cidr of prefixes.keys()) {
-    if (!all.parent(cidr)) texts.add(textOf(cidr))
+  for (const cidr of prefixes.table.keys()) {
+    if (!prefixes.parent(cidr)) texts.add(textOf(cidr))
     yield
   }
   return texts

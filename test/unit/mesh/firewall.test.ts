@@ -68,16 +68,16 @@ describe('the plan of the packet filter', () => {
     const armed = { ...GUARD.armed, 4: new Set([name(2)]) }
     const after = plan(factsOf(meshOf(nodeRecord(1), nodeRecord(2)), { guard: { ...GUARD, armed } }))
     expect(after).not.toBe(before)
-    expect([...(after.guard?.unarmed[4].keys() ?? [])]).toEqual([])
+    expect([...(after.guard?.unarmed[4].table.keys() ?? [])]).toEqual([])
   })
 
   test('tells who follows its sets what has come and gone, and nothing else', () => {
     const { plan, before } = begun()
     const followed = new Follower<Cidr>()
-    followed.take(before.remotes[4])
+    followed.take(before.remotes[4].table)
     const moved = nodeRecord(2, { podCidrs: [podCidr(9)] })
     const after = plan(factsOf(meshOf(nodeRecord(1), moved)))
-    expect(followed.take(after.remotes[4])).toEqual(new Set([podCidr(9), podCidr(2)]))
+    expect(followed.take(after.remotes[4].table)).toEqual(new Set([podCidr(9), podCidr(2)]))
   })
 
   test('is, after any changes, what it would be from scratch', () => {
@@ -146,7 +146,8 @@ describe('what the guard’s rules look at', () => {
   }
   const armed = { 4: new Set([name(2)]), 6: new Set<never>() }
   const desired = desiredFirewall(factsOf(nodes, { guard: { ...GUARD, settings, armed } }))
-  const listed = (set: Exclude<keyof GuardRules, 'mode' | 'wireguardPorts'>) => new Set(desired.guard?.[set][4].keys())
+  const listed = (set: Exclude<keyof GuardRules, 'mode' | 'wireguardPorts'>) =>
+    new Set(desired.guard?.[set][4].table.keys())
 
   test('is closed: the supernets that are told, and the pods of every Node, this one’s included', () => {
     expect(listed('supernets')).toEqual(new Set([POOL, ...[1, 2, 3, 4].map(podCidr)]))
@@ -154,8 +155,10 @@ describe('what the guard’s rules look at', () => {
 
   test('are the other nodes, which are where WireGuard packets come from, beside the gateways that are listed', () => {
     const others = [2, 3, 4].map(addressOf)
-    expect(new Set(desired.nodes[4].keys())).toEqual(new Set(others))
-    expect(new Set(desiredFirewall(factsOf(nodes, { guard: undefined })).nodes[4].keys())).toEqual(new Set(others))
+    expect(new Set(desired.nodes[4].table.keys())).toEqual(new Set(others))
+    expect(new Set(desiredFirewall(factsOf(nodes, { guard: undefined })).nodes[4].table.keys())).toEqual(
+      new Set(others),
+    )
     expect(listed('pinned')).toEqual(new Set([GATEWAY, ...others]))
   })
 

@@ -1,11 +1,11 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { type Cidr, cidrFromBytes } from '#wg/ip.ts'
+import { cidrFromBytes } from '#wg/ip.ts'
 import { Firewall } from '#wg/nftables/firewall.ts'
 import { NftError } from '#wg/nftables/nft.ts'
 import type { PacketFilter } from '#wg/nftables/packet-filter.ts'
 import { elementsOf } from '#wg/nftables/ruleset.ts'
-import { Table } from '#wg/table.ts'
+import { PrefixMap } from '#wg/prefix-map.ts'
 import { firewall } from './fixtures.ts'
 import { ModelFilter } from './model-filter.ts'
 
@@ -83,7 +83,7 @@ test('whatever fails, and whoever else writes at any moment, the table is as it 
         list: (table, family) => current.list(table, family),
         generation: () => current.generation(),
       })
-      const remotes = { 4: new Table<Cidr, true>(), 6: new Table<Cidr, true>() }
+      const remotes = { 4: new PrefixMap<true>(), 6: new PrefixMap<true>() }
       for (const { toggled, isOff, mark, trouble } of rounds) {
         for (const cidr of toggled) if (!remotes[4].delete(cidr)) remotes[4].set(cidr, true)
         const desired = isOff ? undefined : firewall({ remotes, mark })

@@ -1,8 +1,13 @@
-import { type Cidr, parseCidr } from '#wg/ip.ts'
+import { parseCidr } from '#wg/ip.ts'
 import type { DesiredFirewall, GuardRules, Prefixes } from '#wg/nftables/ruleset.ts'
+import { PrefixMap } from '#wg/prefix-map.ts'
 
 export const prefixes = (four: readonly string[], six: readonly string[] = []): Prefixes => {
-  const parse = (texts: readonly string[]): ReadonlySet<Cidr> => new Set(texts.map(parseCidr))
+  const parse = (texts: readonly string[]) => {
+    const map = new PrefixMap<true>()
+    for (const text of texts) map.set(parseCidr(text), true)
+    return map
+  }
   return { 4: parse(four), 6: parse(six) }
 }
 
