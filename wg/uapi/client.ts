@@ -5,11 +5,10 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { PublicKey } from '#keys/public-key.ts'
 import { type DeviceChange, DeviceError, type DeviceStatus, type SomePeers } from '../device/device.ts'
 import { NO_PEERS, PeerReader, type Peers } from '../device/peer-reader.ts'
-import { inSlices } from '../slices.ts'
 import { UapiConnection } from './connection.ts'
 import { isUapiError, UapiError } from './errors.ts'
 import { formatSet, UAPI_GET } from './format.ts'
-import { parseAnswer, parseDevice, parseSomePeers, type UapiAnswer } from './parse.ts'
+import { DeviceReading, type Reading, SomePeersReading } from './parse.ts'
 
 /** Where implementations put their sockets; one directory for all network namespaces. */
 export const UAPI_DIRECTORY = '/var/run/wireguard'
@@ -32,13 +31,26 @@ const MAX_ANSWER = 64 << 20
 
 const { ENODEV, EACCES } = constants.errno
 
-const SUCCESS = 'errno=0\n\n'
-
 /** A connection, and the socket that was there when it was made. */
 interface Held {
   readonly connection: UapiConnection
   readonly dev: number | undefined
   readonly ino: number | undefined
+}
+
+/** One operation on one device. */
+interface Question<R extends Reading> {
+  readonly name: string
+  readonly text: string
+  readonly operation: string
+  /** Makes what takes the answer in: another one for each time that it is asked for. */
+  readonly begin: () => R
+}
+
+interface Answer<R extends Reading> {
+  /** 0 for success. */
+  readonly errno: number
+  readonly reading: R
 }
 
 /** The cross-platform userspace protocol (https://www.wireguard.com/xplatform/), by one connection for as long as a device's process keeps it. */
@@ -66,14 +78,11 @@ export class UapiClient {
    * @throws UapiError, UapiFormatError; DeviceError where others could have put the socket there
    */
   async get(name: string, known: Peers = NO_PEERS): Promise<DeviceStatus | undefined> {
-    const body = await this.#read(name)
-    if (body === undefined) {
-      this.#readers.delete(name)
-      return undefined
-    }
     const reader = this.#readers.get(name) ?? new PeerReader()
-    this.#readers.set(name, reader)
-    return await inSlices(parseDevice(name, body, reader, known))
+    const reading = await this.#read(name, () => new DeviceReading(name, reader, known))
+    if (reading) this.#readers.set(name, reader)
+    else this.#readers.delete(name)
+    return reading?.device
   }
 
   /**
@@ -82,34 +91,37 @@ export class UapiClient {
    * @throws UapiError, UapiFormatError; DeviceError where others could have put the socket there
    */
   async getSome(name: string, keys: ReadonlySet<PublicKey>): Promise<SomePeers | undefined> {
-    const body = await this.#read(name)
-    return body === undefined ? undefined : await inSlices(parseSomePeers(body, keys))
+    return (await this.#read(name, () => new SomePeersReading(keys)))?.some
   }
 
   /** @throws UapiError, ENODEV when no process serves the device; UapiFormatError, DeviceError */
   async set(name: string, change: DeviceChange): Promise<void> {
     const operation = `configure ${name}`
     for (const text of formatSet(change)) {
-      const answer = await this.#transact(name, text, operation)
-      if (!answer) throw new UapiError(operation, ENODEV, 'no process serves this device')
-      if (answer.errno !== 0) throw new UapiError(operation, answer.errno)
+      const done = await this.#transact({ name, text, operation, begin: () => NOTHING })
+      if (!done) throw new UapiError(operation, ENODEV, 'no process serves this device')
     }
   }
 
-  /** @returns what the device says; undefined when no process serves it */
-  async #read(name: string): Promise<string | undefined> {
-    const operation = `read ${name}`
-    const answer = await this.#transact(name, UAPI_GET, operation)
-    if (answer && answer.errno !== 0) throw new UapiError(operation, answer.errno)
-    return answer?.body
+  #read<R extends Reading>(name: string, begin: () => R): Promise<R | undefined> {
+    return this.#transact({ name, text: UAPI_GET, operation: `read ${name}`, begin })
   }
 
-  async #transact(name: string, text: string, operation: string): Promise<UapiAnswer | undefined> {
-    this.#checkDirectory(name, operation)
+  /**
+   * @returns what has taken the answer in; undefined when no process serves the device
+   * @throws UapiError also for what the device refuses
+   */
+  async #transact<R extends Reading>(question: Question<R>): Promise<R | undefined> {
+    const answer = await this.#persist(question)
+    if (answer && answer.errno !== 0) throw new UapiError(question.operation, answer.errno)
+    return answer?.reading
+  }
+
+  async #persist<R extends Reading>(question: Question<R>): Promise<Answer<R> | undefined> {
+    this.#checkDirectory(question.name, question.operation)
     for (let attempt = 1; ; attempt++) {
       try {
-        const answer = await this.#exchange(name, text, operation)
-        return answer === undefined ? undefined : parseAnswer(answer)
+        return await this.#exchange(question)
       } catch (error) {
         // A process that is ending accepts and hangs up; a moment later there is nobody, or the next one.
         if (attempt === ATTEMPTS || !isUapiError(error, 'ECONNRESET', 'EPIPE')) throw error
@@ -142,7 +154,8 @@ export class UapiClient {
   }
 
   /** By the connection that there is, or by a new one: the process may have ended since. */
-  async #exchange(name: string, text: string, operation: string): Promise<string | undefined> {
+  async #exchange<R extends Reading>(question: Question<R>): Promise<Answer<R> | undefined> {
+    const { name, operation } = question
     const path = this.socketPath(name)
     const found = this.#stat(path, operation)
     const idle = this.#idle.get(name)
@@ -151,22 +164,28 @@ export class UapiClient {
     if (idle && (idle.dev !== found?.dev || idle.ino !== found?.ino)) idle.connection.close()
     if (idle && !idle.connection.closed) {
       try {
-        return await this.#ask(name, idle, text, operation)
+        return await this.#ask(idle, question)
       } catch (error) {
         if (!isUapiError(error, 'ECONNRESET', 'EPIPE')) throw error
       }
     }
     const connection = new UapiConnection({ path, maxAnswer: this.#maxAnswer })
-    return await this.#ask(name, { connection, dev: found?.dev, ino: found?.ino }, text, operation)
+    return await this.#ask({ connection, dev: found?.dev, ino: found?.ino }, question)
   }
 
-  async #ask(name: string, held: Held, text: string, operation: string): Promise<string | undefined> {
+  async #ask<R extends Reading>(held: Held, question: Question<R>): Promise<Answer<R> | undefined> {
+    const { name, text, operation, begin } = question
     const { connection } = held
-    const answer = await connection.exchange(text, operation, this.#timeout)
+    const reading = begin()
+    const take = (section: string) => reading.take(section)
+    const errno = await connection.exchange(text, operation, this.#timeout, take)
     // Two operations at a time have two connections, of which one is kept. Of one that was refused the process may not have
     // read all, and take the rest for the next.
-    if (!answer?.endsWith(SUCCESS) || connection.closed || this.#idle.has(name)) connection.close()
+    if (errno !== 0 || connection.closed || this.#idle.has(name)) connection.close()
     else this.#idle.set(name, held)
-    return answer
+    return errno === undefined ? undefined : { errno, reading }
   }
 }
+
+/** What an operation says beside its number is nobody's business. */
+const NOTHING: Reading = { take: () => {} }

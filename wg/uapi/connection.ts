@@ -1,5 +1,6 @@
 import { connect, type Socket } from 'node:net'
 import { constants } from 'node:os'
+import { AnswerSplitter } from './answer.ts'
 import { UapiError, UapiFormatError } from './errors.ts'
 
 const { ETIMEDOUT, EPIPE, EMSGSIZE } = constants.errno
@@ -16,15 +17,15 @@ export interface UapiConnectionOptions {
   readonly maxAnswer: number
 }
 
-/** What is being waited for, and has come of it. */
+/** What is being waited for. */
 interface Asked {
   readonly operation: string
-  readonly pieces: string[]
+  readonly answer: AnswerSplitter
+  /** Characters of it that have come. */
   length: number
-  /** The last two characters: a blank line may come in two pieces. */
-  tail: string
-  readonly resolve: (answer: string | undefined) => void
-  readonly reject: (error: Error) => void
+  readonly take: (section: string) => void
+  readonly resolve: (errno: number | undefined) => void
+  readonly reject: (error: unknown) => void
 }
 
 /** A connection to the process of a device: one operation after the other, for as long as that process keeps it. */
@@ -41,7 +42,10 @@ export class UapiConnection {
     const callback = (length: number): boolean => {
       this.#take(buffer.toString('latin1', 0, length))
       buffer.fill(0, 0, length)
-      return true
+      if (!this.#asked) return true
+      // What comes at once may be of thousands of peers: everything else has its turn in between.
+      setImmediate(() => this.#socket.resume())
+      return false
     }
     this.#socket = connect({ path, onread: { buffer, callback } })
     this.#socket.on('end', () => this.#end())
@@ -58,14 +62,20 @@ export class UapiConnection {
    * A connection that failed is closed.
    * @param text one operation, with the blank line that ends it
    * @param timeout milliseconds
-   * @returns the answer with its end; undefined when nobody listens
+   * @param take is given each section of the answer as it comes (AnswerSplitter); what it throws ends the exchange
+   * @returns the number that ends the answer, 0 for success; undefined when nobody listens
    * @throws UapiError; UapiFormatError for an answer that breaks off
    */
-  async exchange(text: string, operation: string, timeout: number): Promise<string | undefined> {
-    const { promise, resolve, reject } = Promise.withResolvers<string | undefined>()
+  async exchange(
+    text: string,
+    operation: string,
+    timeout: number,
+    take: (section: string) => void,
+  ): Promise<number | undefined> {
+    const { promise, resolve, reject } = Promise.withResolvers<number | undefined>()
     const late = `no answer within ${timeout} ms on ${this.#path}`
     const timer = setTimeout(() => this.#refuse(new UapiError(operation, ETIMEDOUT, late)), timeout)
-    this.#asked = { operation, pieces: [], length: 0, tail: '', resolve, reject }
+    this.#asked = { operation, answer: new AnswerSplitter(), length: 0, take, resolve, reject }
     this.#socket.ref()
     this.#socket.write(text)
     try {
@@ -91,16 +101,21 @@ export class UapiConnection {
   }
 
   #add(asked: Asked, piece: string): void {
-    asked.pieces.push(piece)
     asked.length += piece.length
-    asked.tail = (asked.tail + piece.slice(-2)).slice(-2)
-    if (asked.tail === '\n\n') this.#give(asked.pieces.join(''))
+    const { answer, take } = asked
+    try {
+      for (const section of answer.push(piece)) take(section)
+    } catch (error) {
+      this.#refuse(error)
+      return
+    }
+    if (answer.errno !== undefined) this.#give(answer.errno)
   }
 
-  #give(answer: string | undefined): void {
+  #give(errno: number | undefined): void {
     const asked = this.#asked
     this.#asked = undefined
-    asked?.resolve(answer)
+    asked?.resolve(errno)
   }
 
   #end(): void {
@@ -116,7 +131,7 @@ export class UapiConnection {
     this.#refuse(new UapiError(this.#asked?.operation ?? '', errno, detail, { cause: error }))
   }
 
-  #refuse(error: Error): void {
+  #refuse(error: unknown): void {
     const asked = this.#asked
     this.#asked = undefined
     this.close()

@@ -1,9 +1,10 @@
 import { PrivateKey } from '#keys/private-key.ts'
 import { type PublicKey, publicKeyBytes, unverifiedPublicKey } from '#keys/public-key.ts'
 import { type DeviceStatus, type PeerStatus, type SomePeers, untouchedPeer } from '../device/device.ts'
-import { NO_PEERS, PeerReader, type Peers } from '../device/peer-reader.ts'
+import { NO_PEERS, PeerReader, type Peers, type PeersReading } from '../device/peer-reader.ts'
 import { type Cidr, type Endpoint, formatEndpoint, IpFormatError, parseEndpoint, parseExactCidr } from '../ip.ts'
-import { AT_A_TIME } from '../slices.ts'
+import { sameSet } from '../same-set.ts'
+import { PEER } from './answer.ts'
 import { UapiFormatError } from './errors.ts'
 
 const NANOSECONDS = 1_000_000_000n
@@ -14,88 +15,59 @@ const KEY = /^[a-z0-9_]{1,64}$/
 type Mutable<Type> = { -readonly [Key in keyof Type]: Type[Key] }
 type PeerDraft = Mutable<PeerStatus> & { readonly allowedIps: Set<Cidr> }
 
-/** An answer without the `errno` that ends it. */
-export interface UapiAnswer {
-  /** Positive; 0 is success. */
-  readonly errno: number
-  /** Lines, each with its end. */
-  readonly body: string
+/** Whatever an answer is taken in by, a section at a time. @throws UapiFormatError */
+export interface Reading {
+  take(section: string): void
 }
 
-/**
- * Takes the end off an answer: `errno=…` and a blank line.
- * @throws UapiFormatError
- */
-export function parseAnswer(text: string): UapiAnswer {
-  if (!text.endsWith('\n\n')) throw new UapiFormatError('the answer does not end with a blank line')
-  const start = text.lastIndexOf('\n', text.length - 3) + 1
-  if (!text.startsWith(ERRNO, start)) throw new UapiFormatError('the answer does not end with an errno')
-  // wireguard-go writes negative numbers, others positive ones.
-  const value = text.slice(start + ERRNO.length, -2).replace(/^-/, '')
-  return { errno: integer('errno', value, 0xffff), body: text.slice(0, start) }
-}
+/** The device that the answer to `get=1` describes. Keys that are not known are passed over: later versions add some. */
+export class DeviceReading implements Reading {
+  readonly #device: Mutable<DeviceStatus>
+  readonly #peers: PeersReading<string>
 
-/**
- * The device that the answer to `get=1` describes, in steps. Keys that are not known are passed over: later
- * versions add some.
- * @param reader of this device
- * @param known its peers, as they are known otherwise
- * @throws UapiFormatError
- */
-export function* parseDevice(
-  name: string,
-  body: string,
-  reader = new PeerReader(),
-  known: Peers = NO_PEERS,
-): Generator<undefined, DeviceStatus> {
-  const end = startOfPeer(body, 0)
-  const device: Mutable<DeviceStatus> = {
-    name,
-    publicKey: undefined,
-    privateKey: undefined,
-    listenPort: 0,
-    fwmark: 0,
-    peers: NO_PEERS,
+  /**
+   * @param reader of this device
+   * @param known its peers, as they are known otherwise
+   */
+  constructor(name: string, reader = new PeerReader(), known: Peers = NO_PEERS) {
+    this.#device = { ...UNSET, name }
+    this.#peers = reader.begin(parsePeer, known)
   }
-  eachLine(body.slice(0, end), 0, (key, value) => readDeviceLine(device, key, value))
-  device.peers = yield* reader.read(peersOf(body, end), parsePeer, known)
-  return device
-}
 
-/**
- * Some peers of the same answer, in steps.
- * @throws UapiFormatError
- */
-export function* parseSomePeers(body: string, keys: ReadonlySet<PublicKey>): Generator<undefined, SomePeers> {
-  const wanted = new Set(Array.from(keys, key => Buffer.from(publicKeyBytes(key)).toString('hex')))
-  const peers = new Map<PublicKey, PeerStatus>()
-  let total = 0
-  for (const text of peersOf(body, startOfPeer(body, 0))) {
-    if (++total % AT_A_TIME === 0) yield
-    if (!wanted.has(text.slice(PEER.length, text.indexOf('\n')).toLowerCase())) continue
-    const peer = parsePeer(text, peers, NO_PEERS)
-    peers.set(peer.publicKey, peer)
+  take(section: string): void {
+    if (section.startsWith(PEER)) this.#peers.take(section)
+    else eachLine(section, 0, (key, value) => readDeviceLine(this.#device, key, value))
   }
-  return { total, peers }
-}
 
-const ERRNO = 'errno='
-const PEER = 'public_key='
-
-/** Where the first peer from a place on begins; the length of the text where there is none. */
-function startOfPeer(body: string, from: number): number {
-  if (from === 0 && body.startsWith(PEER)) return 0
-  const found = body.indexOf(`\n${PEER}`, from)
-  return found < 0 ? body.length : found + 1
-}
-
-function* peersOf(body: string, from: number): Generator<string> {
-  for (let start = from; start < body.length; ) {
-    const end = startOfPeer(body, start + PEER.length)
-    yield body.slice(start, end)
-    start = end
+  get device(): DeviceStatus {
+    return { ...this.#device, peers: this.#peers.end() }
   }
 }
+
+/** Some peers of the same answer. */
+export class SomePeersReading implements Reading {
+  readonly #wanted: ReadonlySet<string>
+  readonly #peers = new Map<PublicKey, PeerStatus>()
+  #total = 0
+
+  constructor(keys: ReadonlySet<PublicKey>) {
+    this.#wanted = new Set(Array.from(keys, key => Buffer.from(publicKeyBytes(key)).toString('hex')))
+  }
+
+  take(section: string): void {
+    if (!section.startsWith(PEER)) return
+    this.#total++
+    if (!this.#wanted.has(section.slice(PEER.length, section.indexOf('\n')).toLowerCase())) return
+    const peer = parsePeer(section, this.#peers, NO_PEERS)
+    this.#peers.set(peer.publicKey, peer)
+  }
+
+  get some(): SomePeers {
+    return { total: this.#total, peers: this.#peers }
+  }
+}
+
+const UNSET = { publicKey: undefined, privateKey: undefined, listenPort: 0, fwmark: 0, peers: NO_PEERS }
 
 function parsePeer(text: string, before: Peers, lastly: Peers): PeerStatus {
   const end = text.indexOf('\n')
@@ -108,7 +80,10 @@ function parsePeer(text: string, before: Peers, lastly: Peers): PeerStatus {
     field?.(peer, value, last)
     return field !== undefined
   })
-  return peer
+  const { allowedIps } = peer
+  if (last && sameSet(last.allowedIps, allowedIps)) return { ...peer, allowedIps: last.allowedIps }
+  // Some may be parts of the answer, which would be kept for them.
+  return last ? { ...peer, allowedIps: new Set(Array.from(allowedIps, allowedIp)) } : peer
 }
 
 /**
@@ -237,7 +212,9 @@ function endpoint(value: string): Endpoint | undefined {
   return formatted('endpoint', () => parseEndpoint(value.replace(/%[^\]]*\]/, ']')))
 }
 
-const allowedIp = (value: string): Cidr => formatted('allowed_ip', () => parseExactCidr(value))
+function allowedIp(value: string): Cidr {
+  return formatted('allowed_ip', () => parseExactCidr(value))
+}
 
 function formatted<Result>(key: string, parse: () => Result): Result {
   try {

@@ -6,9 +6,9 @@ import { publicKeyBytes } from '#keys/public-key.ts'
 import type { DeviceChange } from '#wg/device/device.ts'
 import { PeerReader } from '#wg/device/peer-reader.ts'
 import { formatEndpoint } from '#wg/ip.ts'
-import { atOnce } from '#wg/slices.ts'
+import { AnswerSplitter } from '#wg/uapi/answer.ts'
 import { UapiFormatError } from '#wg/uapi/errors.ts'
-import { parseAnswer, parseDevice, parseSomePeers } from '#wg/uapi/parse.ts'
+import { DeviceReading, type Reading, SomePeersReading } from '#wg/uapi/parse.ts'
 import { deviceChange, publicKey } from './arbitrary.ts'
 import { ModelDevice } from './model.ts'
 import { picture } from './picture.ts'
@@ -32,7 +32,22 @@ function answer({ privateKey, listenPort, fwmark, peers }: ModelDevice): string 
   return `${[...lines, 'errno=0'].join('\n')}\n\n`
 }
 
-const parse = (text: string) => atOnce(parseDevice('wg0', parseAnswer(text).body))
+/** @param size characters that come at a time @returns the number that ends the answer */
+function read<R extends Reading>(text: string, reading: R, size = text.length): R {
+  const splitter = new AnswerSplitter()
+  for (let at = 0; at < text.length; at += size)
+    for (const section of splitter.push(text.slice(at, at + size))) reading.take(section)
+  if (splitter.errno === undefined) throw new UapiFormatError('the answer ends early')
+  return reading
+}
+
+function errnoOf(text: string): number | undefined {
+  const splitter = new AnswerSplitter()
+  expect([...splitter.push(text)]).toEqual([])
+  return splitter.errno
+}
+
+const parse = (text: string, size?: number) => read(text, new DeviceReading('wg0'), size).device
 const peer = (...lines: string[]) => {
   const [first] = parse(`${[`public_key=${KEY}`, ...lines, 'errno=0'].join('\n')}\n\n`).peers.values()
   return first
@@ -44,6 +59,15 @@ describe('the answer to get=1', () => {
       fc.property(deviceChange({ maxPeers: 40, maxPrefixes: 20 }), change => {
         const device = new ModelDevice().apply(change)
         expect(picture(parse(answer(device)))).toEqual(device.picture())
+      }),
+    )
+  })
+
+  it('gives the same however it was cut on its way', () => {
+    fc.assert(
+      fc.property(deviceChange({ maxPeers: 10, maxPrefixes: 5 }), fc.integer({ min: 1, max: 400 }), (change, size) => {
+        const device = new ModelDevice().apply(change)
+        expect(picture(parse(answer(device), size))).toEqual(device.picture())
       }),
     )
   })
@@ -63,8 +87,8 @@ describe('the answer to get=1', () => {
         const device = new ModelDevice()
         for (const change of changes) {
           device.apply(change)
-          const { body } = parseAnswer(answer(device))
-          expect(picture(atOnce(parseDevice('wg0', body, reader)))).toEqual(device.picture())
+          const reading = read(answer(device), new DeviceReading('wg0', reader))
+          expect(picture(reading.device)).toEqual(device.picture())
         }
       }),
     )
@@ -78,7 +102,7 @@ describe('the answer to get=1', () => {
         const { peers } = parse(text)
         const asked = [...peers].filter((_, place) => (which >> (place % 31)) % 2 === 1)
         const keys = new Set([...asked.map(([key]) => key), nobody])
-        const some = atOnce(parseSomePeers(parseAnswer(text).body, keys))
+        const { some } = read(text, new SomePeersReading(keys))
         expect(some).toEqual({ total: peers.size, peers: new Map(asked) })
       }),
     )
@@ -119,8 +143,8 @@ describe('the answer to get=1', () => {
   })
 
   it('says by which number it was refused, whatever its sign', () => {
-    expect(parseAnswer('errno=-98\n\n').errno).toBe(98)
-    expect(parseAnswer('errno=98\n\n').errno).toBe(98)
+    expect(errnoOf('errno=-98\n\n')).toBe(98)
+    expect(errnoOf('errno=98\n\n')).toBe(98)
   })
 
   it.each([
