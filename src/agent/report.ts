@@ -130,9 +130,14 @@ export class Report {
     return this.#events.dropped
   }
 
-  /** Takes in what a pass has left. */
+  /** Takes in what a pass has left. What is not about each peer is told at once: it may be over before the next look at them. */
   after(outcome: PassOutcome): void {
     this.#untold = outcome
+    try {
+      this.#tellCircumstances(outcome)
+    } catch (error) {
+      this.#cannotTell(messageOf(error), error)
+    }
     if (this.#timer || this.#telling) return
     const wait = this.#tellAt - performance.now()
     if (wait <= 0) this.#tellLatest()
@@ -171,21 +176,10 @@ export class Report {
   async #tell(outcome: PassOutcome): Promise<void> {
     const { feed, dataplane, enabled, guard, health } = outcome
     const troubles = health.ready ? [] : health.readyz().body.trimEnd().split('\n')
-    // Before that everything would look as if it had been turned off.
-    if (!feed.synced || !feed.own) return
+    if (!isTelling(outcome)) return
     const now = performance.now()
-    const refusedSettings = new Set([...feed.faults, ...outcome.refused, ...(dataplane?.rivals ?? [])])
     await this.#tellPeers(dataplane, now)
-    this.#tellCircumstances({
-      enabled,
-      refusedClaims: refusedClaims(feed.nodes, dataplane),
-      refusedSettings,
-      quarrel: dataplane?.repairs.quarrel(),
-      routeSource: feed.routes.source,
-      publishedKeys: { 4: feed.own.announced[4]?.publicKey, 6: feed.own.announced[6]?.publicKey },
-      guardRefusals: new Set(guard.refusals),
-      rotations: outcome.rotations,
-    })
+    this.#tellChange({ ...this.#circumstances, refusedClaims: refusedClaims(feed.nodes, dataplane) })
     await this.#tellCondition(outcome, troubles[0], now)
     void this.#guardWatch.look(guard.mode, now)
     const { nodes, settings, own } = feed
@@ -193,6 +187,7 @@ export class Report {
     const watches = this.#watches
     const self = this.#nodeName
     const routeSource = feed.routes.source ?? 'PodCIDR'
+    const { refusedSettings } = this.#circumstances
     const peerSource = feed.peers.source
     const input = { self, nodes, settings, routeSource, enabled, guard, refusedSettings, troubles, dataplane, watches }
     this.#file.offer(() => takeSnapshot({ ...input, peerSource }))
@@ -237,7 +232,23 @@ export class Report {
     }
   }
 
-  #tellCircumstances(after: Circumstances): void {
+  /** What is told of other nodes waits for the look at them. */
+  #tellCircumstances(outcome: PassOutcome): void {
+    if (!isTelling(outcome)) return
+    const { feed, dataplane, enabled, guard, refused, rotations } = outcome
+    this.#tellChange({
+      ...this.#circumstances,
+      enabled,
+      refusedSettings: new Set([...feed.faults, ...refused, ...(dataplane?.rivals ?? [])]),
+      quarrel: dataplane?.repairs.quarrel(),
+      routeSource: feed.routes.source,
+      publishedKeys: { 4: feed.own?.announced[4]?.publicKey, 6: feed.own?.announced[6]?.publicKey },
+      guardRefusals: new Set(guard.refusals),
+      rotations,
+    })
+  }
+
+  #tellChange(after: Circumstances): void {
     for (const event of circumstanceEvents(this.#circumstances, after)) this.#events.emit(event)
     this.#circumstances = after
   }
@@ -281,6 +292,9 @@ export class Report {
     }
   }
 }
+
+/** Before that everything would look as if it had been turned off. */
+const isTelling = ({ feed }: PassOutcome): boolean => feed.synced && feed.own !== undefined
 
 function factOf(
   node: NodeName,
