@@ -12,10 +12,13 @@ export function few<T>(values: Iterable<T | undefined>): Few<T> {
   return found.size === 0 ? NONE : [...found]
 }
 
-export const withOne = <T>(list: Few<T>, value: T): Few<T> => (list.includes(value) ? list : few([...list, value]))
+export const withOne = <T>(list: Few<T>, value: T): Few<T> => (list.includes(value) ? list : list.concat([value]))
 
-export const withoutOne = <T>(list: Few<T>, value: T): Few<T> =>
-  list.includes(value) ? few(list.filter(other => other !== value)) : list
+export function withoutOne<T>(list: Few<T>, value: T): Few<T> {
+  const at = list.indexOf(value)
+  if (at < 0) return list
+  return list.length === 1 ? NONE : list.toSpliced(at, 1)
+}
 
 /** Whether two have the same in the same order. */
 export const sameFew = <T>(a: Few<T>, b: Few<T>): boolean =>

@@ -105,7 +105,7 @@ export function cidrFromBytes(bytes: Uint8Array, length: number): Cidr {
     masked[partial] = (masked[partial] ?? 0) & (0xff00 >> (length & 7))
     masked.fill(0, partial + 1)
   }
-  return `${formatBytes(masked)}/${length}` as Cidr
+  return joined(formatBytes(masked), length)
 }
 
 /** Network address, in bytes. */
@@ -116,7 +116,10 @@ export const cidrAddress = (cidr: Cidr): IpAddress => cidr.slice(0, cidr.indexOf
 export const prefixLength = (cidr: Cidr): number => Number(cidr.slice(cidr.indexOf('/') + 1))
 
 /** The address as a prefix of full length: a host route, an allowed IP of one address. */
-export const hostCidr = (address: IpAddress): Cidr => `${address}/${addressBits(familyOf(address))}` as Cidr
+export const hostCidr = (address: IpAddress): Cidr => joined(address, addressBits(familyOf(address)))
+
+/** In one piece: a string that is put together of others keeps them, and becomes one beside them when it is looked up. */
+const joined = (address: string, length: number): Cidr => [address, length].join('/') as Cidr
 
 /** Whether every address of `inner` is in `outer`; false across families. */
 export function cidrContains(outer: Cidr, inner: Cidr | IpAddress): boolean {

@@ -59,12 +59,10 @@ export class CidrOwners {
   readonly #claimants = new Map<string, Known>()
   /** Nearly always one for each. */
   readonly #claims = new Map<Cidr, Few<Held>>()
-  /** Who comes first of those that claim exactly this prefix. */
-  readonly #first = new Map<Cidr, Held>()
-  /** Those of #first that are exclusive, to find what lies around one and in it. */
+  /** Who comes first of those that claim a prefix, where that is exclusive: to find what lies around one and in it. */
   readonly #around: Record<Family, PrefixMap<Held>> = { 4: new PrefixMap(), 6: new PrefixMap() }
   readonly #owner: Record<Family, PrefixMap<NodeName>> = { 4: new PrefixMap(), 6: new PrefixMap() }
-  readonly #held = new Map<NodeName, Set<Cidr>>()
+  readonly #held = new Map<NodeName, Few<Cidr>>()
   readonly #reserved = new Map<Cidr, Few<NodeName>>()
   readonly #reserves = new Map<NodeName, Few<Cidr>>()
   readonly #refused: Record<Family, Map<Cidr, readonly (readonly [NodeName, string])[]>> = {
@@ -80,23 +78,31 @@ export class CidrOwners {
     const same = before?.by.createdAt === createdAt && before.by.leaving === leaving
     const by = same ? before.by : { id, createdAt, leaving }
     const now = new Map(claimant.claims.map(claim => [claim.cidr, claim]))
-    const touched: Cidr[] = []
-    for (const cidr of before?.cidrs ?? NONE) if (!now.has(cidr)) touched.push(this.#drop(cidr, id))
+    const firsts = new Map<Cidr, Held | undefined>()
+    for (const cidr of before?.cidrs ?? NONE) {
+      if (now.has(cidr)) continue
+      firsts.set(cidr, this.#firstOf(cidr))
+      this.#drop(cidr, id)
+    }
     for (const { cidr, node, exclusive } of now.values()) {
       const others = this.#claims.get(cidr) ?? []
       const held = others.find(one => one.by.id === id)
       if (same && held?.node === node && held.exclusive === exclusive) continue
+      firsts.set(cidr, this.#firstOf(cidr))
       this.#claims.set(cidr, few([...others.filter(one => one !== held), { node, exclusive, by }]))
-      touched.push(cidr)
     }
     this.#claimants.set(id, { by, cidrs: few(now.keys()) })
-    for (const cidr of touched) this.#settle(cidr)
+    for (const [cidr, first] of firsts) this.#settle(cidr, first)
   }
 
   remove(id: string): void {
     const before = this.#claimants.get(id)
     this.#claimants.delete(id)
-    for (const cidr of before?.cidrs ?? NONE) this.#settle(this.#drop(cidr, id))
+    for (const cidr of before?.cidrs ?? NONE) {
+      const first = this.#firstOf(cidr)
+      this.#drop(cidr, id)
+      this.#settle(cidr, first)
+    }
   }
 
   /** Takes in what there is now in place of all that there was. */
@@ -115,14 +121,16 @@ export class CidrOwners {
     if (cidrs.length > 0) this.#reserves.set(node, cidrs)
     else this.#reserves.delete(node)
     for (const cidr of before.filter(cidr => !cidrs.includes(cidr))) {
+      const first = this.#firstOf(cidr)
       const rest = withoutOne(this.#reserved.get(cidr) ?? NONE, node)
       if (rest.length > 0) this.#reserved.set(cidr, rest)
       else this.#reserved.delete(cidr)
-      this.#settle(cidr)
+      this.#settle(cidr, first)
     }
     for (const cidr of cidrs.filter(cidr => !before.includes(cidr))) {
+      const first = this.#firstOf(cidr)
       this.#reserved.set(cidr, withOne(this.#reserved.get(cidr) ?? NONE, node))
-      this.#settle(cidr)
+      this.#settle(cidr, first)
     }
   }
 
@@ -132,8 +140,8 @@ export class CidrOwners {
   }
 
   /** Both families. Live. */
-  of(node: NodeName): ReadonlySet<Cidr> {
-    return this.#held.get(node) ?? NOTHING
+  of(node: NodeName): Few<Cidr> {
+    return this.#held.get(node) ?? NONE
   }
 
   refused(family: Family): Refusals {
@@ -150,20 +158,19 @@ export class CidrOwners {
     return changed
   }
 
-  #drop(cidr: Cidr, id: string): Cidr {
+  #drop(cidr: Cidr, id: string): void {
     const rest = few(this.#claims.get(cidr)?.filter(({ by }) => by.id !== id) ?? NONE)
     if (rest.length > 0) this.#claims.set(cidr, rest)
     else this.#claims.delete(cidr)
-    return cidr
   }
 
-  /** Decides anew whose the prefix is, and with it all exclusive ones that overlap it. */
-  #settle(cidr: Cidr): void {
+  /**
+   * Decides anew whose the prefix is, and with it all exclusive ones that overlap it.
+   * @param before who came first until now
+   */
+  #settle(cidr: Cidr, before: Held | undefined): void {
     const family = familyOf(cidr)
-    const before = this.#first.get(cidr)
     const first = this.#firstOf(cidr)
-    if (first) this.#first.set(cidr, first)
-    else this.#first.delete(cidr)
     if (first?.exclusive) this.#around[family].set(cidr, first)
     else if (before?.exclusive) this.#around[family].delete(cidr)
     this.#judge(cidr)
@@ -171,6 +178,7 @@ export class CidrOwners {
     for (const other of this.#overlapping(cidr)) this.#judge(other)
   }
 
+  /** Who comes first of those that claim exactly this prefix. */
   #firstOf(cidr: Cidr): Held | undefined {
     if (this.#reserved.has(cidr)) return undefined
     let first: Held | undefined
@@ -187,7 +195,7 @@ export class CidrOwners {
   }
 
   #judge(cidr: Cidr): void {
-    const first = this.#first.get(cidr)
+    const first = this.#firstOf(cidr)
     const refused: (readonly [NodeName, string])[] = []
     for (const held of this.#claims.get(cidr) ?? []) {
       const reserved = this.#reserved.get(cidr)
@@ -228,22 +236,19 @@ export class CidrOwners {
     const before = owner.get(cidr)
     if (before === node) return
     if (before !== undefined) {
-      const held = this.#held.get(before)
-      held?.delete(cidr)
-      if (held?.size === 0) this.#held.delete(before)
+      const left = withoutOne(this.of(before), cidr)
+      if (left.length > 0) this.#held.set(before, left)
+      else this.#held.delete(before)
       this.#changed.add(before)
     }
     if (node === undefined) owner.delete(cidr)
     else {
       owner.set(cidr, node)
-      const held = this.#held.get(node) ?? new Set()
-      this.#held.set(node, held.add(cidr))
+      this.#held.set(node, withOne(this.of(node), cidr))
       this.#changed.add(node)
     }
   }
 }
-
-const NOTHING: ReadonlySet<Cidr> = new Set()
 
 /** All of these claims at once. */
 export function ownersOf(claimants: Iterable<Claimant>): CidrOwners {

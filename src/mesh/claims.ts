@@ -1,3 +1,4 @@
+import { type Few, NONE, withOne, withoutOne } from '#wg/few.ts'
 import { type Cidr, cidrAddress, type Family, hostCidr, type IpAddress } from '#wg/ip.ts'
 import type { PrefixMap } from '#wg/prefix-map.ts'
 import { sameSet } from '#wg/same-set.ts'
@@ -49,7 +50,7 @@ export class CidrClaims {
   readonly #followed = new Follower<Cidr>()
   /** The owners of prefixes when they were last looked at, and the same by node. */
   readonly #owned = new Map<Cidr, NodeName>()
-  readonly #prefixes = new Map<NodeName, Set<Cidr>>()
+  readonly #prefixes = new Map<NodeName, Few<Cidr>>()
   readonly #found = new Map<NodeName, ReadonlySet<Cidr>>()
 
   constructor(family: Family, source: CidrSource) {
@@ -57,6 +58,11 @@ export class CidrClaims {
     this.#source = source
     this.#hosts = new HostOwners(family)
     this.#verdicts = source.owners([], family)
+  }
+
+  /** Nodes as they were when they were last taken in. Live. */
+  get nodes(): ReadonlyMap<NodeName, NodeRecord> {
+    return this.#nodes
   }
 
   get owner(): PrefixMap<NodeName> {
@@ -92,8 +98,8 @@ export class CidrClaims {
   }
 
   /** What routes lead to a node by, whether there is such a Node or not. */
-  prefixes(name: NodeName): ReadonlySet<Cidr> {
-    return this.#prefixes.get(name) ?? NOTHING
+  prefixes(name: NodeName): Few<Cidr> {
+    return this.#prefixes.get(name) ?? NONE
   }
 
   /** The node that has this prefix among its addresses, if any has. */
@@ -114,13 +120,14 @@ export class CidrClaims {
       if (before === after) continue
       if (before !== undefined) {
         this.#owned.delete(cidr)
-        this.#prefixes.get(before)?.delete(cidr)
-        if (this.#prefixes.get(before)?.size === 0) this.#prefixes.delete(before)
+        const left = withoutOne(this.prefixes(before), cidr)
+        if (left.length > 0) this.#prefixes.set(before, left)
+        else this.#prefixes.delete(before)
         yield before
       }
       if (after !== undefined) {
         this.#owned.set(cidr, after)
-        this.#prefixes.set(after, (this.#prefixes.get(after) ?? new Set()).add(cidr))
+        this.#prefixes.set(after, withOne(this.prefixes(after), cidr))
         yield after
       }
       // An address of a node's own that lies in it.

@@ -41,11 +41,10 @@ const NO_KEYS: HeldKeys = { proven: NONE, inUse: NONE, next: NONE }
 export class KeyOwners {
   readonly #family: Family
   readonly #claims = new Map<PublicKey, Claims>()
-  readonly #announced = new Map<NodeName, Few<PublicKey>>()
   readonly #held = new Map<NodeName, HeldKeys>()
   readonly #shared = new Set<PublicKey>()
   /** Nodes of which a key is refused. */
-  readonly #refused = new Set<NodeName>()
+  readonly #refused = new Map<NodeName, NodeRecord>()
   #own: ReadonlySet<PublicKey> = new Set()
   #changed = new Set<NodeName>()
 
@@ -53,20 +52,19 @@ export class KeyOwners {
     this.#family = family
   }
 
-  /** Takes in what a node announces now; undefined for nothing. */
-  announce(name: NodeName, node: NodeRecord | undefined): void {
-    const before = this.#announced.get(name)
-    const now = node ? announcedKeys(node, this.#family) : undefined
-    if (now) this.#announced.set(name, now)
-    else this.#announced.delete(name)
-    const keys = few([...(before ?? []), ...(now ?? [])])
+  /** Takes in what a node announces now in place of what it announced; undefined for nothing. */
+  put(name: NodeName, before: NodeRecord | undefined, node: NodeRecord | undefined): void {
+    const now = node ? announcedKeys(node, this.#family) : NONE
+    const keys = few([...(before ? announcedKeys(before, this.#family) : NONE), ...now])
     for (const key of keys) {
       const claims = this.#claimsOf(key)
       const others = claims.by.filter(other => other.name !== name)
-      claims.by = few(node && now?.includes(key) ? [...others, node] : others)
+      claims.by = few(node && now.includes(key) ? [...others, node] : others)
     }
     for (const key of keys) this.#settle(key)
-    this.#note(name)
+    this.#changed.add(name)
+    if (node) this.#note(node)
+    else this.#refused.delete(name)
   }
 
   /** Takes in what the tunnels with a node go by. */
@@ -116,12 +114,12 @@ export class KeyOwners {
 
   /** Why keys of a node are not believed, a sentence each; undefined where all are. */
   refusals(name: NodeName): readonly string[] | undefined {
-    if (!this.#refused.has(name)) return undefined
-    return [...(this.#announced.get(name) ?? [])].flatMap(key => this.#refusal(key, name) ?? [])
+    const node = this.#refused.get(name)
+    return node && announcedKeys(node, this.#family).flatMap(key => this.#refusal(key, name) ?? [])
   }
 
   get refused(): ReadonlyMap<NodeName, readonly string[]> {
-    return new Map(Array.from(this.#refused, name => [name, this.refusals(name) ?? []]))
+    return new Map(Array.from(this.#refused.keys(), name => [name, this.refusals(name) ?? []]))
   }
 
   /** Nodes whose tunnels go by a key, or that announce it. */
@@ -167,13 +165,14 @@ export class KeyOwners {
     else claims.refused = `it announces the key of ${claims.owner ?? incumbent}`
     const held = [claims.provenFor, claims.usedBy, claims.nextOf]
     if (names.length === 0 && held.every(those => those.length === 0)) this.#claims.delete(key)
-    if (claims.owner !== owner || claims.refused !== refused) for (const name of names) this.#note(name)
+    if (claims.owner !== owner || claims.refused !== refused) for (const node of by) this.#note(node)
   }
 
-  #note(name: NodeName): void {
+  #note(node: NodeRecord): void {
+    const { name } = node
     this.#changed.add(name)
-    const announced = [...(this.#announced.get(name) ?? [])]
-    if (announced.some(key => this.#refusal(key, name) !== undefined)) this.#refused.add(name)
+    const isRefused = announcedKeys(node, this.#family).some(key => this.#refusal(key, name) !== undefined)
+    if (isRefused) this.#refused.set(name, node)
     else this.#refused.delete(name)
   }
 

@@ -8,7 +8,7 @@ import { CidrClaims } from './claims.ts'
 import type { FamilyView } from './family-view.ts'
 import { KeyOwners } from './key-owners.ts'
 import { heldKeys, type LaneStates, type PairOfStates } from './lanes.ts'
-import { LANES, type Lane, type NodeName, type NodeRecord } from './node-record.ts'
+import { LANES, type Lane, type NodeName } from './node-record.ts'
 import { ABSENT, type PeerState } from './peer-machine.ts'
 import { PeerTable } from './peer-table.ts'
 import type { Slice } from './slice.ts'
@@ -57,7 +57,6 @@ export class PlanTables {
   /** Whom the plan under way has yet to look at: their states, then their peers, then the routes to them. */
   readonly due = { states: new Set<NodeName>(), peers: new Set<NodeName>(), routes: new Set<NodeName>() }
   readonly #scope: readonly unknown[]
-  readonly #records = new Map<NodeName, NodeRecord>()
   readonly #routesOf = new Map<NodeName | undefined, readonly DesiredRoute[]>()
   /** Nodes whose record, and whose states, have yet to be taken in; keys of which the kernel has something else to say. */
   readonly #untaken = { nodes: new Set<NodeName>(), states: new Set<NodeName>(), keys: new Set<PublicKey>() }
@@ -209,18 +208,16 @@ export class PlanTables {
   }
 
   #takeRecords({ nodes, self, family }: FamilyView, slice: Slice): readonly NodeName[] {
-    const records = this.#records
+    const { cidrs } = this
     const untaken = this.#untaken.nodes
-    for (const name of this.#nodes.take(nodes) ?? new Set([...records.keys(), ...nodes.keys()]))
-      if (records.get(name) !== nodes.get(name)) untaken.add(name)
+    for (const name of this.#nodes.take(nodes) ?? new Set([...cidrs.nodes.keys(), ...nodes.keys()]))
+      if (cidrs.nodes.get(name) !== nodes.get(name)) untaken.add(name)
     // What this plan has decided so far holds against what comes later.
     if (untaken.size > 0) this.#noteSteps()
     const taken = slice.take(untaken)
     for (const name of taken) {
       const node = nodes.get(name)
-      if (node) records.set(name, node)
-      else records.delete(name)
-      this.keys.announce(name, name === self ? undefined : node)
+      if (name !== self) this.keys.put(name, cidrs.nodes.get(name), node)
       if (node?.spare[family]?.move === undefined) this.movers.delete(name)
       else this.movers.add(name)
     }

@@ -1,4 +1,4 @@
-import { few } from '#wg/few.ts'
+import { type Few, few } from '#wg/few.ts'
 import { type Cidr, FAMILIES, type Family, familyOf } from '#wg/ip.ts'
 import { isOwnAddress } from './device-address.ts'
 import { type Announcement, type NodeRecord, ofFamilies } from './node-record.ts'
@@ -8,7 +8,7 @@ import type { RouteSource } from './route-source.ts'
 export interface NodeCircumstances {
   readonly source: RouteSource
   /** Its prefixes by that source. */
-  readonly owned: ReadonlySet<Cidr>
+  readonly owned: Few<Cidr>
   /** Where Felix listens on this node, by its configuration. */
   readonly felixPort: (family: Family) => number
 }
@@ -39,10 +39,11 @@ export function sourcedNode(node: NodeRecord, { source, owned, felixPort }: Node
   }
   const [v4, v6] = FAMILIES.map(believed)
   const same = v4 === node.announced[4] && v6 === node.announced[6]
+  if (same && podCidrs === node.podCidrs && faults.length === 0) return node
   const announced = same ? node.announced : ofFamilies(v4, v6)
   return { ...node, podCidrs, announced, faults: faults.length > 0 ? [...node.faults, ...faults] : node.faults }
 }
 
 /** Most often all of them, which is then the same list. */
-const ownedOf = (cidrs: readonly Cidr[], owned: ReadonlySet<Cidr>): readonly Cidr[] =>
-  cidrs.every(cidr => owned.has(cidr)) ? cidrs : few(cidrs.filter(cidr => owned.has(cidr)))
+const ownedOf = (cidrs: Few<Cidr>, owned: Few<Cidr>): Few<Cidr> =>
+  cidrs.every(cidr => owned.includes(cidr)) ? cidrs : few(cidrs.filter(cidr => owned.includes(cidr)))

@@ -53,7 +53,9 @@ export class Territories {
 
   #settle(name: NodeName): boolean {
     const pods = this.#podCidrs.get(name) ?? NONE
-    const found = few(pods.flatMap(cidr => without(cidr, this.#holes(cidr, name))))
+    const rest = few(pods.flatMap(cidr => without(cidr, this.#holes(cidr, name))))
+    // Most often nobody has borrowed anything: then it is the same list.
+    const found = sameFew(rest, pods) ? pods : rest
     if (sameFew(this.of(name), found)) return false
     if (found.length > 0) this.#found.set(name, found)
     else this.#found.delete(name)

@@ -249,7 +249,7 @@ export const sameRoute = (a: Route, b: Route): boolean =>
 
 /** The place that a route takes in the kernel: `replace` puts out whatever is in the same one. A key for maps. */
 export const routeSlot = ({ table, destination, from, tos, metric }: Route): string =>
-  `${table} ${destination} ${metric} ${tos ?? 0}${from === undefined ? '' : ` ${from}`}`
+  [table, destination, metric, tos ?? 0, ...(from === undefined ? [] : [from])].join(' ')
 
 /** `throw 10.0.0.0/8 table 100`, for messages. */
 export const describeRoute = ({ type, destination, gateway, device, table }: Route): string =>

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { KeyOwners } from '#src/mesh/key-owners.ts'
+import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import { announcement, endpointOf, name, nodeRecord, publicKey } from './records.ts'
 
 const announcing = (index: number, key: number, createdAt = index) =>
@@ -11,9 +12,20 @@ const steeringBy = (key: number) => ({ ...NOTHING, proven: [publicKey(key)] })
 const waitingWith = (key: number) => ({ ...NOTHING, inUse: [publicKey(key)] })
 const trying = (key: number) => ({ ...NOTHING, next: [publicKey(key)] })
 
+/** Remembers what each node announced before. */
+class Announced extends KeyOwners {
+  readonly #nodes = new Map<NodeName, NodeRecord>()
+
+  announce(name: NodeName, node: NodeRecord | undefined): void {
+    this.put(name, this.#nodes.get(name), node)
+    if (node) this.#nodes.set(name, node)
+    else this.#nodes.delete(name)
+  }
+}
+
 /** Two nodes announce key 5, and the elder, node 2, is the one that copies it. */
-function shared(): KeyOwners {
-  const owners = new KeyOwners(4)
+function shared(): Announced {
+  const owners = new Announced(4)
   owners.announce(name(3), announcing(3, 5))
   owners.announce(name(2), announcing(2, 5))
   return owners
@@ -92,7 +104,7 @@ describe('of two nodes with one key', () => {
 })
 
 test('a key that somebody uses without announcing it is nobody else’s', () => {
-  const owners = new KeyOwners(4)
+  const owners = new Announced(4)
   owners.hold(name(3), waitingWith(5))
   owners.announce(name(2), announcing(2, 5))
   expect(owners.owner(publicKey(5))).toBeUndefined()
@@ -100,7 +112,7 @@ test('a key that somebody uses without announcing it is nobody else’s', () => 
 })
 
 test('nobody is believed to have our own', () => {
-  const owners = new KeyOwners(4)
+  const owners = new Announced(4)
   owners.announce(name(2), announcing(2, 1))
   expect(owners.owner(publicKey(1))).toBe(name(2))
   owners.own(new Set([publicKey(1)]))
