@@ -1,9 +1,11 @@
 import type { PublicKey } from '#keys/public-key.ts'
 import { type DeviceStatus, type PeerChange, type PeerStatus, type SomePeers, untouchedPeer } from '../device/device.ts'
 import { differsByTrafficAlone, sameSettings, sharedPeer } from '../device/shared-peer.ts'
-import type { Cidr, Endpoint, IpAddress } from '../ip.ts'
+import { type Cidr, type Endpoint, type IpAddress, sameEndpoint } from '../ip.ts'
 import type { Link } from '../rtnetlink/link.ts'
+import { sameSet } from '../same-set.ts'
 import { Table } from '../table.ts'
+import type { DesiredPeer } from './desired.ts'
 import { PeerDifferences } from './peers.ts'
 
 /** What the kernel holds of one device, there or not, as far as we know. */
@@ -59,6 +61,16 @@ export class DeviceMirror {
     if (before?.allowedIps !== now.allowedIps) this.#holders = undefined
     if (before && differsByTrafficAlone(before, now)) this.peers.revise(key, now)
     else this.peers.set(key, now)
+  }
+
+  /** Has peers keep the same sets of prefixes, and the same endpoints, as they are desired with: nothing of them is kept twice. */
+  shareWith(desired: ReadonlyMap<PublicKey, DesiredPeer>, keys: Iterable<PublicKey>): void {
+    for (const key of keys) {
+      const [want, have] = [desired.get(key), this.peers.get(key)]
+      if (!want || !have || want.allowedIps === have.allowedIps || !sameSet(want.allowedIps, have.allowedIps)) continue
+      const endpoint = sameEndpoint(want.endpoint, have.endpoint) ? want.endpoint : have.endpoint
+      this.peers.revise(key, { ...have, allowedIps: want.allowedIps, endpoint })
+    }
   }
 
   /** It has been taken away. */

@@ -239,9 +239,10 @@ export class FamilyKernel {
         this.#notes.degraded(error)
         continue
       }
-      const { additions, removals } = await inSlices(
+      const { additions, removals, settled } = await inSlices(
         held.differences.find(device.peers, held.peers, held.writtenEndpoints),
       )
+      held.shareWith(device.peers, settled)
       changes += await this.#writer.configure(held, { peers: additions })
       departures.push(() => this.#writer.configure(held, { peers: removals }))
     }

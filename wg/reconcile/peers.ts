@@ -1,6 +1,7 @@
 import type { PublicKey } from '#keys/public-key.ts'
 import type { PeerChange, PeerStatus } from '../device/device.ts'
 import { type Cidr, type Endpoint, sameEndpoint } from '../ip.ts'
+import { sameSet } from '../same-set.ts'
 import { atOnce } from '../slices.ts'
 import { Follower } from '../table.ts'
 import type { DesiredPeer } from './desired.ts'
@@ -13,16 +14,25 @@ export interface PeerOperations {
   readonly removals: readonly PeerChange[]
 }
 
+interface Compared extends PeerOperations {
+  /** Peers that were looked at, and have the prefixes that they must have. */
+  readonly settled: readonly PublicKey[]
+}
+
 /**
  * The smallest changes that turn what the device holds into what is desired. A prefix that another desired peer takes is
  * only added there: the kernel moves it, and no moment is without an owner.
  * @param written the endpoint last written for each key: a learned one is not a difference
  */
-export const diffPeers = (
+export function diffPeers(
   desired: ReadonlyMap<PublicKey, DesiredPeer>,
   actual: ReadonlyMap<PublicKey, PeerStatus>,
   written: ReadonlyMap<PublicKey, Endpoint>,
-): PeerOperations => atOnce(compare(desired, actual, written, new Set([...desired.keys(), ...actual.keys()])))
+): PeerOperations {
+  const all = new Set([...desired.keys(), ...actual.keys()])
+  const { additions, removals } = atOnce(compare(desired, actual, written, all))
+  return { additions, removals }
+}
 
 /** @param looked keys of the peers that are looked at; all others are known to agree */
 function* compare(
@@ -30,9 +40,10 @@ function* compare(
   actual: ReadonlyMap<PublicKey, PeerStatus>,
   written: ReadonlyMap<PublicKey, Endpoint>,
   looked: ReadonlySet<PublicKey>,
-): Generator<undefined, PeerOperations> {
+): Generator<undefined, Compared> {
   const additions: PeerChange[] = []
   const removals: PeerChange[] = []
+  const settled: PublicKey[] = []
   const takers = new Set<Cidr>()
   for (const publicKey of looked) {
     yield
@@ -50,11 +61,15 @@ function* compare(
       removals.push({ kind: 'remove', publicKey })
       continue
     }
+    if (sameSet(want.allowedIps, have.allowedIps)) {
+      settled.push(publicKey)
+      continue
+    }
     const surplus = [...have.allowedIps].filter(cidr => !want.allowedIps.has(cidr))
     const removeAllowedIps = surplus.filter(cidr => !takers.has(cidr))
     if (removeAllowedIps.length > 0) removals.push({ kind: 'set', publicKey, updateOnly: true, removeAllowedIps })
   }
-  return { additions, removals }
+  return { additions, removals, settled }
 }
 
 /** Remembers what was compared, so that a look costs what has changed since the one before. */
@@ -67,7 +82,7 @@ export class PeerDifferences {
     desired: ReadonlyMap<PublicKey, DesiredPeer>,
     actual: ReadonlyMap<PublicKey, PeerStatus>,
     written: ReadonlyMap<PublicKey, Endpoint>,
-  ): Generator<undefined, PeerOperations> {
+  ): Generator<undefined, Compared> {
     const [wanted, seen] = [this.#desired.take(desired), this.#actual.take(actual)]
     const looked = wanted && seen ? wanted.union(seen) : new Set([...desired.keys(), ...actual.keys()])
     return compare(desired, actual, written, looked)

@@ -140,6 +140,31 @@ describe('what the device says', () => {
     expect(talked?.endpoint).toBe(first?.endpoint)
   })
 
+  test('is kept no second time where it is what is desired, and that is no news', () => {
+    const device = new DeviceMirror(LINK.name)
+    const place = () => ({
+      allowedIps: new Set([parseCidr('10.244.2.0/24')]),
+      endpoint: { address: parseAddress('10.200.0.2'), port: 51820 },
+    })
+    const [key, other] = [publicKey(2), publicKey(3)]
+    const peers = new Map([key, other].map(key => [key, peerStatus(key, { ...place(), rxBytes: 7n })]))
+    device.noteStatus({ ...NO_DEVICE, name: LINK.name, peers })
+    const follower = new Follower<PublicKey>()
+    follower.take(device.peers)
+    const desired = { ...place(), mayRoamTo: 'anywhere' as const, persistentKeepalive: 0 }
+    const another = { ...desired, allowedIps: new Set([parseCidr('10.244.3.0/24')]) }
+    const wanted = new Map([
+      [key, desired],
+      [other, another],
+    ])
+    device.shareWith(wanted, [key, other])
+    expect(device.peers.get(key)).toEqual(peers.get(key))
+    expect(device.peers.get(key)?.allowedIps).toBe(desired.allowedIps)
+    expect(device.peers.get(key)?.endpoint).toBe(desired.endpoint)
+    expect(device.peers.get(other)).toEqual(peers.get(other))
+    expect(follower.take(device.peers)).toEqual(new Set())
+  })
+
   test.each<[string, Partial<PeerStatus>, boolean]>([
     ['that more was received and sent', { rxBytes: 10n, txBytes: 20n }, false],
     ['a handshake', { latestHandshake: 1n }, true],
