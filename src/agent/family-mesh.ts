@@ -23,8 +23,7 @@ import type { FamilyKernel } from '#wg/reconcile/family-kernel.ts'
 import type { RouteEvent } from '#wg/rtnetlink/monitor.ts'
 import { inSlices } from '#wg/slices.ts'
 import { Table } from '#wg/table.ts'
-import { ChangingPairs } from './changing-pairs.ts'
-import { DevicePoll } from './device-poll.ts'
+import { DeviceLook } from './device-look.ts'
 import { HelloExchange } from './hello-exchange.ts'
 import { MeasuredPairs } from './measured-pairs.ts'
 import { bothOwned, ownershipOf, sameOwnership } from './ownership.ts'
@@ -73,12 +72,9 @@ export class FamilyMesh {
   #states: LaneStates | undefined
   #plan: FamilyPlan | undefined
   readonly #memory = new PlanMemory()
-  readonly #changing: Readonly<Record<Lane, ChangingPairs>> = { main: new ChangingPairs(), spare: new ChangingPairs() }
   readonly #said: Readonly<Record<Lane, Said>> = { main: new Said(), spare: new Said() }
-  /** Peers that were sent to where their Node was when the devices were last looked at. */
-  readonly #strayed: Readonly<Record<Lane, Set<PublicKey>>> = { main: new Set(), spare: new Set() }
   #input: MeshInput | undefined
-  readonly #poll = new DevicePoll()
+  readonly #looks: DeviceLook
   readonly #measured: MeasuredPairs
   #ownership: Ownership | undefined
   #rivals: readonly string[] = []
@@ -96,6 +92,7 @@ export class FamilyMesh {
     this.family = family
     this.#self = self
     this.#kernel = kernel
+    this.#looks = new DeviceLook(kernel)
     this.#log = log
     this.#paths = new PathMtus(family, probeTimes, log, wake)
     const exchange = () => new HelloExchange(log, wake, this.#paths)
@@ -217,18 +214,17 @@ export class FamilyMesh {
       if (operations === 0) break
     }
     if (operations === 0) this.#disown(ownershipOf(this.family, input))
-    for (const lane of LANES) this.#changing[lane].note(this.#states[lane])
-    if (LANES.some(lane => this.#awaited(lane).size > 0)) this.#poll.hurry(now, this.#peerCount)
+    this.#looks.noteStates(this.#states, this.#names, now)
     const speakAt: number[] = []
     for (const lane of LANES) speakAt.push(await this.#speak(lane, input, now))
     const onDevice = (node: NodeName, state: PeerState) => ({ lane: this.laneOf(node), peer: this.peer(node, state) })
-    await this.#measured.look(this.#plan?.peers ?? NO_PAIRS, onDevice, this.#poll.wasReadAt(now), now)
-    return Math.min(...speakAt, this.#poll.at)
+    await this.#measured.look(this.#plan?.peers ?? NO_PAIRS, onDevice, this.#looks.wasReadAt(now), now)
+    return Math.min(...speakAt, this.#looks.at)
   }
 
   /** Forgets what the kernel was seen to hold: the next pass looks again. */
   distrust(): void {
-    this.#poll.distrust()
+    this.#looks.distrust()
     this.#kernel.invalidate()
   }
 
@@ -264,39 +260,22 @@ export class FamilyMesh {
     const ownership = this.#ownership ? bothOwned(this.#ownership, wanted) : wanted
     if (!this.#ownership || !sameOwnership(this.#ownership, ownership)) this.#kernel.invalidate()
     this.#ownership = ownership
-    const { stale } = this.#kernel
-    const awaited = new Map(LANES.map(lane => [this.#names[lane] ?? '', this.#awaited(lane)]))
-    const changing = [...awaited.values()].reduce((count, { size }) => count + size, 0)
-    const due = stale ? 'all' : this.#poll.due(now, changing, this.#peerCount)
-    if (due === 'nothing') return
-    if (due === 'changing') {
-      await this.#kernel.observePeers(awaited)
-      this.#poll.noteLook()
-    } else {
-      if (stale) await this.#kernel.observe(ownership)
-      else await this.#kernel.observeDevices()
-      const { hostSource } = input
-      this.#poll.noteRead(now, hostSource !== undefined)
+    const { hostSource } = input
+    const looked = await this.#looks.take(
+      { ownership, names: this.#names, encryptsHosts: hostSource !== undefined },
+      now,
+    )
+    if (looked === 'all')
       this.#pulse.note(hostSource === undefined ? [] : this.devices.flatMap(({ peers }) => [...peers.values()]), now)
-    }
-    for (const lane of LANES) this.#strayed[lane].clear()
   }
 
-  /** A peer is sent to where its Node was: set right in this pass, it may go back there with its next packet. */
   #noteStrayed({ nodes }: MeshInput): void {
     this.#left.note(nodes, Date.now())
     for (const lane of LANES) {
       const name = this.#names[lane]
       const peers = name === undefined ? undefined : this.#kernel.peers(name)
-      if (peers && this.#states)
-        for (const key of this.#left.sentTo(this.#states[lane], peers)) this.#strayed[lane].add(key)
+      if (peers && this.#states) this.#looks.noteStrayed(lane, this.#left.sentTo(this.#states[lane], peers))
     }
-  }
-
-  /** Peers of one device that are looked at often: more is to come of them. */
-  #awaited(lane: Lane): ReadonlySet<PublicKey> {
-    const [{ keys }, strayed] = [this.#changing[lane], this.#strayed[lane]]
-    return strayed.size > 0 ? keys.union(strayed) : keys
   }
 
   /** What is somebody else's is found before anything of it could be touched. @throws Error with the remedy */
@@ -321,10 +300,6 @@ export class FamilyMesh {
     if (!this.#ownership || sameOwnership(this.#ownership, needed)) return
     this.#ownership = needed
     this.#kernel.invalidate()
-  }
-
-  get #peerCount(): number {
-    return this.devices.reduce((count, { peers }) => count + peers.size, 0)
   }
 
   get #names(): Readonly<Record<Lane, string | undefined>> {
