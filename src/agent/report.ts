@@ -10,11 +10,11 @@ import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import type { PeerState } from '#src/mesh/peer-machine.ts'
 import { hasFamily } from '#src/mesh/record-facts.ts'
 import { handshakeTime } from '#src/status/snapshot.ts'
-import { PATIENCE, type PairFact, type Tally, tallyInSteps } from '#src/status/tally.ts'
+import { PATIENCE, type PairFact, PeerCount, type Tally } from '#src/status/tally.ts'
 import { VERSION } from '#src/version.ts'
 import type { PeerStatus } from '#wg/device/device.ts'
 import { FAMILIES, type Family } from '#wg/ip.ts'
-import { inSlices } from '#wg/slices.ts'
+import { AT_A_TIME, inSlices } from '#wg/slices.ts'
 import type { ClusterFeed } from './cluster-feed.ts'
 import type { Dataplane } from './dataplane.ts'
 import type { Health } from './health.ts'
@@ -255,7 +255,7 @@ export class Report {
 
   async #tellCondition({ feed, enabled, guard }: PassOutcome, trouble: string | undefined, now: number): Promise<void> {
     this.#minds(feed.ownConditions, now)
-    const tally = await inSlices(tallyInSteps(this.#facts(feed, enabled, now)))
+    const tally = await inSlices(this.#count(feed, enabled, now))
     this.#tally = tally
     const by = { guard: guard.mode, version: VERSION }
     const content = conditionOf({ enabled: enabled[4] || enabled[6], trouble, tally, by }, this.#written?.content)
@@ -273,23 +273,30 @@ export class Report {
     this.#condition.observed(conditions)
   }
 
-  /** Of each peer that pods may talk to. */
-  *#facts(feed: ClusterFeed, enabled: PassOutcome['enabled'], now: number): Generator<readonly PairFact[]> {
+  /** Each peer that pods may talk to, in steps. */
+  *#count(feed: ClusterFeed, enabled: PassOutcome['enabled'], now: number): Generator<undefined, Tally> {
     const patientUntil: Record<Family, number> = { 4: now, 6: now }
     for (const family of FAMILIES) {
       this.#enabledSince[family] = enabled[family] ? (this.#enabledSince[family] ?? now) : undefined
       patientUntil[family] = (this.#enabledSince[family] ?? now) + PATIENCE
     }
     const families = FAMILIES.filter(family => enabled[family])
+    const count = new PeerCount()
+    // One list for all of them: a look at thousands should leave nothing behind.
+    const facts: PairFact[] = []
+    let looked = 0
     // As they are at this moment: one that went and came back meanwhile would come twice.
     for (const node of [...feed.nodes.values()]) {
+      if (++looked % AT_A_TIME === 0) yield
       const { name } = node
       if (name === this.#nodeName) continue
-      const facts = families
-        .filter(family => hasFamily(node, family))
-        .map(family => factOf(name, family, this.#watches[family].pairs.get(name), now, patientUntil[family]))
-      if (facts.length > 0) yield facts
+      facts.length = 0
+      for (const family of families)
+        if (hasFamily(node, family))
+          facts.push(factOf(name, family, this.#watches[family].pairs.get(name), now, patientUntil[family]))
+      count.add(facts)
     }
+    return count.end()
   }
 }
 

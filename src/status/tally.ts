@@ -1,5 +1,4 @@
 import type { Phase } from '#src/mesh/peer-machine.ts'
-import { AT_A_TIME, atOnce } from '#wg/slices.ts'
 
 /** Milliseconds that a peer may take to prove itself before it counts as in clear, and somebody should hear of it. */
 export const PATIENCE = 30_000
@@ -36,29 +35,38 @@ export interface Tally {
 
 const WORST_FIRST: readonly PairState['state'][] = ['clear', 'silent', 'joining', 'encrypted']
 
-/**
- * Counts nodes, not pairs of families: a peer is as good as its worst family.
- * @param nodes what is known of each, one fact at least
- */
-export const tallyOf = (nodes: Iterable<readonly PairFact[]>): Tally => atOnce(tallyInSteps(nodes))
-
-/** The same, in steps. */
-export function* tallyInSteps(nodes: Iterable<readonly PairFact[]>): Generator<undefined, Tally> {
+/** Counts nodes, not pairs of families: a peer is as good as its worst family. */
+export class PeerCount {
+  #peers = 0
   // Of thousands that encrypt nothing has to be remembered.
-  const others: PairState[] = []
-  let peers = 0
-  for (const facts of nodes) {
-    if (++peers % AT_A_TIME === 0) yield
-    const [worst] = facts.map(fact => ({ fact, state: stateOf(fact) })).sort((a, b) => badness(a) - badness(b))
-    if (!worst || worst.state === 'encrypted') continue
-    const { fact, state } = worst
-    others.push({ node: fact.node, state, reason: `IPv${fact.family}: ${reasonOf(fact)}` })
+  readonly #others: PairState[] = []
+
+  /** @param facts what is known of one peer; of one of which nothing is known, nothing is counted */
+  add(facts: Iterable<PairFact>): void {
+    let worst: PairFact | undefined
+    for (const fact of facts) if (!worst || badness(stateOf(fact)) < badness(stateOf(worst))) worst = fact
+    if (!worst) return
+    this.#peers++
+    const state = stateOf(worst)
+    if (state !== 'encrypted')
+      this.#others.push({ node: worst.node, state, reason: `IPv${worst.family}: ${reasonOf(worst)}` })
   }
-  others.sort((a, b) => badness(a) - badness(b) || (a.node < b.node ? -1 : 1))
-  return { peers, encrypted: peers - others.filter(({ state }) => state !== 'silent').length, others }
+
+  end(): Tally {
+    const [peers, others] = [this.#peers, this.#others]
+    others.sort((a, b) => badness(a.state) - badness(b.state) || (a.node < b.node ? -1 : 1))
+    return { peers, encrypted: peers - others.filter(({ state }) => state !== 'silent').length, others }
+  }
 }
 
-const badness = ({ state }: Pick<PairState, 'state'>): number => WORST_FIRST.indexOf(state)
+/** @param nodes what is known of each */
+export function tallyOf(nodes: Iterable<readonly PairFact[]>): Tally {
+  const count = new PeerCount()
+  for (const facts of nodes) count.add(facts)
+  return count.end()
+}
+
+const badness = (state: PairState['state']): number => WORST_FIRST.indexOf(state)
 
 function stateOf({ phase, overdue, silent }: PairFact): PairState['state'] {
   if (phase === 'encrypting') return silent ? 'silent' : 'encrypted'
