@@ -1,4 +1,4 @@
-import { type Few, few, NONE, withOne, withoutOne } from '#wg/few.ts'
+import { type Few, few, NONE, sameFew, withOne, withoutOne } from '#wg/few.ts'
 import { type Cidr, type Family, familyOf, prefixLength } from '#wg/ip.ts'
 import { PrefixMap } from '#wg/prefix-map.ts'
 import type { NodeName } from './node-record.ts'
@@ -244,7 +244,9 @@ export class CidrOwners {
     if (node === undefined) owner.delete(cidr)
     else {
       owner.set(cidr, node)
-      this.#held.set(node, withOne(this.of(node), cidr))
+      // Most often all that it claims, which is then the same list.
+      const [held, claimed] = [withOne(this.of(node), cidr), this.#claimants.get(node)?.cidrs]
+      this.#held.set(node, claimed && sameFew(claimed, held) ? claimed : held)
       this.#changed.add(node)
     }
   }

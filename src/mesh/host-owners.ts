@@ -1,4 +1,4 @@
-import { type Few, few } from '#wg/few.ts'
+import { type Few, few, NONE } from '#wg/few.ts'
 import { type Cidr, cidrAddress, type Family, hostCidr, type IpAddress } from '#wg/ip.ts'
 import { SortedPrefixes } from '#wg/sorted-prefixes.ts'
 import type { NodeName, NodeRecord } from './node-record.ts'
@@ -23,9 +23,12 @@ export class HostOwners {
   /** Takes in what a node has now in place of what it had; undefined for nothing. */
   put(name: NodeName, before: NodeRecord | undefined, node: NodeRecord | undefined): void {
     const [had, has] = [this.#addresses(before), this.#addresses(node)]
+    // One list for all addresses that nobody else has.
+    const alone = node ? [node] : NONE
     for (const address of new Set([...had, ...has])) {
       const others = (this.#claimants.get(address) ?? []).filter(other => other.name !== name)
-      this.#settle(address, few(node && has.includes(address) ? [...others, node].sort(elderFirst) : others))
+      const claimants = node && has.includes(address) ? [...others, node].sort(elderFirst) : others
+      this.#settle(address, claimants.length === 1 && claimants[0] === node ? alone : few(claimants))
     }
   }
 
