@@ -46,6 +46,11 @@ export interface StreamOptions extends RequestOptions {
   readonly silenceMs?: number
   /** Called with the size of every chunk. */
   readonly onBytes?: (bytes: number) => void
+  /**
+   * Called whenever all that has come was taken, with the bytes of it since it was called last. Until it resolves nothing more
+   * is taken: a server that goes on is held back by what connections hold.
+   */
+  readonly between?: (bytes: number) => Promise<void>
 }
 
 /** One page of a list: its items, and the resourceVersion that the whole list is of. */
@@ -128,10 +133,16 @@ export class ApiClient {
     const outgoing = { ...this.#outgoing('GET', path, options), silenceMs: options.silenceMs ?? this.#silenceMs }
     const exchange = await this.#transport.request(outgoing)
     const lines = new LineSplitter(this.#longestLine)
+    const { response } = exchange
+    let bytes = 0
     try {
-      for await (const chunk of exchange.response as AsyncIterable<Buffer>) {
+      for await (const chunk of response as AsyncIterable<Buffer>) {
         options.onBytes?.(chunk.length)
+        bytes += chunk.length
         for (const line of lines.push(chunk)) yield parseJson(line.toString('utf8'), outgoing.what)
+        if (!options.between || lines.pending || response.readableLength > 0) continue
+        await options.between(bytes)
+        bytes = 0
       }
       if (lines.pending) throw new ApiFormatError(outgoing.what, 'ends in the middle of a line')
     } catch (error) {

@@ -27,6 +27,11 @@ export interface ReflectorOptions<T> {
   readonly labelSelector?: string
   /** Asks for metadata alone (PartialObjectMetadata): less than half of a Node. */
   readonly metadataOnly?: boolean
+  /**
+   * Milliseconds for which nothing more is taken after events that changed nothing, at most, in a collection of so many: each
+   * time that a process is woken costs as much as several events.
+   */
+  readonly rest?: (items: number) => number
   /** 404 says that the resource is not installed, which is as good as an empty list. */
   readonly optional?: boolean
   /** Milliseconds between two looks for one that is not installed. Default 10 to 30 s. */
@@ -71,6 +76,9 @@ const WATCH_SECONDS = { least: 300, most: 600 }
 /** A watch that the server ends sooner than this is a failure, whatever its status: following it at once would be a hot loop. */
 const SHORT_MS = 5_000
 
+/** Bytes of events after which there is no rest: more is coming than a connection holds meanwhile. */
+const FLOOD = 65_536
+
 /** How often a resource that is not installed is looked for. */
 const ABSENT_MS = { least: 10_000, most: 30_000 }
 
@@ -97,6 +105,8 @@ export class Reflector<T> {
   /** Where a watch takes up; undefined while only a fresh list helps. */
   #resourceVersion: string | undefined
   #absences = 0
+  /** Something has changed since all that had come was last taken. */
+  #news = false
   /** The session under way, or the last one, had the server stream the list. */
   #streamingList = false
   /** The last streamed list did not end: some servers ignore what they do not know. The next one comes in pages. */
@@ -222,6 +232,7 @@ export class Reflector<T> {
       silenceMs: silenceMs ?? 90_000,
       signal: this.#signal,
       onBytes: this.#countBytes,
+      ...(this.#options.rest && { between: this.#rest }),
     })
     for await (const raw of stream) {
       if (this.#signal.aborted) return 0
@@ -259,6 +270,7 @@ export class Reflector<T> {
     } else if (type === 'ADDED' || type === 'MODIFIED') change = (draft ?? this.#mirror).put(object)
     else if (type === 'DELETED') change = (draft ?? this.#mirror).delete(object)
     else this.#fault('an event has an unknown type')
+    if (draft || change.kind !== 'none') this.#news = true
     if (draft) return undefined
     if (resourceVersion !== undefined) this.#resourceVersion = resourceVersion
     this.#healthy()
@@ -372,6 +384,12 @@ export class Reflector<T> {
     const { logger, path } = this.#options
     const more = unsaid > 0 ? ` (and ${unsaid} more before that were not logged)` : ''
     logger.warn({ event: 'object-ignored', path, faults: this.#state.faults }, `ignored: ${sentence}${more}`)
+  }
+
+  readonly #rest = async (bytes: number): Promise<void> => {
+    const [hadNews, duration] = [this.#news, this.#options.rest?.(this.#mirror.items.size) ?? 0]
+    this.#news = false
+    if (!hadNews && bytes < FLOOD && duration >= 1) await sleep(this.#clock, duration, this.#signal)
   }
 
   readonly #countBytes = (bytes: number): void => {

@@ -7,6 +7,62 @@ import { until } from './support/until.ts'
 const streamed = (seen: { query: URLSearchParams }) => seen.query.get('sendInitialEvents') === 'true'
 const watched = (seen: { query: URLSearchParams }) => seen.query.get('watch') === 'true'
 
+describe('a reflector that rests after what changed nothing', () => {
+  /** In a collection of one; what the server has sent before these have come back has come. */
+  async function resting(api: FakeApi, rest: number | undefined) {
+    api.put('a', { color: 'red' })
+    const clock = new ManualClock()
+    const f = follow(api, clock, rest === undefined ? {} : { rest: items => items * rest })
+    f.reflector.start()
+    await f.reflector.synced
+    const trips = async () => {
+      for (let trip = 0; trip < 10; trip++) await f.client.get(`${api.path}/a`)
+    }
+    return { ...f, clock, trips }
+  }
+
+  it.each([
+    ['takes what comes meanwhile only then', 100, ['replaced 1']],
+    ['by no time takes it at once', undefined, ['replaced 1', 'upserted b blue']],
+  ])('%s', async (_, rest, meanwhile) => {
+    await using api = await FakeApi.start()
+    await using f = await resting(api, rest)
+    const timers = f.clock.pending
+    api.put('a', { color: 'red', heartbeat: 1 })
+    await until('it rests', () => rest === undefined || f.clock.pending > timers)
+    api.put('b', { color: 'blue' })
+    await f.trips()
+    expect(f.told).toEqual(meanwhile)
+    f.clock.advance(100)
+    await until('b', () => f.told.length === 2)
+  })
+
+  it.each([
+    ['after news', { color: 'green' }],
+    ['where a flood comes', { color: 'red', heartbeat: 'x'.repeat(70_000) }],
+  ])('does not rest %s', async (_, fields) => {
+    await using api = await FakeApi.start()
+    await using f = await resting(api, 100)
+    const { events } = f.reflector.state
+    api.put('a', fields)
+    await until('a', () => f.reflector.state.events > events)
+    api.put('b', { color: 'blue' })
+    await until('b', () => f.told.includes('upserted b blue'))
+    expect(f.clock.now()).toBe(0)
+  })
+
+  it('ends when it is stopped', async () => {
+    await using api = await FakeApi.start()
+    const f = await resting(api, 100)
+    const timers = f.clock.pending
+    api.put('a', { color: 'red', heartbeat: 1 })
+    await until('it rests', () => f.clock.pending > timers)
+    await f.reflector.stop()
+    expect(f.reflector.state.phase).toBe('stopped')
+    f.client.close()
+  })
+})
+
 describe('a reflector that finds the API server well', () => {
   it('has the first list streamed and is synced once it is complete', async () => {
     await using api = await FakeApi.start()
