@@ -47,10 +47,10 @@ export interface StreamOptions extends RequestOptions {
   /** Called with the size of every chunk. */
   readonly onBytes?: (bytes: number) => void
   /**
-   * Called whenever all that has come was taken, with the bytes of it since it was called last. Until it resolves nothing more
-   * is taken: a server that goes on is held back by what connections hold.
+   * Called whenever all that has come was taken, with the bytes of it since it was called last. Until what it returns resolves
+   * nothing more is read: what the server goes on to send waits in the system, and wakes nobody.
    */
-  readonly between?: (bytes: number) => Promise<void>
+  readonly between?: (bytes: number) => Promise<void> | undefined
 }
 
 /** One page of a list: its items, and the resourceVersion that the whole list is of. */
@@ -141,8 +141,16 @@ export class ApiClient {
         bytes += chunk.length
         for (const line of lines.push(chunk)) yield parseJson(line.toString('utf8'), outgoing.what)
         if (!options.between || lines.pending || response.readableLength > 0) continue
-        await options.between(bytes)
+        const rest = options.between(bytes)
         bytes = 0
+        if (!rest) continue
+        const { socket } = response
+        socket.pause()
+        try {
+          await rest
+        } finally {
+          socket.resume()
+        }
       }
       if (lines.pending) throw new ApiFormatError(outgoing.what, 'ends in the middle of a line')
     } catch (error) {

@@ -386,10 +386,10 @@ export class Reflector<T> {
     logger.warn({ event: 'object-ignored', path, faults: this.#state.faults }, `ignored: ${sentence}${more}`)
   }
 
-  readonly #rest = async (bytes: number): Promise<void> => {
+  readonly #rest = (bytes: number): Promise<void> | undefined => {
     const [hadNews, duration] = [this.#news, this.#options.rest?.(this.#mirror.items.size) ?? 0]
     this.#news = false
-    if (!hadNews && bytes < FLOOD && duration >= 1) await sleep(this.#clock, duration, this.#signal)
+    return hadNews || bytes >= FLOOD || duration < 1 ? undefined : sleep(this.#clock, duration, this.#signal)
   }
 
   readonly #countBytes = (bytes: number): void => {

@@ -44,6 +44,9 @@ export interface Exchange {
   done(): void
 }
 
+/** Bytes that a connection holds which nobody reads. */
+const HELD = 4_096
+
 /** What of an error answer is read: enough for a Status, not enough to hurt. */
 const LARGEST_ERROR = 256 * 1024
 
@@ -65,6 +68,8 @@ export class Transport {
       keepAlive: true,
       maxSockets: sockets,
       maxFreeSockets: 2,
+      // Whoever pauses a connection is not woken for more than one thing that comes meanwhile.
+      highWaterMark: HELD,
       ...(proxy ? { proxyEnv: { HTTP_PROXY: proxy, HTTPS_PROXY: proxy } } : {}),
     }
     this.#agent = server.protocol === 'http:' ? new http.Agent(pool) : new https.Agent(pool)

@@ -109,7 +109,7 @@ export class LargeMesh implements AsyncDisposable {
     const agent = new LabAgent({ ...spec, agentCommand }, this.#node.plan, this.#files, serviceEnvironment(plan))
     this.#agent = agent
     this.#probes = 0
-    rmSync(this.#probeFile, { force: true })
+    for (const file of [this.#probeFile, `${this.#probeFile}.quiet`]) rmSync(file, { force: true })
     const options = [
       `--import ${script('./probe.mjs')}`,
       ...(profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`]),
@@ -124,7 +124,14 @@ export class LargeMesh implements AsyncDisposable {
       PODVEIL_NODE: nodeProgram(),
     }
     await agent.start(environment)
-    const { status, stdout, stderr } = await watch
+    let isOver = false
+    const answer = watch.finally(() => {
+      isOver = true
+    })
+    // An option that Node.js refuses ends it at once.
+    await waitUntil(() => isOver || agent.pid === undefined, LIMIT_MS, 'the agent to be ready')
+    if (!isOver) throw new Error(`the agent has ended: ${agent.logs().slice(-2_000)}`)
+    const { status, stdout, stderr } = await answer
     if (status !== 0) throw new Error(`the agent did not become ready: ${stderr}\n${agent.logs().slice(-2_000)}`)
     return {
       readyMs: Number(stdout) - started,
@@ -172,11 +179,17 @@ export class LargeMesh implements AsyncDisposable {
     return this.#agent.metrics()
   }
 
-  /** What has happened in the agent since this was last asked. @param collected with the heap as it is without garbage */
-  async probe({ collected = false }: { collected?: boolean } = {}): Promise<ProbeReading> {
+  /**
+   * What has happened in the agent since this was last asked.
+   * @param collected with the heap as it is without garbage
+   * @param quiet from here on nothing looks at its event loop: the timer of that is most of what an agent at rest is woken for
+   */
+  async probe({ collected = false, quiet = false } = {}): Promise<ProbeReading> {
     const wanted = ++this.#probes
-    if (collected) writeFileSync(`${this.#probeFile}.collect`, '')
-    else rmSync(`${this.#probeFile}.collect`, { force: true })
+    for (const [mark, isSet] of Object.entries({ collect: collected, quiet })) {
+      if (isSet) writeFileSync(`${this.#probeFile}.${mark}`, '')
+      else rmSync(`${this.#probeFile}.${mark}`, { force: true })
+    }
     process.kill(this.pid, 'SIGUSR2')
     return await waitUntil(
       () => {

@@ -21,6 +21,7 @@ export async function peerSource({ sizes, steadySeconds, settleSeconds }: Profil
     await mesh.stopAgent()
     await mesh.steerAll()
     await mesh.startAgent({ resolution: COARSE })
+    await mesh.probe({ quiet: true })
     await pause(settleSeconds * 1_000)
     const beats = heartbeats(mesh)
     const load = {

@@ -1,6 +1,7 @@
 // Loaded into the agent beside its program: keeps the event loop's delay and the time of garbage collection, and writes what it has
 // since the last time to the file that BENCH_PROBE_FILE names, whenever it gets SIGUSR2. Where there is a file of that name with
-// `.collect` behind it, garbage is collected first, so that what is left is in use. In JavaScript: to take types away Node.js loads 12 MB.
+// `.collect` behind it, garbage is collected first, so that what is left is in use; where there is one with `.quiet`, the loop is not
+// looked at until the next time. In JavaScript: to take types away Node.js loads 12 MB.
 import { existsSync, renameSync, writeFileSync } from 'node:fs'
 import { monitorEventLoopDelay, PerformanceObserver } from 'node:perf_hooks'
 import { setFlagsFromString } from 'node:v8'
@@ -16,7 +17,8 @@ if (file !== undefined) observe(file)
 /** @param {string} file */
 function observe(file) {
   const delay = monitorEventLoopDelay({ resolution: RESOLUTION })
-  delay.enable()
+  const watch = () => (existsSync(`${file}.quiet`) ? delay.disable() : delay.enable())
+  watch()
   let ownMax = 0
   let spent = threadMs()
   // Of a coarse one nobody wants to know, and it would be most of what the probe takes.
@@ -48,6 +50,7 @@ function observe(file) {
       heapUsed: heapUsed(existsSync(`${file}.collect`)),
     }
     delay.reset()
+    watch()
     ownMax = 0
     gcMs = 0
     collections = 0
