@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises'
 import { ApiFormatError } from './api-errors.ts'
 import { type Clock, systemClock } from './clock.ts'
 import type { Credentials } from './credentials.ts'
@@ -58,6 +59,9 @@ export interface ListPage {
   readonly items: readonly unknown[]
   readonly resourceVersion: string
 }
+
+/** Turns of the event loop without a byte after which nothing more has come: in the first one nothing may have been read yet. */
+const TURNS = 3
 
 /** A list of half a million objects is no list of a cluster's; a server that never stops must not fill the memory. */
 const MOST_PAGES = 1_000
@@ -140,7 +144,10 @@ export class ApiClient {
         options.onBytes?.(chunk.length)
         bytes += chunk.length
         for (const line of lines.push(chunk)) yield parseJson(line.toString('utf8'), outgoing.what)
-        if (!options.between || lines.pending || response.readableLength > 0) continue
+        if (!options.between || lines.pending) continue
+        // What has come is read in pieces, and for each of them the loop has its turn.
+        for (let turns = 0; turns < TURNS && response.readableLength === 0; turns++) await turn()
+        if (response.readableLength > 0) continue
         const rest = options.between(bytes)
         bytes = 0
         if (!rest) continue

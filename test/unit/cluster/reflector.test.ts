@@ -18,6 +18,8 @@ describe('a reflector that rests after what changed nothing', () => {
     const trips = async () => {
       for (let trip = 0; trip < 10; trip++) await f.client.get(`${api.path}/a`)
     }
+    // The list is news, and what comes with it.
+    await trips()
     return { ...f, clock, trips }
   }
 
@@ -35,6 +37,22 @@ describe('a reflector that rests after what changed nothing', () => {
     expect(f.told).toEqual(meanwhile)
     f.clock.advance(100)
     await until('b', () => f.told.length === 2)
+  })
+
+  it('takes all that has come meanwhile, however many pieces it comes in', async () => {
+    await using api = await FakeApi.start()
+    await using f = await resting(api, 100)
+    const timers = f.clock.pending
+    for (let beat = 0; beat < 12; beat++) {
+      api.put('a', { color: 'red', heartbeat: `${beat}`.repeat(1_500) })
+      await f.trips()
+      await until('it rests', () => f.clock.pending > timers)
+    }
+    api.put('b', { color: 'blue' })
+    await f.trips()
+    f.clock.advance(100)
+    await until('b', () => f.told.includes('upserted b blue'))
+    expect(f.clock.now()).toBe(100)
   })
 
   it.each([
