@@ -25,7 +25,7 @@ export class DeviceLook {
   readonly #kernel: Kernel
   readonly #poll = new DevicePoll()
   readonly #changing: Readonly<Record<Lane, ChangingPairs>> = { main: new ChangingPairs(), spare: new ChangingPairs() }
-  /** Peers that were sent to where their Node was when the devices were last looked at. */
+  /** Peers that were sent to where their Node was, at the last look or since. */
   readonly #strayed: Readonly<Record<Lane, Set<PublicKey>>> = { main: new Set(), spare: new Set() }
 
   constructor(kernel: Kernel) {

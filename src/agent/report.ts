@@ -94,7 +94,7 @@ export class Report {
   #latestHandshake = 0n
   #untold: PassOutcome | undefined
   /** Why the last outcome could not be told. */
-  #fault: string | undefined
+  readonly #faults = new Map<'circumstances' | 'peers', string>()
   #telling: Promise<void> | undefined
   #timer: NodeJS.Timeout | undefined
   /** Not before that, milliseconds of the agent's clock. */
@@ -135,8 +135,9 @@ export class Report {
     this.#untold = outcome
     try {
       this.#tellCircumstances(outcome)
+      this.#faults.delete('circumstances')
     } catch (error) {
-      this.#cannotTell(messageOf(error), error)
+      this.#cannotTell('circumstances', error)
     }
     if (this.#timer || this.#telling) return
     const wait = this.#tellAt - performance.now()
@@ -154,9 +155,9 @@ export class Report {
     this.#telling = this.#tell(outcome)
       .then(
         () => {
-          this.#fault = undefined
+          this.#faults.delete('peers')
         },
-        error => this.#cannotTell(messageOf(error), error),
+        error => this.#cannotTell('peers', error),
       )
       .finally(() => {
         const ended = performance.now()
@@ -167,10 +168,12 @@ export class Report {
       })
   }
 
-  #cannotTell(fault: string, error: unknown): void {
-    if (fault !== this.#fault)
+  /** Once, until it is something else or could be told meanwhile. */
+  #cannotTell(what: 'circumstances' | 'peers', error: unknown): void {
+    const fault = messageOf(error)
+    if (![...this.#faults.values()].includes(fault))
       this.#log.error({ event: 'untold', err: error }, `cannot tell what the mesh is like now: ${fault}`)
-    this.#fault = fault
+    this.#faults.set(what, fault)
   }
 
   async #tell(outcome: PassOutcome): Promise<void> {

@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
 import { ApiFormatError } from './api-errors.ts'
 import { type Clock, systemClock } from './clock.ts'
@@ -49,7 +50,8 @@ export interface StreamOptions extends RequestOptions {
   readonly onBytes?: (bytes: number) => void
   /**
    * Called whenever all that has come was taken, with the bytes of it since it was called last. Until what it returns resolves
-   * nothing more is read: what the server goes on to send waits in the system, and wakes nobody.
+   * nothing more is taken, and no more is read than a connection holds: what the server goes on to send waits in the system, and
+   * wakes nobody.
    */
   readonly between?: (bytes: number) => Promise<void> | undefined
 }
@@ -147,17 +149,10 @@ export class ApiClient {
         if (!options.between || lines.pending) continue
         // What has come is read in pieces, and for each of them the loop has its turn.
         for (let turns = 0; turns < TURNS && response.readableLength === 0; turns++) await turn()
-        if (response.readableLength > 0) continue
+        if (response.readableLength > 0 || response.complete) continue
         const rest = options.between(bytes)
         bytes = 0
-        if (!rest) continue
-        const { socket } = response
-        socket.pause()
-        try {
-          await rest
-        } finally {
-          socket.resume()
-        }
+        if (rest) await paused(response.socket, rest)
       }
       if (lines.pending) throw new ApiFormatError(outgoing.what, 'ends in the middle of a line')
     } catch (error) {
@@ -203,6 +198,16 @@ export class ApiClient {
       signal,
       silenceMs: this.#silenceMs,
     }
+  }
+}
+
+/** Reads nothing of a connection until something is over. @param socket null once the response is whole */
+async function paused(socket: Pick<Socket, 'pause' | 'resume'> | null, rest: Promise<void>): Promise<void> {
+  socket?.pause()
+  try {
+    await rest
+  } finally {
+    socket?.resume()
   }
 }
 

@@ -68,7 +68,7 @@ export class Transport {
       keepAlive: true,
       maxSockets: sockets,
       maxFreeSockets: 2,
-      // Whoever pauses a connection is not woken for more than one thing that comes meanwhile.
+      // Whoever pauses a connection is woken once by events as long as those of Nodes, and not for each of them.
       highWaterMark: HELD,
       ...(proxy ? { proxyEnv: { HTTP_PROXY: proxy, HTTPS_PROXY: proxy } } : {}),
     }

@@ -139,7 +139,7 @@ export class CidrOwners {
     return this.#owner[family]
   }
 
-  /** Both families. Live. */
+  /** Both families. */
   of(node: NodeName): Few<Cidr> {
     return this.#held.get(node) ?? NONE
   }
@@ -245,7 +245,7 @@ export class CidrOwners {
     else {
       owner.set(cidr, node)
       // Most often all that it claims, which is then the same list.
-      const [held, claimed] = [withOne(this.of(node), cidr), this.#claimants.get(node)?.cidrs]
+      const [held, claimed] = [this.of(node).concat([cidr]), this.#claimants.get(node)?.cidrs]
       this.#held.set(node, claimed && sameFew(claimed, held) ? claimed : held)
       this.#changed.add(node)
     }

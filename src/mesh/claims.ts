@@ -1,4 +1,4 @@
-import { type Few, NONE, sameFew, withOne, withoutOne } from '#wg/few.ts'
+import { type Few, NONE, sameFew, withoutOne } from '#wg/few.ts'
 import { type Cidr, cidrAddress, type Family, hostCidr, type IpAddress } from '#wg/ip.ts'
 import type { PrefixMap } from '#wg/prefix-map.ts'
 import { sameSet } from '#wg/same-set.ts'
@@ -128,7 +128,7 @@ export class CidrClaims {
       if (after !== undefined) {
         this.#owned.set(cidr, after)
         // Most often all that its Node has, which is then the same list.
-        const [owned, all] = [withOne(this.prefixes(after), cidr), nodes.get(after)?.podCidrs]
+        const [owned, all] = [this.prefixes(after).concat([cidr]), nodes.get(after)?.podCidrs]
         this.#prefixes.set(after, all && sameFew(all, owned) ? all : owned)
         yield after
       }

@@ -57,6 +57,26 @@ test('a pass that cannot be told of is a line in the log, and no trouble of the 
   expect(log.lines).toEqual(['error cannot tell what the mesh is like now: a bug'])
 })
 
+test('what cannot be told after each pass is told once, until it is something else', async () => {
+  const { report, log } = await setup()
+  const outcome = outcomeOf(3, { key: publicKey(1), replacing: false })
+  let fault = 'a bug'
+  const feed: PassOutcome['feed'] = Object.defineProperty(Object.assign({}, outcome.feed), 'faults', {
+    get: () => {
+      throw new TypeError(fault)
+    },
+  })
+  for (fault of ['a bug', 'a bug', 'another', 'another']) {
+    const { tally } = report
+    report.after({ ...outcome, feed })
+    await until('looked at', () => report.tally !== tally)
+  }
+  expect(log.lines.filter(line => line.startsWith('error'))).toEqual([
+    'error cannot tell what the mesh is like now: a bug',
+    'error cannot tell what the mesh is like now: another',
+  ])
+})
+
 test('a rotation is told in a large mesh as well, where it is over before its peers are looked at again', async () => {
   const { report, api } = await setup()
   const told = () => api.seen.flatMap(({ body }) => (body as { reason?: string } | undefined)?.reason ?? [])

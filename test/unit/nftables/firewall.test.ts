@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { cidrFromBytes } from '#wg/ip.ts'
 import { Firewall } from '#wg/nftables/firewall.ts'
+import { parseListing } from '#wg/nftables/listing.ts'
 import { NftError } from '#wg/nftables/nft.ts'
 import type { PacketFilter } from '#wg/nftables/packet-filter.ts'
 import { elementsOf } from '#wg/nftables/ruleset.ts'
@@ -100,4 +101,25 @@ test('whatever fails, and whoever else writes at any moment, the table is as it 
     }),
     { numRuns: 1_000 },
   )
+})
+
+test('what is told of the table is another object when it is another, and only then', async () => {
+  const filter = new ModelFilter()
+  const agents = new Firewall(filter)
+  expect(agents.listing).toBeUndefined()
+  const remotes = { 4: new PrefixMap<true>(), 6: new PrefixMap<true>() }
+  await agents.reconcile(firewall({ remotes }))
+  const first = agents.listing
+  remotes[4].set(cidrFromBytes(Uint8Array.of(10, 9, 9, 0), 24), true)
+  await agents.reconcile(firewall({ remotes }))
+  const second = agents.listing
+  expect(second).not.toBe(first)
+  expect(second?.elements.get('remote4')).toEqual(new Set(['10.9.9.0/24']))
+  // Somebody else has written something of his own.
+  filter.meddle(() => {})
+  agents.suspect()
+  await agents.reconcile(firewall({ remotes }))
+  expect(agents.listing).toBe(second)
+  await agents.reconcile(undefined)
+  expect(agents.listing).toEqual(parseListing(''))
 })
