@@ -25,7 +25,7 @@ const PATIENCE = 5_000
  * Milliseconds that nothing more is read after kubelets' heartbeats: of thousands of nodes there are so many that they are most
  * of what an agent does. Of a hundred there is one in three seconds.
  */
-const restOf = (nodes: number): number => Math.min(200, nodes / 25)
+const restOf = (nodes: number): number => Math.min(500, nodes / 10)
 
 /** As many Nodes are named in a sentence. */
 const MOST_NAMED = 5

@@ -77,7 +77,7 @@ const WATCH_SECONDS = { least: 300, most: 600 }
 const SHORT_MS = 5_000
 
 /** Bytes of events after which there is no rest: more is coming than a connection holds meanwhile. */
-const FLOOD = 65_536
+const FLOOD = 131_072
 
 /** How often a resource that is not installed is looked for. */
 const ABSENT_MS = { least: 10_000, most: 30_000 }

@@ -56,7 +56,7 @@ describe('a reflector that rests after what changed nothing', () => {
 
   it.each([
     ['after news', { color: 'green' }],
-    ['where a flood comes', { color: 'red', heartbeat: 'x'.repeat(70_000) }],
+    ['where a flood comes', { color: 'red', heartbeat: 'x'.repeat(140_000) }],
   ])('does not rest %s', async (_, fields) => {
     await using api = await FakeApi.start()
     await using f = await resting(api, 100)
