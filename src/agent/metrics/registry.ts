@@ -95,54 +95,23 @@ const PIECE = 16_384
 
 /** Prometheus text exposition, version 0.0.4, in pieces: of a large mesh it is megabytes. */
 export function* exposition(metrics: Iterable<Metric>): Generator<string> {
-  const piece = new Piece()
+  let piece = ''
   for (const metric of metrics) {
-    piece.add(`# HELP ${metric.name} ${metric.help}\n# TYPE ${metric.name} ${metric.type}\n`)
+    piece += `# HELP ${metric.name} ${metric.help}\n# TYPE ${metric.name} ${metric.type}\n`
     for (const [suffix, { labels, value }] of metric.lines()) {
-      piece.add(metric.name)
-      piece.add(suffix)
-      addLabels(piece, labels)
-      piece.add(` ${value}\n`)
-      if (piece.length >= PIECE) yield piece.take()
+      piece += `${metric.name}${suffix}${formatLabels(labels)} ${value}\n`
+      if (piece.length < PIECE) continue
+      yield piece
+      piece = ''
     }
   }
-  yield piece.take()
+  yield piece
 }
 
-/** Text that is put together once: of a string to which others are added one by one, each step is an object of its own. */
-class Piece {
-  #parts: string[] = []
-  #length = 0
-
-  get length(): number {
-    return this.#length
-  }
-
-  add(text: string): void {
-    this.#parts.push(text)
-    this.#length += text.length
-  }
-
-  take(): string {
-    const text = this.#parts.join('')
-    this.#parts = []
-    this.#length = 0
-    return text
-  }
-}
-
-function addLabels(piece: Piece, labels: Labels): void {
-  const names = Object.keys(labels)
-  if (names.length === 0) return
-  let before = '{'
-  for (const name of names) {
-    piece.add(before)
-    piece.add(name)
-    piece.add('="')
-    piece.add(escapeLabel(labels[name] ?? ''))
-    before = '",'
-  }
-  piece.add('"}')
+function formatLabels(labels: Labels): string {
+  let pairs = ''
+  for (const name of Object.keys(labels)) pairs += `${pairs && ','}${name}="${escapeLabel(labels[name] ?? '')}"`
+  return pairs && `{${pairs}}`
 }
 
 const SPECIAL = /[\\"\n]/
