@@ -53,7 +53,7 @@ export const presentOf = (news: ElementNews, present: Elements): Elements =>
 const NOTHING: ReadonlySet<string> = new Set()
 
 /** Of prefixes that lie in others only the outermost are elements, as intervals must not overlap. */
-export const isElement = (cidr: Cidr, prefixes: PrefixSet): boolean =>
+const isElement = (cidr: Cidr, prefixes: PrefixSet): boolean =>
   prefixes.table.has(cidr) && prefixes.parent(cidr) === undefined
 
 /** These, and what lies in them: each of those may have become an element, or ceased to be one. */
