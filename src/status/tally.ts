@@ -59,13 +59,6 @@ export class PeerCount {
   }
 }
 
-/** @param nodes what is known of each */
-export function tallyOf(nodes: Iterable<readonly PairFact[]>): Tally {
-  const count = new PeerCount()
-  for (const facts of nodes) count.add(facts)
-  return count.end()
-}
-
 const badness = (state: PairState['state']): number => WORST_FIRST.indexOf(state)
 
 function stateOf({ phase, overdue, silent }: PairFact): PairState['state'] {

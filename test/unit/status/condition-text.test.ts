@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { conditionText, offText, readConditionText } from '#src/status/condition-text.ts'
-import { type PairFact, tallyOf } from '#src/status/tally.ts'
+import { type PairFact, PeerCount, type Tally } from '#src/status/tally.ts'
 
 const BY = { guard: 'enforce', version: '0.1.0' } as const
 
@@ -8,6 +8,13 @@ const fact = (node: string, changes: Partial<PairFact> = {}): PairFact => ({
   ...{ node, family: 4, phase: 'encrypting', reason: 'proven', overdue: false, silent: false },
   ...changes,
 })
+
+/** @param nodes what is known of each */
+function tallyOf(nodes: Iterable<readonly PairFact[]>): Tally {
+  const count = new PeerCount()
+  for (const facts of nodes) count.add(facts)
+  return count.end()
+}
 
 test('peers are counted, and the worst of each named with the reason', () => {
   const tally = tallyOf([
