@@ -67,18 +67,24 @@ export class NodeLook {
     await this.#loop
   }
 
+  get #isIdle(): boolean {
+    return this.#soon.size + this.#round.size === 0
+  }
+
   #begin(): void {
     if (this.#stopping.signal.aborted) return
     this.#loop ??= this.#run().finally(() => {
       this.#loop = undefined
-      if (this.#soon.size + this.#round.size > 0) this.#begin()
+      if (!this.#isIdle) this.#begin()
     })
   }
 
   async #run(): Promise<void> {
     let burst = false
-    while (!this.#stopping.signal.aborted && this.#soon.size + this.#round.size > 0) {
+    while (!this.#stopping.signal.aborted && !this.#isIdle) {
       if (this.#soon.size > 0 && !burst) await this.#sleep(between(SOON.least, SOON.most, this.#random), this.#stopping)
+      // Meanwhile all may have been forgotten.
+      if (this.#isIdle) return
       burst = this.#soon.size > 0
       if (!burst) {
         this.#nap = new AbortController()
