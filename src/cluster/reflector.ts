@@ -25,8 +25,13 @@ export interface ReflectorOptions<T> {
   readonly logger: Logger
   readonly fieldSelector?: string
   readonly labelSelector?: string
-  /** Asks for metadata alone (PartialObjectMetadata): less than half of a Node. */
-  readonly metadataOnly?: boolean
+  /** Where to take up, so that nothing of before is known; without, the whole collection is read first. */
+  readonly resourceVersion?: string
+  /**
+   * Whether what changes is to be told as metadata alone (PartialObjectMetadata): less than half of a Node. The whole collection
+   * is read whole nevertheless. Asked before each watch.
+   */
+  readonly metadataOnly?: () => boolean
   /**
    * Milliseconds for which nothing more is taken after events that changed nothing, at most, in a collection of so many: each
    * time that a process is woken costs as much as several events.
@@ -100,6 +105,8 @@ export class Reflector<T> {
   readonly #backoff: Backoff
   readonly #faultPace = new LinePace()
   readonly #stopping = new AbortController()
+  /** What is under way. */
+  #request = new AbortController()
   readonly #firstSync = Promise.withResolvers<void>()
   #loop: Promise<void> | undefined
   /** Where a watch takes up; undefined while only a fresh list helps. */
@@ -131,6 +138,7 @@ export class Reflector<T> {
     this.#random = options.random ?? Math.random
     this.#backoff = new Backoff(this.#clock, this.#random)
     this.#mirror = new Mirror({ project: options.project, onFault: sentence => this.#fault(sentence) })
+    this.#resourceVersion = options.resourceVersion
     this.synced = this.#firstSync.promise
     // A caller that never looks must not be brought down by a stop.
     this.synced.catch(() => {})
@@ -147,6 +155,16 @@ export class Reflector<T> {
   /** Idempotent. */
   start(): void {
     this.#loop ??= this.#run()
+  }
+
+  /** What is held is of this resourceVersion; undefined before the first list and where a fresh one is needed. */
+  get resourceVersion(): string | undefined {
+    return this.#resourceVersion
+  }
+
+  /** Ends a watch that is under way, and goes on from where it was with what the options say now. */
+  resume(): void {
+    this.#request.abort()
   }
 
   /** Ends the request that is under way; no handler is called any more. */
@@ -168,7 +186,7 @@ export class Reflector<T> {
         wait = await this.#session()
       } catch (error) {
         if (this.#signal.aborted) return
-        wait = this.#failed(error)
+        wait = this.#request.signal.aborted ? 0 : this.#failed(error)
       }
       if (wait > 0) await sleep(this.#clock, wait, this.#signal)
     }
@@ -177,6 +195,7 @@ export class Reflector<T> {
   /** One request: a list, or a watch until it ends. @returns milliseconds until the next */
   async #session(): Promise<number> {
     const from = this.#resourceVersion
+    this.#request = new AbortController()
     this.#streamingList = from === undefined && this.#state.mode === 'watch-list' && !this.#inVain
     if (from !== undefined) return this.#watch(from)
     this.#state.phase = 'syncing'
@@ -188,10 +207,9 @@ export class Reflector<T> {
   async #list(): Promise<number> {
     const draft = this.#mirror.draft()
     let resourceVersion = ''
-    const { client, path, metadataOnly, pageSize } = this.#options
+    const { client, path, pageSize } = this.#options
     const pages = client.list(path, {
       query: this.#selectors,
-      ...(metadataOnly ? { accept: partial('PartialObjectMetadataList') } : {}),
       ...(pageSize === undefined ? {} : { limit: pageSize }),
       signal: this.#signal,
       onBytes: this.#countBytes,
@@ -223,26 +241,29 @@ export class Reflector<T> {
     const start: Query =
       from === undefined ? { sendInitialEvents: true, resourceVersionMatch: 'NotOlderThan' } : { resourceVersion: from }
     const { client, path, metadataOnly, silenceMs } = this.#options
+    const signal = AbortSignal.any([this.#signal, this.#request.signal])
     let draft = from === undefined ? this.#mirror.draft() : undefined
     if (!draft) this.#state.phase = 'watching'
     this.#state.watches++
     const stream = client.stream(path, {
       query: { watch: true, allowWatchBookmarks: true, timeoutSeconds: seconds, ...start, ...this.#selectors },
-      ...(metadataOnly ? { accept: partial('PartialObjectMetadata') } : {}),
+      ...(from !== undefined && metadataOnly?.() && { accept: METADATA }),
       silenceMs: silenceMs ?? 90_000,
-      signal: this.#signal,
+      signal,
       onBytes: this.#countBytes,
       ...(this.#options.rest && { between: this.#rest }),
     })
     for await (const raw of stream) {
-      if (this.#signal.aborted) return 0
+      if (signal.aborted) return 0
       const finished = this.#event(raw, draft)
       if (finished !== undefined && draft) {
         this.#replace(draft, finished)
         draft = undefined
         this.#streamingList = false
+        if (metadataOnly?.()) return 0
       }
     }
+    if (signal.aborted) return 0
     if (draft) throw new Error('the streamed list ended before it was complete')
     return this.#ended(this.#clock.now() - began, seconds)
   }
@@ -402,4 +423,4 @@ export class Reflector<T> {
   }
 }
 
-const partial = (kind: string): string => `application/json;as=${kind};g=meta.k8s.io;v=v1,application/json`
+const METADATA = 'application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json'

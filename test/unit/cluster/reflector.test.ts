@@ -1,11 +1,66 @@
 import { describe, expect, it } from 'vitest'
 import { ManualClock } from './support/clocks.ts'
-import { FakeApi, status } from './support/fake-api.ts'
+import { FakeApi, type Seen, status } from './support/fake-api.ts'
 import { color, follow } from './support/followed.ts'
 import { until } from './support/until.ts'
 
 const streamed = (seen: { query: URLSearchParams }) => seen.query.get('sendInitialEvents') === 'true'
 const watched = (seen: { query: URLSearchParams }) => seen.query.get('watch') === 'true'
+
+describe('a reflector that watches metadata alone', () => {
+  const isPartial = (seen: Seen) => String(seen.headers.accept).startsWith('application/json;as=PartialObjectMetadata;')
+
+  it('reads the whole collection whole, and then has what changes told as metadata', async () => {
+    await using api = await FakeApi.start()
+    api.put('a', { color: 'red' })
+    await using f = follow(api, new ManualClock(), { metadataOnly: () => true })
+    f.reflector.start()
+    await until('the watch', () => api.count(watched) === 2)
+    expect(api.seen.map(seen => [streamed(seen), isPartial(seen)])).toEqual([
+      [true, false],
+      [false, true],
+    ])
+    api.put('b', { color: 'blue' })
+    await until('b', () => f.told.includes('upserted b blue'))
+    expect(f.told).toEqual(['replaced 1', 'upserted b blue'])
+  })
+
+  it.each([[true], [false]])(
+    'goes over to it where it is, and misses and repeats nothing (streamed list: %s)',
+    async streams => {
+      await using api = await FakeApi.start()
+      api.streamsLists = streams
+      api.put('a', { color: 'red' })
+      let metadata = false
+      await using f = follow(api, new ManualClock(), { metadataOnly: () => metadata })
+      f.reflector.start()
+      await f.reflector.synced
+      await until('the watch', () => api.watchers === 1)
+      for (let turn = 0; turn < 20; turn++) {
+        api.put(`n${turn}`, { color: 'blue' })
+        if (turn !== 10) continue
+        metadata = true
+        f.reflector.resume()
+      }
+      await until('all', () => f.reflector.items.size === 21)
+      expect(f.told).toHaveLength(21)
+      expect(api.seen.filter(isPartial)).toHaveLength(1)
+      expect(f.reflector.state).toMatchObject({ lists: streams ? 1 : 2, restarts: 0, lastError: undefined })
+    },
+  )
+
+  it('takes up where it is told to, and reads nothing of before', async () => {
+    await using api = await FakeApi.start()
+    api.put('a', { color: 'red' })
+    const resourceVersion = api.objects.get('a')?.metadata.resourceVersion ?? ''
+    api.put('b', { color: 'blue' })
+    await using f = follow(api, new ManualClock(), { resourceVersion })
+    f.reflector.start()
+    await until('b', () => f.told.length === 1)
+    expect(f.told).toEqual(['upserted b blue'])
+    expect(f.reflector.state.lists).toBe(0)
+  })
+})
 
 describe('a reflector that rests after what changed nothing', () => {
   /** In a collection of one; what the server has sent before these have come back has come. */
@@ -185,12 +240,11 @@ describe('a reflector that finds the API server well', () => {
     expect(f.reflector.state.events).toBeGreaterThan(2)
   })
 
-  it('asks for metadata alone, and for a selection, when told to', async () => {
+  it('asks for a selection when told to', async () => {
     await using api = await FakeApi.start()
-    await using f = follow(api, new ManualClock(), { metadataOnly: true, fieldSelector: 'metadata.name=a' })
+    await using f = follow(api, new ManualClock(), { fieldSelector: 'metadata.name=a' })
     f.reflector.start()
     await f.reflector.synced
-    expect(api.seen[0]?.headers.accept).toContain('as=PartialObjectMetadata;')
     expect(api.seen[0]?.query.get('fieldSelector')).toBe('metadata.name=a')
   })
 
