@@ -1,4 +1,4 @@
-import { OWN_ANNOTATIONS } from '#src/cluster/annotations.ts'
+import { OWN_ANNOTATIONS, SELF_DESCRIBED } from '#src/cluster/annotations.ts'
 import { ApiClient } from '#src/cluster/api-client.ts'
 import { ApiError } from '#src/cluster/api-errors.ts'
 import { loadCredentials } from '#src/cluster/connect.ts'
@@ -32,11 +32,11 @@ export async function withdraw(
   const path = `/api/v1/nodes/${encodeURIComponent(nodeName)}`
   try {
     const annotations = Object.fromEntries(OWN_ANNOTATIONS.map(name => [name, null]))
-    const node = await client.mergePatch(path, { metadata: { annotations } })
+    const node = await client.mergePatch(path, { metadata: { annotations, labels: { [SELF_DESCRIBED]: null } } })
     const conditions = [{ type: CONDITION_TYPE, $patch: 'delete' }]
     await client.strategicMergePatch(`${path}/status`, { status: { conditions } })
     await withdrawMeshNode(client, nodeName)
-    say(`withdrew the annotations and the condition of Node ${nodeName}`)
+    say(`withdrew the annotations, the label and the condition of Node ${nodeName}`)
     const layers = layersOf(nodeName, await configurations(client), environmentLayer(process.env), labelsOf(node))
     return resolveSettings(layers).settings
   } finally {

@@ -19,12 +19,13 @@ import {
 } from '#src/cluster/podveil-configuration.ts'
 import type { ObservedNode } from '#src/cluster/publisher.ts'
 import { Reflector, type ReflectorState } from '#src/cluster/reflector.ts'
+import type { SelfDescription } from '#src/cluster/self-description.ts'
 import type { PodveilSettings } from '#src/mesh/guard.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import type { FelixSettings } from '#src/mesh/settings.ts'
+import type { OwnNode } from './own-node.ts'
 import { PeerFeed } from './peer-feed.ts'
 import { type FelixPort, RouteFeed } from './route-feed.ts'
-import type { SeenNode } from './seen-node.ts'
 
 /** Keeps what the agent needs of the cluster: all Nodes, and the settings that apply to this one. */
 export class ClusterFeed {
@@ -42,8 +43,9 @@ export class ClusterFeed {
   readonly #podveilConfigurations = new Map<string, PodveilLayer>()
   #ownWritten: ObservedNode | undefined
   #ownRecord: NodeRecord | undefined
+  #ownDescription: SelfDescription | undefined
   #ownConditions: unknown
-  #ownLabels: SeenNode['labels'] = {}
+  #ownLabels: OwnNode['labels'] = {}
   #ownTainted = false
   #resolved: ResolvedSettings
   #resolvedPodveil: ResolvedPodveilSettings = resolvePodveilSettings([])
@@ -122,7 +124,7 @@ export class ClusterFeed {
     return this.nodes.get(this.#self)
   }
 
-  /** Our own Node's annotations as the API server has them. */
+  /** Our own Node's annotations and labels as the API server has them. */
   get ownWritten(): ObservedNode | undefined {
     return this.#ownWritten
   }
@@ -130,6 +132,11 @@ export class ClusterFeed {
   /** Our own Node as it says of itself, whatever the route source. */
   get ownRecord(): NodeRecord | undefined {
     return this.#ownRecord
+  }
+
+  /** What of our own Node's status and spec others need. */
+  get ownDescription(): SelfDescription | undefined {
+    return this.#ownDescription
   }
 
   /** Our own Node's conditions as the API server has them. */
@@ -196,9 +203,10 @@ export class ClusterFeed {
     })
   }
 
-  #takeOwn(node: SeenNode | undefined): void {
+  #takeOwn(node: OwnNode | undefined): void {
     this.#ownWritten = node?.written
     this.#ownRecord = node?.record
+    this.#ownDescription = node?.description
     if (!node) return
     this.#ownConditions = node.conditions
     this.#ownTainted = node.tainted

@@ -4,8 +4,6 @@ import type { PrivateKey } from '#keys/private-key.ts'
 import type { ApiClient } from '#src/cluster/api-client.ts'
 import { sleep, systemClock } from '#src/cluster/clock.ts'
 import type { Logger } from '#src/cluster/logger.ts'
-import { MeshNodePublisher } from '#src/cluster/mesh-node-publisher.ts'
-import { Publisher } from '#src/cluster/publisher.ts'
 import { familyConfig } from '#src/mesh/family-config.ts'
 import type { FamilyConfig } from '#src/mesh/family-view.ts'
 import type { GuardDecision } from '#src/mesh/guard.ts'
@@ -17,7 +15,8 @@ import { DeviceError } from '#wg/device/device.ts'
 import type { DevicePreference } from '#wg/device/probe.ts'
 import { FAMILIES, type Family, familyOf, type IpAddress } from '#wg/ip.ts'
 import { AgentMetrics } from './agent-metrics.ts'
-import { announcementAnnotations, type FamilyAnnouncement } from './announce.ts'
+import type { FamilyAnnouncement } from './announce.ts'
+import { Announcer } from './announcer.ts'
 import { ApiPlaces } from './api-places.ts'
 import { ClusterFeed } from './cluster-feed.ts'
 import { Dataplane } from './dataplane.ts'
@@ -55,14 +54,12 @@ export class MeshAgent {
   readonly #options: MeshAgentOptions
   readonly #log: Logger
   readonly #feed: ClusterFeed
-  readonly #publisher: Publisher
-  readonly #meshNode: MeshNodePublisher
+  readonly #announcer: Announcer
   readonly #loop: Loop
   readonly #retries: Readonly<Record<'agent' | Family, Retry>>
   #dataplane: Dataplane | undefined
   #keyring: Keyring | undefined
   readonly #report: Report
-  #announced = ''
   #missing = ''
   readonly #guardKeeper: GuardKeeper
   readonly #threading: Threading
@@ -89,8 +86,7 @@ export class MeshAgent {
     this.#heldDevices = new DeviceFile(options.stateDir)
     const renewal = (family: Family) => new Renewal(family, nodeName, this.#heldDevices, log)
     this.#renewals = { 4: renewal(4), 6: renewal(6) }
-    this.#publisher = new Publisher({ client, nodeName, logger: log })
-    this.#meshNode = new MeshNodePublisher({ client, logger: log })
+    this.#announcer = new Announcer({ client, nodeName, log })
     this.health = new Health(() => this.#loop.idleFor)
     this.#report = new Report({ client, nodeName, namespace, stateDir: options.stateDir, log })
     this.metrics = new AgentMetrics({
@@ -118,8 +114,7 @@ export class MeshAgent {
     this.#stopping.abort()
     await this.#starting
     await this.#feed.stop()
-    await this.#publisher.stop()
-    await this.#meshNode.stop()
+    await this.#announcer.stop()
     await this.#loop.stop()
     await this.#report.stop()
     this.#dataplane?.[Symbol.dispose]()
@@ -134,10 +129,7 @@ export class MeshAgent {
 
   #changed(): void {
     this.#options.setLogLevel(this.#feed.settings.logSeverity)
-    this.#publisher.observed(this.#feed.ownWritten)
-    const { ownRecord, peers } = this.#feed
-    this.#meshNode.setDesired(ownRecord)
-    if (peers.readsMeshNodes) this.#meshNode.observed(peers.ownMeshNode)
+    this.#announcer.observed(this.#feed)
     this.#loop.wake()
   }
 
@@ -216,7 +208,7 @@ export class MeshAgent {
     }
     await this.#guardKeeper.arm(dataplane, guard, enabled)
     await this.#guardKeeper.filter(dataplane, guard, identities, apiServers)
-    this.#announce(announced)
+    this.#announcer.announce(announced, this.#feed.ownDescription)
     if (FAMILIES.every(family => dataplane.meshes[family].holdsKeys)) await keyring.leaveDisk()
     return Math.min(...due)
   }
@@ -285,7 +277,7 @@ export class MeshAgent {
       )
     } catch (error) {
       // Others must not send into a tunnel that this node cannot have.
-      if (error instanceof DeviceError) this.#announce({ 4: SILENCE, 6: SILENCE })
+      if (error instanceof DeviceError) this.#announcer.announce({ 4: SILENCE, 6: SILENCE }, undefined)
       throw error
     }
     this.#log.info(
@@ -374,13 +366,6 @@ export class MeshAgent {
     const published = own.announced[family]?.publicKey
     const waits = enabled && (announced.main === undefined || announced.main.publicKey !== published)
     this.health.set(`IPv${family} key`, waits ? 'not published yet' : undefined)
-  }
-
-  #announce(announced: Readonly<Record<Family, FamilyAnnouncement>>): void {
-    const text = JSON.stringify(announced)
-    if (text === this.#announced) return
-    this.#announced = text
-    this.#publisher.setDesired(announcementAnnotations(announced))
   }
 }
 

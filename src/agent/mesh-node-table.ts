@@ -47,12 +47,12 @@ export class MeshNodeTable {
   }
 
   /**
-   * @param nodes all of them, as just read
-   * @returns what the mesh is to take of the other nodes
+   * @param nodes all others, as just read
+   * @returns what the mesh is to take of them
    */
-  begin(nodes: readonly NodeRecord[], meshNodes: ReadonlyMap<string, NodeRecord>): readonly NodeRecord[] {
+  begin(nodes: Iterable<NodeRecord>, meshNodes: ReadonlyMap<string, NodeRecord>): readonly NodeRecord[] {
     this.clear()
-    for (const node of nodes) if (node.name !== this.#self) this.#nodes.set(node.name, node)
+    for (const node of nodes) this.#nodes.set(node.name, node)
     for (const meshNode of meshNodes.values()) this.#take(meshNode)
     for (const name of this.#nodes.keys()) if (!this.#meshNodes.has(name)) this.#misses(name)
     return [...this.#nodes.values()].map(node => this.#made(node))

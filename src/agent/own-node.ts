@@ -1,39 +1,36 @@
 import { labelsOf } from '#src/cluster/felix-configuration.ts'
-import { member, objectOf, textOf } from '#src/cluster/hostile.ts'
+import { member, objectOf } from '#src/cluster/hostile.ts'
 import { projectNode } from '#src/cluster/node-record.ts'
-import type { ObservedNode } from '#src/cluster/publisher.ts'
+import { type ObservedNode, observedNode } from '#src/cluster/publisher.ts'
+import { type SelfDescription, selfDescription } from '#src/cluster/self-description.ts'
 import { withoutStartupTaint } from '#src/cluster/startup-taint.ts'
-import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
+import type { NodeRecord } from '#src/mesh/node-record.ts'
 
-/** What is kept of one Node; as it is written, only of our own. */
-export interface SeenNode {
+/** What is kept of our own Node. */
+export interface OwnNode {
   readonly record: NodeRecord
-  readonly written: ObservedNode | undefined
-  /** status.conditions, only of our own. */
+  /** What others can know of it without reading it whole, once we have said it. */
+  readonly description: SelfDescription
+  readonly written: ObservedNode
+  /** status.conditions */
   readonly conditions: unknown
-  /** metadata.labels, only of our own. */
+  /** metadata.labels */
   readonly labels: Readonly<Record<string, string>>
-  /** Whether it is our own and has the start-up taint. */
+  /** Whether it has the start-up taint. */
   readonly tainted: boolean
 }
 
 /** @returns undefined for what is not a named object */
-export function seeNode(raw: unknown, self: NodeName): SeenNode | undefined {
+export function ownNode(raw: unknown): OwnNode | undefined {
   const record = projectNode(raw)
-  if (!record) return undefined
-  const isOwn = record.name === self
-  const conditions = isOwn ? member(objectOf(member(objectOf(raw), 'status')), 'conditions') : undefined
-  const tainted = isOwn && withoutStartupTaint(raw) !== undefined
-  const labels = isOwn ? labelsOf(raw) : NO_LABELS
-  return { record, written: isOwn ? written(raw) : undefined, conditions, labels, tainted }
-}
-
-const NO_LABELS: SeenNode['labels'] = {}
-
-function written(raw: unknown): ObservedNode {
-  const metadata = objectOf(member(objectOf(raw), 'metadata'))
-  return {
-    annotations: objectOf(member(metadata, 'annotations')),
-    resourceVersion: textOf(member(metadata, 'resourceVersion'), 256) ?? '',
-  }
+  return (
+    record && {
+      record,
+      description: selfDescription(raw, record),
+      written: observedNode(raw),
+      conditions: member(objectOf(member(objectOf(raw), 'status')), 'conditions'),
+      labels: labelsOf(raw),
+      tainted: withoutStartupTaint(raw) !== undefined,
+    }
+  )
 }

@@ -8,9 +8,8 @@ import type { PeerSource } from '#src/mesh/peer-source.ts'
 import { FAMILIES } from '#wg/ip.ts'
 import { MeshNodeTable } from './mesh-node-table.ts'
 import { NodeCensus } from './node-census.ts'
-import { type SeenNode, seeNode } from './seen-node.ts'
-
-const NODES = '/api/v1/nodes'
+import { NODES, NodeFeed, type NodeHandler } from './node-feed.ts'
+import { type OwnNode, ownNode } from './own-node.ts'
 
 /** Thousands of agents would look for a definition that few clusters have. */
 const ABSENT_DEFINITION = { least: 20_000, most: 60_000 }
@@ -21,30 +20,19 @@ const ABSENT_DEFINITION = { least: 20_000, most: 60_000 }
  */
 const PATIENCE = 5_000
 
-/**
- * Milliseconds that nothing more is read after kubelets' heartbeats: of thousands of nodes there are so many that they are most
- * of what an agent does. Of a hundred there is one in three seconds.
- */
-const restOf = (nodes: number): number => Math.min(500, nodes / 10)
-
 /** As many Nodes are named in a sentence. */
 const MOST_NAMED = 5
 
 type Client = Pick<ApiClient, 'list' | 'stream' | 'get'>
 
-export interface PeerHandler {
+export interface PeerHandler extends NodeHandler {
   /** Our own Node; undefined when it is gone. */
-  own(node: SeenNode | undefined): void
-  replaced(nodes: Iterable<NodeRecord>): void
-  put(node: NodeRecord): void
-  deleted(name: NodeName): void
-  /** After each of the above, and when what is waited for has changed. */
-  changed(): void
+  own(node: OwnNode | undefined): void
 }
 
 /**
- * Reads the other nodes, from the source that the operator asks for: all Nodes, or our own Node and everybody's MeshNode.
- * It begins with Nodes, whatever is asked for, and goes from one source to the other in one step when the other has been
+ * Reads our own Node, and the other nodes from the source that the operator asks for: their Nodes, or their MeshNodes. It
+ * begins with Nodes, whatever is asked for, and goes from one source to the other in one step when the other has been
  * read whole and says the same of every node that encrypts. So a change of source changes nothing in the mesh.
  */
 export class PeerFeed {
@@ -54,9 +42,8 @@ export class PeerFeed {
   readonly #handler: PeerHandler
   readonly #table: MeshNodeTable
   readonly #census: NodeCensus
-  #nodes: Reflector<SeenNode> | undefined
-  /** Our own Node alone. */
-  #own: Reflector<SeenNode> | undefined
+  #nodes: NodeFeed | undefined
+  readonly #own: Reflector<OwnNode>
   #meshNodes: Reflector<NodeRecord> | undefined
   #asked: PeerSource = 'Nodes'
   #source: PeerSource = 'Nodes'
@@ -74,6 +61,7 @@ export class PeerFeed {
     this.#self = self
     this.#log = log
     this.#handler = handler
+    this.#own = this.#followOwn()
     this.#table = new MeshNodeTable(client, self, log, {
       put: node => handler.put(node),
       deleted: name => handler.deleted(name),
@@ -88,14 +76,15 @@ export class PeerFeed {
   }
 
   start(): void {
-    this.#nodes = this.#begin(this.#followNodes())
+    this.#begin(this.#own)
+    this.#nodes = this.#followNodes()
   }
 
   async stop(): Promise<void> {
     this.#stopped = true
     clearTimeout(this.#patient)
     this.#census.stop()
-    await Promise.all([this.#nodes?.stop(), this.#own?.stop(), this.#meshNodes?.stop(), this.#table.stop()])
+    await Promise.all([this.#nodes?.stop(), this.#own.stop(), this.#meshNodes?.stop(), this.#table.stop()])
   }
 
   /** The nodes have been read whole at least once. */
@@ -130,8 +119,8 @@ export class PeerFeed {
 
   get reflectors(): Readonly<Record<string, ReflectorState>> {
     return {
-      ...(this.#nodes && { nodes: this.#nodes.state }),
-      ...(this.#own && { node: this.#own.state }),
+      node: this.#own.state,
+      ...this.#nodes?.reflectors,
       ...(this.#meshNodes && { meshnodes: this.#meshNodes.state }),
     }
   }
@@ -140,16 +129,30 @@ export class PeerFeed {
     if (source === this.#asked) return
     this.#asked = source
     this.#release()
-    if (source === 'MeshNodes') {
-      this.#own ??= this.#begin(this.#followOwn())
-      this.#meshNodes ??= this.#begin(this.#followMeshNodes())
-    }
+    if (source === 'MeshNodes') this.#meshNodes ??= this.#begin(this.#followMeshNodes())
     this.#settle()
   }
 
   #heard(): void {
+    if (!this.#established) this.#establish()
     this.#settle()
     this.#handler.changed()
+  }
+
+  #establish(): void {
+    if (!this.#nodes?.synced || !this.#own.state.synced) return
+    this.#established = true
+    this.#handler.own(this.#ownNode)
+    this.#handler.replaced(this.#withOwn(this.#nodes.nodes.values()))
+  }
+
+  get #ownNode(): OwnNode | undefined {
+    return this.#own.items.get(this.#self)
+  }
+
+  #withOwn(others: Iterable<NodeRecord>): readonly NodeRecord[] {
+    const own = this.#ownNode
+    return [...others, ...(own ? [own.record] : [])]
   }
 
   /** Nothing is taken from a source before it was read whole: until then the one before it counts. */
@@ -166,29 +169,27 @@ export class PeerFeed {
     if (absent && this.#asked === 'MeshNodes') this.#hold(NO_DEFINITION)
     else this.#held = undefined
     if (this.#source === 'MeshNodes') {
-      this.#nodes ??= this.#begin(this.#followNodes())
-      if (!this.#nodes.state.synced) return
+      this.#nodes ??= this.#followNodes()
+      if (!this.#nodes.synced) return
       this.#table.clear()
-      this.#swap('Nodes', recordsOf(this.#nodes))
-      this.#handler.own(this.#nodes.items.get(this.#self))
+      this.#swap('Nodes', this.#nodes.nodes.values())
     }
     if (this.#asked === 'MeshNodes') return
     void this.#meshNodes?.stop()
-    void this.#own?.stop()
     this.#meshNodes = undefined
-    this.#own = undefined
   }
 
   #settleOnMeshNodes(): void {
-    const [nodes, own, meshNodes] = [this.#nodes, this.#own, this.#meshNodes]
+    const [nodes, meshNodes] = [this.#nodes, this.#meshNodes]
     if (this.#source === 'MeshNodes') {
       // Asked for again while Nodes were being read.
       if (nodes) this.#endNodes(nodes)
       return
     }
-    if (!nodes?.state.synced || !own?.state.synced || !meshNodes?.state.synced) return
-    this.#waitsFor = recordsOf(nodes)
-      .filter(node => node.name !== this.#self && announces(node) && !saysTheSame(node, meshNodes.items.get(node.name)))
+    if (!nodes?.synced || !meshNodes?.state.synced) return
+    this.#waitsFor = nodes.nodes
+      .values()
+      .filter(node => announces(node) && !saysTheSame(node, meshNodes.items.get(node.name)))
       .map(({ name }) => name)
       .toArray()
     if (this.#waitsFor.length > 0) {
@@ -196,22 +197,19 @@ export class PeerFeed {
       return
     }
     this.#release()
-    const table = this.#table.begin([...recordsOf(nodes)], meshNodes.items)
-    const [ownNode] = own.items.values()
-    this.#swap('MeshNodes', [...table, ...(ownNode ? [ownNode.record] : [])])
-    this.#handler.own(ownNode)
+    this.#swap('MeshNodes', this.#table.begin(nodes.nodes.values(), meshNodes.items))
     this.#endNodes(nodes)
   }
 
-  #swap(source: PeerSource, nodes: Iterable<NodeRecord>): void {
+  #swap(source: PeerSource, others: Iterable<NodeRecord>): void {
     this.#log.info({ event: 'peer-source-changed' }, `the other nodes are read from ${source} now`)
     this.#source = source
     if (source === 'MeshNodes') this.#census.start()
     else this.#census.stop()
-    this.#handler.replaced(nodes)
+    this.#handler.replaced(this.#withOwn(others))
   }
 
-  #endNodes(nodes: Reflector<SeenNode>): void {
+  #endNodes(nodes: NodeFeed): void {
     this.#nodes = undefined
     void nodes.stop()
   }
@@ -240,53 +238,39 @@ export class PeerFeed {
     }, this.#patience)
   }
 
-  #followNodes(): Reflector<SeenNode> {
-    return this.#follow<SeenNode>({
-      path: NODES,
-      project: raw => seeNode(raw, this.#self),
-      rest: restOf,
-      handler: {
-        replaced: items => {
-          if (this.#source === 'Nodes') {
-            this.#established = true
-            this.#handler.own(items.get(this.#self))
-            this.#handler.replaced(items.values().map(({ record }) => record))
-          }
-          this.#heard()
-        },
-        upserted: node => {
-          if (this.#source === 'Nodes') {
-            if (node.record.name === this.#self) this.#handler.own(node)
-            this.#handler.put(node.record)
-          }
-          this.#heard()
-        },
-        deleted: name => {
-          if (this.#source === 'Nodes') {
-            if (name === this.#self) this.#handler.own(undefined)
-            this.#handler.deleted(name as NodeName)
-          }
-          this.#heard()
-        },
+  #followNodes(): NodeFeed {
+    const isRead = () => this.#established && this.#source === 'Nodes'
+    const feed = new NodeFeed(this.#client, this.#self, this.#log, {
+      replaced: nodes => {
+        if (isRead()) this.#handler.replaced(this.#withOwn(nodes))
       },
+      put: node => {
+        if (isRead()) this.#handler.put(node)
+      },
+      deleted: name => {
+        if (isRead()) this.#handler.deleted(name)
+      },
+      changed: () => this.#heard(),
     })
+    feed.start()
+    return feed
   }
 
-  #followOwn(): Reflector<SeenNode> {
-    const take = (node: SeenNode | undefined): void => {
-      if (this.#source === 'MeshNodes') {
+  #followOwn(): Reflector<OwnNode> {
+    const take = (node: OwnNode | undefined): void => {
+      if (this.#established) {
         this.#handler.own(node)
         if (node) this.#handler.put(node.record)
         else this.#handler.deleted(this.#self)
       }
       this.#heard()
     }
-    return this.#follow<SeenNode>({
+    return this.#follow<OwnNode>({
       path: NODES,
       fieldSelector: `metadata.name=${this.#self}`,
       // A server that does not heed the selector is no reason to hold all Nodes twice.
       project: raw => {
-        const node = seeNode(raw, this.#self)
+        const node = ownNode(raw)
         return node?.record.name === this.#self ? node : undefined
       },
       handler: {
@@ -349,8 +333,6 @@ const NO_DEFINITION: Hold = {
 
 const waiting = (names: readonly NodeName[]): string =>
   `peerSource MeshNodes waits for the MeshNodes of ${names.length} nodes that encrypt: ${names.slice(0, MOST_NAMED).join(', ')}${names.length > MOST_NAMED ? ', …' : ''}. Their agents are older, or not Podveil's; the nodes are read from Nodes until then`
-
-const recordsOf = (nodes: Reflector<SeenNode>) => nodes.items.values().map(({ record }) => record)
 
 const announces = ({ announced, spare }: NodeRecord): boolean =>
   FAMILIES.some(family => announced[family] !== undefined || spare[family] !== undefined)

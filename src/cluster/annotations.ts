@@ -26,10 +26,16 @@ export const annotations = {
   encryptsHosts: { 4: 'podveil.io/host-encryption', 6: 'podveil.io/host-encryption-v6' },
   /** Version of the hello protocol, one for both families; its presence says that the node runs Podveil. */
   hello: 'podveil.io/hello',
-  /** status.addresses and spec.podCIDRs over again, comma-separated, for readers that watch metadata alone. */
+  /** Of status.addresses what counts, and spec.podCIDRs, comma-separated, for readers that watch metadata alone. */
   addresses: 'podveil.io/addresses',
   podCidrs: 'podveil.io/pod-cidrs',
 } as const satisfies Record<string, string | Record<Family, string | readonly string[]>>
+
+/**
+ * Label of a Node whose annotations say all that others need of its spec and status: whoever watches whole Nodes can leave it
+ * out.
+ */
+export const SELF_DESCRIBED = 'podveil.io/self-described'
 
 /** Every key that an agent may write on its own Node: what the admission policy allows and `cleanup` withdraws. */
 export const OWN_ANNOTATIONS: readonly string[] = [

@@ -51,6 +51,12 @@ function statusAddresses(node: JsonObject, fault: Fault): { internal: IpAddress[
   return found
 }
 
+/** All that the node's status lists and that a host can have. */
+export function statedAddresses(node: JsonObject): ReadonlySet<IpAddress> {
+  const { internal, external } = statusAddresses(node, () => {})
+  return new Set([...internal, ...external])
+}
+
 /** Of metadata alone: what the node says its status says. */
 function toldAddresses(node: JsonObject, notes: Notes, fault: Fault): IpAddress[] {
   if (isObject(member(node, 'status'))) return []

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { ApiClient } from './api-client.ts'
 import { ApiError } from './api-errors.ts'
 import { Backoff, type Random } from './backoff.ts'
@@ -6,19 +7,29 @@ import { type JsonObject, member, messageOf, objectOf, quote, textOf } from './h
 import type { Logger } from './logger.ts'
 import { type RateLimit, RateLimitedLoop } from './rate-limited-loop.ts'
 
-/** What the Node must say: a text, or null for an annotation that must not be there. */
-export type DesiredAnnotations = ReadonlyMap<string, string | null>
+/** What the Node must say: a text, or null for one that must not be there. */
+export type DesiredTexts = ReadonlyMap<string, string | null>
 
 /** The own Node, as a watch sees it. */
 export interface ObservedNode {
   readonly annotations: JsonObject
+  readonly labels: JsonObject
   readonly resourceVersion: string
 }
+
+/** Where on a Node something must be said. */
+const FIELDS = ['annotations', 'labels'] as const
+type Field = (typeof FIELDS)[number]
+
+/** By field and name: what the Node must say. */
+type Difference = readonly { readonly field: Field; readonly key: string; readonly value: string | null }[]
 
 export interface PublisherOptions {
   readonly client: Pick<ApiClient, 'get' | 'mergePatch'>
   readonly nodeName: string
   readonly logger: Logger
+  /** What it is that is published, in a sentence. Default: annotations. */
+  readonly subject?: string
   /** Patch nodes/NAME/status, as Felix does, where the admission or RBAC wants that. Default: nodes/NAME. */
   readonly subresource?: 'status'
   readonly fieldManager?: string
@@ -49,8 +60,8 @@ export interface PublisherState {
 const STALE_MS = 30_000
 
 /**
- * Keeps annotations of the own Node as they must be, by JSON merge patch of those that differ. Foreign changes of our
- * keys are undone: the first at once, repeated ones more and more slowly, so that a quarrel with another controller
+ * Keeps annotations and labels of the own Node as they must be, by JSON merge patch of those that differ. Foreign changes of
+ * our keys are undone: the first at once, repeated ones more and more slowly, so that a quarrel with another controller
  * loads nobody. Keys that are not desired are nobody's business here.
  */
 export class Publisher {
@@ -59,7 +70,7 @@ export class Publisher {
   readonly #loop: RateLimitedLoop
   readonly #quarrel: Backoff
   readonly #path: string
-  #desired: DesiredAnnotations | undefined
+  #desired: Readonly<Record<Field, DesiredTexts>> | undefined
   #observed: ObservedNode | undefined
   /** Our last patch: events of before it may still be on their way. */
   #patched: { readonly resourceVersion: string; readonly at: number } | undefined
@@ -92,8 +103,8 @@ export class Publisher {
   }
 
   /** What the Node must say from now on. */
-  setDesired(desired: DesiredAnnotations): void {
-    this.#desired = new Map(desired)
+  setDesired(annotations: DesiredTexts, labels: DesiredTexts = NO_TEXTS): void {
+    this.#desired = { annotations: new Map(annotations), labels: new Map(labels) }
     this.#publishedAt = undefined
     this.#endTruce()
     this.#settle()
@@ -104,7 +115,7 @@ export class Publisher {
     if (node && this.#isStale(node)) return
     const wasPublished = this.#publishedAt !== undefined
     this.#observed = node
-    if (node && wasPublished && this.#difference(node).size > 0) this.#heal(node)
+    if (node && wasPublished && this.#difference(node).length > 0) this.#heal(node)
     else this.#settle()
   }
 
@@ -127,7 +138,7 @@ export class Publisher {
 
   #settle(): void {
     if (this.#stopped || this.#cancelTruce || !this.#desired) return
-    if (this.#observed && this.#difference(this.#observed).size === 0) this.#succeeded(this.#observed.resourceVersion)
+    if (this.#observed && this.#difference(this.#observed).length === 0) this.#succeeded(this.#observed.resourceVersion)
     else this.#loop.kick()
   }
 
@@ -136,12 +147,11 @@ export class Publisher {
     this.#counts.heals++
     const wait = this.#quarrel.failed()
     this.#quarrel.succeeded()
-    const found = [...this.#difference(node).keys()].map(
-      key => `${key} is ${quote(member(node.annotations, key) ?? null)}`,
-    )
-    this.#options.logger.warn(
+    const found = this.#difference(node).map(({ field, key }) => `${key} is ${quote(member(node[field], key) ?? null)}`)
+    const { logger, subject = 'annotations' } = this.#options
+    logger.warn(
       { event: 'annotations-healed', heals: this.#counts.heals },
-      `somebody else changed this Node's annotations, setting them back: ${found.join(', ')}`,
+      `somebody else changed this Node's ${subject}, setting them back: ${found.join(', ')}`,
     )
     if (this.#quarrel.failures > 1)
       this.#cancelTruce = this.#clock.after(wait, () => {
@@ -162,26 +172,26 @@ export class Publisher {
   }
 
   async #publish(signal: AbortSignal): Promise<void> {
-    const { client, subresource, fieldManager = 'podveil' } = this.#options
-    this.#observed ??= nodeOf(await client.get(this.#path, { signal }))
+    const { client, subject = 'annotations', subresource, fieldManager = 'podveil' } = this.#options
+    this.#observed ??= observedNode(await client.get(this.#path, { signal }))
     const difference = this.#difference(this.#observed)
-    if (difference.size > 0) {
-      const patch = { metadata: { annotations: Object.fromEntries(difference) } }
+    if (difference.length > 0) {
+      const patch = { metadata: patchOf(difference) }
       const path = subresource ? `${this.#path}/${subresource}` : this.#path
       this.#counts.patches++
-      const after = nodeOf(await client.mergePatch(path, patch, { fieldManager, signal }))
+      const after = observedNode(await client.mergePatch(path, patch, { fieldManager, signal }))
       this.#options.logger.debug(
-        { event: 'annotations-published', keys: [...difference.keys()] },
-        'published annotations',
+        { event: 'annotations-published', keys: difference.map(({ key }) => key) },
+        `published ${subject}`,
       )
       this.#patched = { resourceVersion: after.resourceVersion, at: this.#clock.now() }
       if (!isOlder(after.resourceVersion, this.#observed?.resourceVersion)) this.#observed = after
     }
     // What is desired may have changed meanwhile, or an admission webhook may have changed what we wrote.
     const left = this.#difference(this.#observed)
-    if (left.size === 0) this.#succeeded(this.#observed.resourceVersion)
-    else if (difference.size > 0 && [...left].every(([key, value]) => difference.get(key) === value))
-      throw new Error(`the API server accepted the annotations but did not keep ${[...left.keys()].join(', ')}`)
+    if (left.length === 0) this.#succeeded(this.#observed.resourceVersion)
+    else if (difference.length > 0 && left.every(one => difference.some(other => isDeepStrictEqual(one, other))))
+      throw new Error(`the API server accepted the patch but did not keep ${left.map(({ key }) => key).join(', ')}`)
     else this.#loop.kick()
   }
 
@@ -195,30 +205,46 @@ export class Publisher {
   }
 
   #failed(error: unknown): void {
-    const { logger, nodeName, onFailure } = this.#options
+    const { logger, nodeName, subject = 'annotations', onFailure } = this.#options
     const missing = error instanceof ApiError && error.status === 404
     if (missing) this.#observed = undefined
     const message = missing
       ? `there is no Node ${quote(nodeName)}: is --node-name (NODE_NAME) the name under which the kubelet registers?`
-      : `cannot publish this node's annotations: ${messageOf(error)}`
+      : `cannot publish this node's ${subject}: ${messageOf(error)}`
     this.#counts.failures++
     logger[message === this.#lastError ? 'debug' : 'warn']({ event: 'annotations-unwritten' }, message)
     this.#lastError = message
     onFailure?.(error)
   }
 
-  /** Own annotations that are not as they must be, with what they must be. */
-  #difference(node: ObservedNode): Map<string, string | null> {
-    return new Map(
-      [...(this.#desired ?? [])].filter(([key, value]) => (member(node.annotations, key) ?? null) !== value),
+  /** What of our own is not as it must be, with what it must be. */
+  #difference(node: ObservedNode): Difference {
+    return FIELDS.flatMap(field =>
+      [...(this.#desired?.[field] ?? [])]
+        .filter(([key, value]) => (member(node[field], key) ?? null) !== value)
+        .map(([key, value]) => ({ field, key, value })),
     )
   }
 }
 
-function nodeOf(raw: unknown): ObservedNode {
+const NO_TEXTS: DesiredTexts = new Map()
+
+/** A JSON merge patch of metadata. */
+function patchOf(difference: Difference): JsonObject {
+  const patch: Partial<Record<Field, Record<string, string | null>>> = {}
+  for (const { field, key, value } of difference) {
+    patch[field] ??= {}
+    patch[field][key] = value
+  }
+  return patch
+}
+
+/** @param raw a Node, or its metadata alone */
+export function observedNode(raw: unknown): ObservedNode {
   const metadata = objectOf(member(objectOf(raw), 'metadata'))
   return {
     annotations: objectOf(member(metadata, 'annotations')),
+    labels: objectOf(member(metadata, 'labels')),
     resourceVersion: textOf(member(metadata, 'resourceVersion'), 256) ?? '',
   }
 }

@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { annotations, OWN_ANNOTATIONS } from '#src/cluster/annotations.ts'
+import { annotations, OWN_ANNOTATIONS, SELF_DESCRIBED } from '#src/cluster/annotations.ts'
 import { MESH_NODES } from '#src/cluster/mesh-node.ts'
 import { STARTUP_TAINT } from '#src/cluster/startup-taint.ts'
 import type { JsonObject, LabApi } from '#src/lab/api.ts'
@@ -65,6 +65,11 @@ describe.skipIf(noRealApi)(`what an agent may change of Nodes${noRealApi ? ` (${
 
     it('publishes through nodes/status too, as Felix does', async () => {
       expectAllowed(await annotate(agent, OWN, { [annotations.publicKey[4]]: KEY }, '/status'))
+    })
+
+    it('labels it as one whose annotations say all, and takes that back', async () => {
+      for (const value of ['true', null])
+        expectAllowed(await patchNode(agent, OWN, { metadata: { labels: { [SELF_DESCRIBED]: value } } }))
     })
 
     it('withdraws what it has published', async () => {

@@ -93,6 +93,24 @@ export function watchContract(context: () => ContractContext): void {
       expect(Object.keys(event?.object).sort()).toEqual(['apiVersion', 'kind', 'metadata'])
     })
 
+    it('of metadata, and of what a label is not on, go on where one of whole objects was', async () => {
+      const { client } = context()
+      const label = fresh('label')
+      const name = await makeNode({})
+      using first = await client.watch(`${NODES}?watch=1&fieldSelector=metadata.name%3D${name}`)
+      const from = (await first.next())?.object.metadata.resourceVersion
+      await client.patch(`${NODES}/${name}`, { metadata: { annotations: { a: 'b' } } })
+      await client.patch(`${NODES}/${name}`, { metadata: { labels: { [label]: 'true' } } })
+      await client.patch(`${NODES}/${name}`, { metadata: { labels: { [label]: null } } })
+      const query = `watch=1&resourceVersion=${from}&fieldSelector=metadata.name%3D${name}`
+      using metadata = await client.watch(`${NODES}?${query}`, { accept: PARTIAL })
+      using unlabelled = await client.watch(`${NODES}?${query}&labelSelector=%21${label}`)
+      const three = async (stream: typeof metadata) =>
+        [await stream.next(), await stream.next(), await stream.next()].map(event => event?.type)
+      expect(await three(metadata)).toEqual(['MODIFIED', 'MODIFIED', 'MODIFIED'])
+      expect(await three(unlabelled)).toEqual(['MODIFIED', 'DELETED', 'ADDED'])
+    })
+
     it('of custom resources tell what their settings became', async () => {
       const { client, leftovers } = context()
       const name = fresh('f')

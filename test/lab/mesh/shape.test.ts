@@ -129,6 +129,9 @@ describeLab('what an operator who knows Calico finds', meshNeeds, () => {
         'podveil.io/wireguard-port': '51820',
         'podveil.io/wireguard-port-v6': '51821',
         'podveil.io/hello': '1',
+        'podveil.io/addresses': '10.200.0.12,fd00:200::12',
+        'podveil.io/pod-cidrs': '10.244.2.0/24,fd00:244:2::/64',
+        'podveil.io/self-described': 'true',
       })
       await turnOff(lab)
       await waitFor(

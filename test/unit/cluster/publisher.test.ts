@@ -51,6 +51,7 @@ async function setup(annotations: object | undefined, options: Partial<Publisher
       publisher.observed(
         metadata && {
           annotations: (metadata.annotations ?? {}) as Record<string, unknown>,
+          labels: (metadata.labels ?? {}) as Record<string, unknown>,
           resourceVersion: metadata.resourceVersion,
         },
       )
@@ -104,6 +105,22 @@ describe('publishing annotations of the own Node', () => {
     expect(f.annotations()).toEqual({ other: 'stays' })
   })
 
+  it('writes labels with them, in one patch, and sets those back that somebody takes away', async () => {
+    await using f = await setup({ other: 'stays' }, { subject: 'addresses' })
+    f.observe()
+    f.publisher.setDesired(new Map([[PORT, '51820']]), new Map([['podveil.io/self-described', 'true']]))
+    await f.publisher.whenPublished()
+    const said = { annotations: { [PORT]: '51820' }, labels: { 'podveil.io/self-described': 'true' } }
+    expect(f.patches().map(seen => seen.body)).toEqual([{ metadata: said }])
+    f.api.put('n1', { metadata: { annotations: { [PORT]: '51820' }, labels: {} } })
+    f.observe()
+    await until('the label', () => f.patches().length === 2)
+    expect(f.patches()[1]?.body).toEqual({ metadata: { labels: said.labels } })
+    expect(f.logger.lines.join('\n')).toContain(
+      "changed this Node's addresses, setting them back: podveil.io/self-described",
+    )
+  })
+
   it('reads the Node itself where no watch has told yet', async () => {
     await using f = await setup({ [KEY]: 'k' })
     f.publisher.setDesired(new Map([[KEY, 'k']]))
@@ -133,7 +150,7 @@ describe('publishing annotations of the own Node', () => {
     const before = f.api.objects.get('n1')?.metadata.resourceVersion ?? ''
     f.publisher.setDesired(new Map([[KEY, 'new']]))
     await f.publisher.whenPublished()
-    f.publisher.observed({ annotations: { [KEY]: 'old' }, resourceVersion: before })
+    f.publisher.observed({ annotations: { [KEY]: 'old' }, labels: {}, resourceVersion: before })
     f.observe()
     expect(f.patches()).toHaveLength(1)
     expect(f.publisher.state.heals).toBe(0)

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { OWN_ANNOTATIONS } from '#src/cluster/annotations.ts'
+import { OWN_ANNOTATIONS, SELF_DESCRIBED } from '#src/cluster/annotations.ts'
 import { CONDITION_TYPE } from '#src/cluster/node-condition.ts'
 import { CONFIGURATION_DOC, configurationDoc } from '../../../scripts/generate-configuration-doc.ts'
 import { documents, firstCells, inCode, ROOT, read, sources } from './support.ts'
@@ -66,7 +66,7 @@ test('docs/kernel-shape.md names every chain of the table', () => {
   expect(documented.toSorted()).toEqual(chains.map(([, a, b]) => a ?? b).toSorted())
 })
 
-test('the admission policy allows exactly the annotations that an agent may write', () => {
+test('the admission policy allows the annotations and the label that an agent may write', () => {
   const policy = read('manifests/base/admission-policy.yaml')
-  for (const annotation of OWN_ANNOTATIONS) expect(policy).toContain(`'${annotation}'`)
+  for (const name of [...OWN_ANNOTATIONS, SELF_DESCRIBED]) expect(policy).toContain(`'${name}'`)
 })

@@ -1,3 +1,4 @@
+import type { Query } from '#src/cluster/api-client.ts'
 import { ApiError } from '#src/cluster/api-errors.ts'
 import type { ReflectorOptions } from '#src/cluster/reflector.ts'
 
@@ -8,10 +9,21 @@ interface Event {
   readonly object: object
 }
 
+type Stored = Record<string, unknown>
+
+interface Change {
+  readonly version: number
+  readonly before: Stored | undefined
+  readonly after: Stored | undefined
+}
+
 interface Collection {
-  readonly objects: Map<string, Record<string, unknown>>
-  readonly watchers: Set<(event: Event) => void>
+  readonly objects: Map<string, Stored>
+  readonly history: Change[]
+  readonly watchers: Set<(change: Change) => void>
   readonly selectors: Set<string>
+  /** What watches asked for: whole objects, or their metadata. */
+  readonly forms: ('whole' | 'metadata')[]
   /** Ends the watches. */
   readonly ends: Set<() => void>
 }
@@ -20,13 +32,21 @@ interface Collection {
 export class MemoryApi implements Client {
   /** Paths of single objects that were asked for. */
   readonly gets: string[] = []
+  /** Holds up each event of a watch on its way. */
+  lag: (() => Promise<void>) | undefined
   readonly #collections = new Map<string, Collection>()
   readonly #held = new Map<string, Promise<void>>()
   #version = 1
 
   /** Serves a collection, empty or not. What is not served is 404. */
   serve(path: string): void {
-    this.#collections.set(path, { objects: new Map(), watchers: new Set(), selectors: new Set(), ends: new Set() })
+    const collection = {
+      objects: new Map(),
+      watchers: new Set<never>(),
+      selectors: new Set<string>(),
+      ends: new Set<never>(),
+    }
+    this.#collections.set(path, { ...collection, history: [], forms: [] })
   }
 
   /** Lets whoever asks for a collection wait. @returns ends the waiting */
@@ -46,21 +66,33 @@ export class MemoryApi implements Client {
       creationTimestamp: '2026-01-01T00:00:00Z',
       ...(fields.metadata as object),
     }
-    const object = { ...fields, metadata }
-    const type = collection.objects.has(name) ? 'MODIFIED' : 'ADDED'
-    collection.objects.set(name, object)
-    for (const tell of collection.watchers) tell({ type, object })
+    this.#change(collection, name, { ...fields, metadata })
   }
 
   delete(path: string, name: string): void {
-    const collection = this.#at(path)
-    const object = collection.objects.get(name) ?? { metadata: { name } }
-    collection.objects.delete(name)
-    for (const tell of collection.watchers) tell({ type: 'DELETED', object })
+    ++this.#version
+    this.#change(this.#at(path), name, undefined)
+  }
+
+  #change(collection: Collection, name: string, after: Stored | undefined): void {
+    const change = { version: this.#version, before: collection.objects.get(name), after }
+    if (after) collection.objects.set(name, after)
+    else collection.objects.delete(name)
+    collection.history.push(change)
+    for (const tell of collection.watchers) tell(change)
+  }
+
+  objects(path: string): ReadonlyMap<string, Stored> {
+    return this.#at(path).objects
   }
 
   watchers(path: string): number {
     return this.#collections.get(path)?.watchers.size ?? 0
+  }
+
+  /** The forms in which the collection was asked for, one after the other. */
+  forms(path: string): readonly ('whole' | 'metadata')[] {
+    return this.#at(path).forms
   }
 
   /** Field selectors that the collection was asked with. */
@@ -96,18 +128,27 @@ export class MemoryApi implements Client {
     if (!collection) throw new ApiError(`GET ${path}`, 404, 'NotFound', 'not served')
     const queue: Event[] = []
     let wake = Promise.withResolvers<void>()
-    const tell = (event: Event) => {
-      queue.push(event)
+    const inForm = options?.accept?.includes('PartialObjectMetadata') ? metadataOf : whole
+    const isSelected = selection(options?.query)
+    const tell = (change: Change) => {
+      const event = eventOf(change, isSelected)
+      if (!event) return
+      queue.push({ type: event.type, object: inForm(event.object) })
       wake.resolve()
     }
+    collection.forms.push(inForm === whole ? 'whole' : 'metadata')
     collection.selectors.add(String(options?.query?.fieldSelector))
-    for (const object of collection.objects.values()) queue.push({ type: 'ADDED', object })
-    const end = {
-      annotations: { 'k8s.io/initial-events-end': 'true' },
-      resourceVersion: String(this.#version),
-      name: '',
-    }
-    queue.push({ type: 'BOOKMARK', object: { metadata: end } })
+    const from = options?.query?.resourceVersion
+    if (from === undefined) {
+      const initial = collection.objects.values().filter(isSelected)
+      for (const object of initial) queue.push({ type: 'ADDED', object: inForm(object) })
+      const end = {
+        annotations: { 'k8s.io/initial-events-end': 'true' },
+        resourceVersion: String(this.#version),
+        name: '',
+      }
+      queue.push({ type: 'BOOKMARK', object: { metadata: end } })
+    } else for (const change of collection.history) if (change.version > Number(from)) tell(change)
     collection.watchers.add(tell)
     let ended = false
     const finish = () => {
@@ -119,8 +160,10 @@ export class MemoryApi implements Client {
     try {
       while (!options?.signal?.aborted) {
         const event = queue.shift()
-        if (event) yield event
-        else if (ended) return
+        if (event) {
+          await this.lag?.()
+          yield event
+        } else if (ended) return
         else {
           await wake.promise
           wake = Promise.withResolvers()
@@ -136,5 +179,35 @@ export class MemoryApi implements Client {
     const collection = this.#collections.get(path)
     if (!collection) throw new Error(`${path} is not served`)
     return collection
+  }
+}
+
+const whole = (object: object): object => object
+
+const metadataOf = (object: object): object => ({
+  kind: 'PartialObjectMetadata',
+  metadata: 'metadata' in object ? object.metadata : {},
+})
+
+/** What leaves a selection is told as it was when it was last in it. */
+function eventOf({ version, before, after }: Change, isSelected: (object: Stored) => boolean): Event | undefined {
+  const [was, is] = [before && isSelected(before), after && isSelected(after)]
+  if (after && is) return { type: was ? 'MODIFIED' : 'ADDED', object: after }
+  if (!before || !was) return undefined
+  return {
+    type: 'DELETED',
+    object: { ...before, metadata: { ...Object(before.metadata), resourceVersion: String(version) } },
+  }
+}
+
+/** Of all that selectors can say: one name, and a label that is not there. */
+function selection(query: Query = {}): (object: Stored) => boolean {
+  const name = /^metadata\.name=(.*)$/.exec(String(query.fieldSelector))?.[1]
+  const absent = /^!(.*)$/.exec(String(query.labelSelector))?.[1]
+  return object => {
+    const metadata = Object(object.metadata)
+    return (
+      (name === undefined || metadata.name === name) && (absent === undefined || !(absent in Object(metadata.labels)))
+    )
   }
 }
