@@ -19,7 +19,6 @@ export interface Admitted {
 const SERVER_FIELDS = {
   resourceVersion: undefined,
   selfLink: undefined,
-  managedFields: undefined,
   deletionTimestamp: undefined,
   deletionGracePeriodSeconds: undefined,
 }
@@ -131,6 +130,7 @@ function merged(
 ): JsonObject {
   const metadata = withMeta(next, {
     ...SERVER_FIELDS,
+    managedFields: current.metadata.managedFields,
     name: current.metadata.name,
     namespace: current.metadata.namespace,
     uid: current.metadata.uid,

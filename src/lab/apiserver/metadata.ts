@@ -13,6 +13,7 @@ const TYPES: Readonly<Record<string, 'string' | 'object' | 'array'>> = {
   annotations: 'object',
   finalizers: 'array',
   ownerReferences: 'array',
+  managedFields: 'array',
 }
 
 const DNS_LABEL = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/

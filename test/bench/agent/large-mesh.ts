@@ -11,7 +11,7 @@ import { LabFiles } from '#src/lab/state.ts'
 import { waitUntil } from '#src/lab/wait.ts'
 import type { PeerSource } from '#src/mesh/peer-source.ts'
 import { bundledProgram } from './bundle.ts'
-import { largeNode, newKey, placeOf } from './node-object.ts'
+import { descriptionOf, largeNode, newKey, placeOf } from './node-object.ts'
 import type { ProbeReading } from './probe-reading.ts'
 import { neighbours, type Usage, usageOf } from './process.ts'
 
@@ -65,8 +65,20 @@ export class LargeMesh implements AsyncDisposable {
     })
   }
 
-  /** @param nodes in all, the agent's own among them */
+  /** @param nodes in all, the agent's own among them; the others describe themselves, so that the agent watches their metadata */
   static async make(nodes: number): Promise<LargeMesh> {
+    const mesh = await LargeMesh.undescribed(nodes)
+    try {
+      await mesh.describeAll()
+      return mesh
+    } catch (error) {
+      await mesh[Symbol.asyncDispose]()
+      throw error
+    }
+  }
+
+  /** One whose nodes do not describe themselves: the agent watches them whole. */
+  static async undescribed(nodes: number): Promise<LargeMesh> {
     const dataplane = process.env.PODVEIL_TIER === 'kernel' ? 'kernel' : 'userspace'
     const lab = await Lab.up({
       name: `bench-${process.pid}-${nodes}`,
@@ -232,6 +244,10 @@ export class LargeMesh implements AsyncDisposable {
     return this.client.mergePatch(`${NODES}/${placeOf(index).name}${subresource}`, patch)
   }
 
+  describeAll(): Promise<void> {
+    return this.inParallel(this.nodes - 1, index => this.patchNode(index, descriptionOf(index)))
+  }
+
   /** One for each of the other nodes, as its agent would write it. */
   async writeMeshNodes(): Promise<void> {
     const [apiVersion, kind] = ['podveil.io/v1alpha1', 'MeshNode']
@@ -258,10 +274,11 @@ export class LargeMesh implements AsyncDisposable {
     }
   }
 
-  /** As when a machine goes and another one takes its place. */
+  /** As when a machine goes and another one takes its place, whose agent then says what it has to say. */
   async replaceNode(index: number): Promise<void> {
     await this.#lab.client.delete(`${NODES}/${placeOf(index).name}`)
     await this.client.create(NODES, largeNode(index, newKey()))
+    await this.patchNode(index, descriptionOf(index))
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
