@@ -53,6 +53,7 @@ export class NodeFeed {
   readonly #described = new Set<NodeName>()
   /** Those of which it was said that their metadata says something else than they do. */
   readonly #told = new Set<NodeName>()
+  #stopped = false
 
   constructor(
     client: Pick<ApiClient, 'list' | 'stream' | 'get'>,
@@ -86,6 +87,7 @@ export class NodeFeed {
   }
 
   async stop(): Promise<void> {
+    this.#stopped = true
     await Promise.all([this.#all.stop(), this.#undescribed?.stop(), this.#look.stop()])
   }
 
@@ -182,7 +184,8 @@ export class NodeFeed {
   #preferMetadata(): void {
     const { resourceVersion } = this.#all
     const { size } = this.#all.items
-    if (this.#undescribed || this.#described.size * 2 < size || resourceVersion === undefined) return
+    // Whoever has just been told of something may have stopped us for it.
+    if (this.#stopped || this.#undescribed || this.#described.size * 2 < size || resourceVersion === undefined) return
     const reconsider = (name: string): void => {
       const item = this.#all.items.get(name)
       if (item) this.#take(item)

@@ -19,6 +19,8 @@ const NODES = '/api/v1/nodes'
 const LIMIT_MS = 600_000
 const WRITERS = 8
 const DEVICE = 'wireguard.cali'
+/** From the making of a Node until its agent says anything on it. */
+const UNTIL_IT_SPEAKS_MS = 5_000
 const MESH_TABLE = 1
 
 const script = (name: string): string => fileURLToPath(new URL(name, import.meta.url))
@@ -46,6 +48,7 @@ export class LargeMesh implements AsyncDisposable {
   readonly #node: LabNode
   #agent: LabAgent | undefined
   #probes = 0
+  readonly #replaced: { readonly index: number; readonly speaksAt: number }[] = []
 
   private constructor(nodes: number, lab: Lab) {
     this.nodes = nodes
@@ -274,11 +277,16 @@ export class LargeMesh implements AsyncDisposable {
     }
   }
 
-  /** As when a machine goes and another one takes its place, whose agent then says what it has to say. */
+  /** As when a machine goes and another one takes its place, whose agent has something to say a while later. */
   async replaceNode(index: number): Promise<void> {
     await this.#lab.client.delete(`${NODES}/${placeOf(index).name}`)
     await this.client.create(NODES, largeNode(index, newKey()))
-    await this.patchNode(index, descriptionOf(index))
+    const now = performance.now()
+    this.#replaced.push({ index, speaksAt: now + UNTIL_IT_SPEAKS_MS })
+    while (this.#replaced[0] && this.#replaced[0].speaksAt <= now) {
+      const spoken = this.#replaced.shift()
+      if (spoken) await this.patchNode(spoken.index, descriptionOf(spoken.index))
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

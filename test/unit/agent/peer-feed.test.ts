@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { PeerFeed } from '#src/agent/peer-feed.ts'
-import { annotations } from '#src/cluster/annotations.ts'
+import { annotations, SELF_DESCRIBED } from '#src/cluster/annotations.ts'
 import { MESH_NODES, meshNodeSpec } from '#src/cluster/mesh-node.ts'
 import { projectNode } from '#src/cluster/node-record.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
@@ -81,6 +81,11 @@ function follow({ definition = true } = {}): Following {
   }
 }
 
+const announcing = (key: number): Partial<NodeRecord> => {
+  const node = projectNode({ ...nodeObject(3, key), metadata: { ...nodeObject(3, key).metadata, name: 'node-3' } })
+  return node ? { announced: node.announced } : {}
+}
+
 /** All agents have written, and the source is MeshNodes. */
 async function followMeshNodes(): Promise<Following> {
   const it = follow()
@@ -125,6 +130,23 @@ describe('the change of source', () => {
     for (const index of [2, 3]) await it.agentWrites(index)
     await it.untilRead('MeshNodes')
     expect(it.feed.refusal).toBeUndefined()
+  })
+
+  test('at the moment at which Nodes would go over to metadata leaves no watch of them but our own’s', async () => {
+    await using it = follow()
+    for (const index of ALL) await it.agentWrites(index, index === 3 ? announcing(8) : {})
+    const described = (index: number, key: number) => {
+      const { metadata, ...others } = nodeObject(index, key)
+      return { ...others, metadata: { ...metadata, labels: { [SELF_DESCRIBED]: 'true' } } }
+    }
+    it.api.put(NODES, 'node-2', described(2, 2))
+    it.feed.ask('MeshNodes')
+    await until('the refusal', () => it.feed.refusal?.includes('node-3') === true)
+    expect(it.api.forms(NODES)).toEqual(['whole', 'whole'])
+    it.api.put(NODES, 'node-3', described(3, 8))
+    await it.untilRead('MeshNodes')
+    await until('the end of the other watch', () => it.api.watchers(NODES) === 1)
+    expect(it.api.forms(NODES)).toHaveLength(2)
   })
 
   test('waits while a MeshNode has another key than its Node', async () => {
