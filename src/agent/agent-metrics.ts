@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import type { ReflectorState } from '#src/cluster/reflector.ts'
+import type { ReflectorState } from '#src/cluster/reflector-state.ts'
 import type { EchoFigures } from '#src/hello/echo-meter.ts'
 import type { NodeName } from '#src/mesh/node-record.ts'
 import type { Phase } from '#src/mesh/peer-machine.ts'

@@ -18,7 +18,8 @@ import {
   resolvePodveilSettings,
 } from '#src/cluster/podveil-configuration.ts'
 import type { ObservedNode } from '#src/cluster/publisher.ts'
-import { Reflector, type ReflectorState } from '#src/cluster/reflector.ts'
+import { Reflector } from '#src/cluster/reflector.ts'
+import type { ReflectorState } from '#src/cluster/reflector-state.ts'
 import type { SelfDescription } from '#src/cluster/self-description.ts'
 import type { PodveilSettings } from '#src/mesh/guard.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'

@@ -6,6 +6,7 @@ import { member, messageOf, objectOf, textOf } from './hostile.ts'
 import { LinePace } from './line-pace.ts'
 import type { Logger } from './logger.ts'
 import { type Change, Mirror } from './mirror.ts'
+import type { ReflectorPhase, ReflectorState } from './reflector-state.ts'
 
 /** Called in the order of the server's events. What it throws is logged, and the next event is delivered. */
 export interface ReflectorHandler<T> {
@@ -47,30 +48,6 @@ export interface ReflectorOptions<T> {
   readonly pageSize?: number
   readonly clock?: Clock
   readonly random?: Random
-}
-
-export type ReflectorPhase = 'idle' | 'syncing' | 'watching' | 'waiting' | 'absent' | 'stopped'
-
-/** For metrics and `status`. Times are of the clock given, in milliseconds. */
-export interface ReflectorState {
-  readonly phase: ReflectorPhase
-  readonly synced: boolean
-  /** How the first state is had: streamed (WatchList), or in pages where the server refuses that. */
-  readonly mode: 'watch-list' | 'list'
-  readonly items: number
-  /** Times that the whole collection was asked for. */
-  readonly lists: number
-  /** Watch requests, those that stream the list included. */
-  readonly watches: number
-  /** Requests that failed. */
-  readonly restarts: number
-  readonly events: number
-  /** Objects that could not be read, and handlers that threw. */
-  readonly faults: number
-  readonly bytes: number
-  readonly lastEventAt: number | undefined
-  /** Undefined while all is well. */
-  readonly lastError: string | undefined
 }
 
 const INITIAL_EVENTS_END = 'k8s.io/initial-events-end'
