@@ -4,19 +4,18 @@ import type { Logger } from '#src/cluster/logger.ts'
 import { MeshNodePublisher } from '#src/cluster/mesh-node-publisher.ts'
 import { Publisher } from '#src/cluster/publisher.ts'
 import { descriptionTexts, type SelfDescription } from '#src/cluster/self-description.ts'
-import type { NodeName } from '#src/mesh/node-record.ts'
+import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
 import { FAMILIES, type Family } from '#wg/ip.ts'
 import { announcementAnnotations, type FamilyAnnouncement } from './announce.ts'
 import type { ClusterFeed } from './cluster-feed.ts'
 
 export interface AnnouncerOptions {
-  readonly client: ApiClient
+  readonly client: Pick<ApiClient, 'get' | 'create' | 'mergePatch'>
   readonly nodeName: NodeName
   readonly log: Logger
 }
 
 type Announced = Readonly<Record<Family, FamilyAnnouncement>>
-type Feed = Pick<ClusterFeed, 'ownWritten' | 'ownRecord' | 'ownDescription' | 'peers'>
 
 /** Says on our own Node and MeshNode what this node has for the others. */
 export class Announcer {
@@ -33,30 +32,38 @@ export class Announcer {
     this.#meshNode = new MeshNodePublisher({ client, logger })
   }
 
-  /** What the API server has of us. */
-  observed({ ownWritten, ownRecord, peers }: Feed): void {
+  /** What the API server has of us, which is also what there is to describe: of a Node that encrypts, whatever else becomes of a pass. */
+  observed({
+    ownWritten,
+    ownRecord,
+    ownDescription,
+    peers,
+  }: Pick<ClusterFeed, 'ownWritten' | 'ownRecord' | 'ownDescription' | 'peers'>): void {
     this.#keys.observed(ownWritten)
+    if (ownRecord) this.#describe(encrypts(ownRecord) ? ownDescription : undefined)
     this.#description.observed(ownWritten)
     this.#meshNode.setDesired(ownRecord)
     if (peers.readsMeshNodes) this.#meshNode.observed(peers.ownMeshNode)
   }
 
-  /** @param description undefined where nothing is known of our Node */
-  announce(announced: Announced, description: SelfDescription | undefined): void {
-    if (!isDeepStrictEqual(announced, this.#announced)) {
-      this.#announced = announced
-      this.#keys.setDesired(announcementAnnotations(announced))
-    }
-    // One that encrypts nothing leaves no trace.
-    const said = FAMILIES.some(family => announced[family].main !== undefined) ? description : undefined
-    if (isDeepStrictEqual(said, this.#described)) return
-    this.#described = said
-    const { annotations, labels } = descriptionTexts(said)
-    this.#description.setDesired(annotations, labels)
+  announce(announced: Announced): void {
+    if (isDeepStrictEqual(announced, this.#announced)) return
+    this.#announced = announced
+    this.#keys.setDesired(announcementAnnotations(announced))
   }
 
   /** What was said stays. */
   async stop(): Promise<void> {
     await Promise.all([this.#keys.stop(), this.#description.stop(), this.#meshNode.stop()])
   }
+
+  #describe(description: SelfDescription | undefined): void {
+    if (isDeepStrictEqual(description, this.#described)) return
+    this.#described = description
+    const { annotations, labels } = descriptionTexts(description)
+    this.#description.setDesired(annotations, labels)
+  }
 }
+
+/** Felix speaks no hello: what it writes of itself is nothing of ours. */
+const encrypts = ({ announced }: NodeRecord): boolean => FAMILIES.some(family => announced[family]?.hello !== undefined)

@@ -208,7 +208,7 @@ export class MeshAgent {
     }
     await this.#guardKeeper.arm(dataplane, guard, enabled)
     await this.#guardKeeper.filter(dataplane, guard, identities, apiServers)
-    this.#announcer.announce(announced, this.#feed.ownDescription)
+    this.#announcer.announce(announced)
     if (FAMILIES.every(family => dataplane.meshes[family].holdsKeys)) await keyring.leaveDisk()
     return Math.min(...due)
   }
@@ -277,7 +277,7 @@ export class MeshAgent {
       )
     } catch (error) {
       // Others must not send into a tunnel that this node cannot have.
-      if (error instanceof DeviceError) this.#announcer.announce({ 4: SILENCE, 6: SILENCE }, undefined)
+      if (error instanceof DeviceError) this.#announcer.announce({ 4: SILENCE, 6: SILENCE })
       throw error
     }
     this.#log.info(

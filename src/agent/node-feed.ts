@@ -1,14 +1,15 @@
 import { isDeepStrictEqual } from 'node:util'
 import { SELF_DESCRIBED } from '#src/cluster/annotations.ts'
 import type { ApiClient } from '#src/cluster/api-client.ts'
-import type { Random } from '#src/cluster/backoff.ts'
+import { member, objectOf, textOf } from '#src/cluster/hostile.ts'
 import type { Logger } from '#src/cluster/logger.ts'
-import { projectNode } from '#src/cluster/node-record.ts'
+import { isMetadataAlone, projectNode, projectNodeMetadata } from '#src/cluster/node-record.ts'
 import { Reflector, type ReflectorOptions } from '#src/cluster/reflector.ts'
 import type { ReflectorState } from '#src/cluster/reflector-state.ts'
+import { isOlder } from '#src/cluster/resource-version.ts'
 import { describesItself } from '#src/cluster/self-description.ts'
 import type { NodeName, NodeRecord } from '#src/mesh/node-record.ts'
-import { NodeLook } from './node-look.ts'
+import { NodeLook, type NodeLookOptions } from './node-look.ts'
 
 export const NODES = '/api/v1/nodes'
 
@@ -34,6 +35,11 @@ interface ListedNode {
   readonly describesItself: boolean
 }
 
+/** What stood in a Node's status and spec when it was last seen whole. */
+interface Facts extends Pick<NodeRecord, 'uid' | 'addresses' | 'podCidrs' | 'faults'> {
+  readonly resourceVersion: string
+}
+
 /**
  * All other Nodes. They are read whole once; from when at least half of them describe themselves in their metadata on, only that
  * is watched, and whole those that do not. Addresses and pod CIDRs are those of the Node as it was last seen whole,
@@ -52,8 +58,10 @@ export class NodeFeed {
   readonly #nodes = new Map<NodeName, NodeRecord>()
   /** Until all are watched by their metadata. */
   readonly #described = new Set<NodeName>()
-  /** Those of which it was said that their metadata says something else than they do. */
-  readonly #told = new Set<NodeName>()
+  /** From then on. */
+  readonly #facts = new Map<NodeName, Facts>()
+  /** Those whose metadata says something else than they do, and how often that was seen. */
+  readonly #contradicted = new Map<NodeName, number>()
   #stopped = false
 
   constructor(
@@ -61,16 +69,16 @@ export class NodeFeed {
     self: NodeName,
     log: Logger,
     handler: NodeHandler,
-    random: Random = Math.random,
+    timing: Pick<NodeLookOptions, 'clock' | 'random'> = {},
   ) {
     this.#self = self
     this.#log = log
     this.#handler = handler
-    this.#options = { client, path: NODES, logger: log, rest: restOf }
-    this.#look = new NodeLook({ client, random, seen: (name, raw) => this.#lookedAt(name, raw) })
+    this.#options = { ...timing, client, path: NODES, logger: log, rest: restOf }
+    this.#look = new NodeLook({ ...timing, client, seen: (name, raw) => this.#lookedAt(name, raw) })
     this.#all = new Reflector({
       ...this.#options,
-      project: listedNode,
+      project: raw => this.#project(raw),
       metadataOnly: () => this.#undescribed !== undefined,
       handler: {
         replaced: items => this.#replace(items),
@@ -78,7 +86,10 @@ export class NodeFeed {
           this.#take(item)
           this.#preferMetadata()
         },
-        deleted: name => this.#delete(name as NodeName),
+        deleted: name => {
+          this.#delete(name as NodeName)
+          this.#preferMetadata()
+        },
       },
     })
   }
@@ -97,6 +108,12 @@ export class NodeFeed {
     return this.#all.state.synced
   }
 
+  /** Of none of them only metadata was seen. */
+  get complete(): boolean {
+    const { items } = this.#all
+    return this.synced && this.#nodes.size === items.size - (items.has(this.#self) ? 1 : 0)
+  }
+
   /** Live. */
   get nodes(): ReadonlyMap<NodeName, NodeRecord> {
     return this.#nodes
@@ -106,21 +123,40 @@ export class NodeFeed {
     return { nodes: this.#all.state, ...(this.#undescribed && { undescribednodes: this.#undescribed.state }) }
   }
 
+  #project(raw: unknown): ListedNode | undefined {
+    const isPart = isMetadataAlone(raw)
+    const record = isPart ? projectNodeMetadata(raw) : projectNode(raw)
+    if (!record) return undefined
+    // A list: whatever its resourceVersion is, it is where this watch begins anew.
+    if (this.#undescribed && !isPart) this.#facts.set(record.name, factsOf(record, versionOf(raw)))
+    return { record, describesItself: describesItself(raw) }
+  }
+
   #replace(items: ReadonlyMap<string, ListedNode>): void {
-    for (const name of this.#nodes.keys()) if (!items.has(name)) this.#forget(name)
-    for (const item of items.values()) this.#set(item.record.name, this.#believed(item))
+    for (const name of [...this.#nodes.keys(), ...this.#facts.keys()]) if (!items.has(name)) this.#forget(name)
+    for (const item of items.values()) {
+      this.#set(item.record.name, this.#believed(item))
+      this.#check(item)
+    }
     this.#handler.replaced(this.#nodes.values())
     this.#handler.changed()
-    this.#preferMetadata()
+    // What it has seen and what was listed may be of different servers: from here on it tells what comes after the list.
+    if (this.#undescribed && !this.#stopped) this.#followUndescribed()
+    else this.#preferMetadata()
   }
 
   #take(item: ListedNode): void {
     this.#tell(item.record.name, this.#believed(item))
+    this.#check(item)
   }
 
   #delete(name: NodeName): void {
+    const uid = this.#nodes.get(name)?.uid
+    const facts = this.#facts.get(name)
     this.#tell(name, undefined)
     this.#forget(name)
+    // The other watch is ahead: that is the Node which takes its place.
+    if (facts && facts.uid !== uid) this.#facts.set(name, facts)
   }
 
   #tell(name: NodeName, node: NodeRecord | undefined): void {
@@ -139,26 +175,44 @@ export class NodeFeed {
 
   #forget(name: NodeName): void {
     this.#look.forget(name)
-    for (const all of [this.#nodes, this.#described, this.#told]) all.delete(name)
+    for (const all of [this.#nodes, this.#described, this.#facts, this.#contradicted]) all.delete(name)
   }
 
   /** What the mesh may take of another Node; undefined while nothing but its metadata was seen. */
   #believed(item: ListedNode): NodeRecord | undefined {
-    if (!this.#undescribed) this.#count(item)
-    const { record, describesItself } = item
-    const { name, uid } = record
-    if (name === this.#self) return undefined
+    const { record } = item
+    if (record.name === this.#self) return undefined
     if (!this.#undescribed) return record
-    const seen = [this.#undescribed.items.get(name), this.#nodes.get(name)].find(node => node?.uid === uid)
-    const isTrue = seen !== undefined && saysTheSame(seen, record)
-    if (describesItself && !isTrue) this.#look.ask(name)
-    else this.#look.forget(name)
-    return isTrue ? record : seen && withClaims(record, seen, describesItself)
+    const facts = this.#factsOf(record)
+    return facts && withFacts(item, facts)
   }
 
-  #count({ record, describesItself }: ListedNode): void {
-    if (describesItself) this.#described.add(record.name)
-    else this.#described.delete(record.name)
+  #factsOf({ name, uid }: NodeRecord): Facts | undefined {
+    const facts = this.#facts.get(name)
+    return facts?.uid === uid ? facts : undefined
+  }
+
+  /** Counts who describes itself, and later has one looked at that describes another than it is. */
+  #check({ record, describesItself }: ListedNode): void {
+    const { name } = record
+    if (!this.#undescribed) {
+      if (describesItself) this.#described.add(name)
+      else this.#described.delete(name)
+    } else if (name !== this.#self) {
+      const facts = this.#factsOf(record)
+      if (!describesItself || (facts && saysTheSame(facts, record))) this.#agrees(name)
+      else this.#look.ask(name)
+    }
+  }
+
+  /** A Node was seen whole, by another way than the watch of all. */
+  #saw(record: NodeRecord, resourceVersion: string): void {
+    const { name, uid } = record
+    const known = this.#facts.get(name)
+    if (name === this.#self || (known?.uid === uid && isOlder(resourceVersion, known.resourceVersion))) return
+    this.#facts.set(name, factsOf(record, resourceVersion))
+    const item = this.#all.items.get(name)
+    if (item) this.#tell(name, this.#believed(item))
   }
 
   #lookedAt(name: NodeName, raw: unknown): void {
@@ -166,65 +220,81 @@ export class NodeFeed {
     const node = raw === undefined ? undefined : projectNode(raw)
     // What the watch has not told yet it will: that the Node is gone, or that it is another one.
     if (!item || node?.uid !== item.record.uid) return
+    this.#saw(node, versionOf(raw))
     if (item.describesItself && !saysTheSame(node, item.record)) this.#contradicts(name)
-    else this.#look.forget(name)
-    this.#tell(name, withClaims(item.record, node, item.describesItself))
+    else this.#agrees(name)
   }
 
+  #agrees(name: NodeName): void {
+    this.#look.forget(name)
+    this.#contradicted.delete(name)
+  }
+
+  /** Once may be in passing: a kubelet and an agent do not write at the same moment. */
   #contradicts(name: NodeName): void {
-    this.#look.keepAnEyeOn(name)
-    if (this.#told.has(name)) return
-    this.#told.add(name)
-    this.#log[this.#told.size > MOST_TOLD ? 'debug' : 'warn'](
+    const times = (this.#contradicted.get(name) ?? 0) + 1
+    this.#contradicted.set(name, times)
+    if (times === 1) this.#look.ask(name)
+    else this.#look.keepAnEyeOn(name)
+    if (times !== 2) return
+    this.#log[this.#contradicted.size > MOST_TOLD ? 'debug' : 'warn'](
       { event: 'node-contradicted', peer: name },
       `the annotations of Node ${name} say other addresses or pod CIDRs than its status and spec, whose word counts`,
     )
   }
 
-  /** Both watches take up where this one is, so that neither has to read anything anew, and nothing is missed. */
   #preferMetadata(): void {
-    const { resourceVersion } = this.#all
-    const { size } = this.#all.items
     // Whoever has just been told of something may have stopped us for it.
-    if (this.#stopped || this.#undescribed || this.#described.size * 2 < size || resourceVersion === undefined) return
-    const reconsider = (name: string): void => {
-      const item = this.#all.items.get(name)
-      if (item) this.#take(item)
-    }
-    this.#undescribed = new Reflector({
-      ...this.#options,
-      project: projectNode,
-      labelSelector: `!${SELF_DESCRIBED}`,
-      resourceVersion,
-      handler: {
-        replaced: nodes => nodes.keys().forEach(reconsider),
-        upserted: ({ name }) => reconsider(name),
-        // It describes itself now, or is gone: the other watch says which.
-        deleted: () => {},
-      },
-    })
+    if (this.#stopped || this.#undescribed || this.#described.size === 0) return
+    const { items, resourceVersion } = this.#all
+    if (this.#described.size * 2 < items.size || resourceVersion === undefined) return
+    for (const { record } of items.values()) this.#facts.set(record.name, factsOf(record, resourceVersion))
     this.#described.clear()
-    this.#undescribed.start()
+    this.#followUndescribed()
     this.#all.resume()
     this.#log.info(
       { event: 'nodes-by-metadata' },
       'Nodes are watched by their metadata now, and whole where that does not say all',
     )
   }
+
+  /** From where the watch of all is, so that neither of the two has to read anything anew, and nothing is missed. */
+  #followUndescribed(): void {
+    void this.#undescribed?.stop()
+    const { resourceVersion } = this.#all
+    const undescribed: Reflector<NodeRecord> = new Reflector({
+      ...this.#options,
+      project: projectNode,
+      labelSelector: `!${SELF_DESCRIBED}`,
+      ...(resourceVersion !== undefined && { resourceVersion }),
+      handler: {
+        replaced: nodes => {
+          for (const [name, node] of nodes) this.#saw(node, undescribed.versionOf(name))
+        },
+        upserted: (node, name) => this.#saw(node, undescribed.versionOf(name)),
+        // It describes itself now, or is gone: the other watch says which.
+        deleted: () => {},
+      },
+    })
+    this.#undescribed = undescribed
+    undescribed.start()
+  }
 }
 
-function listedNode(raw: unknown): ListedNode | undefined {
-  const record = projectNode(raw)
-  return record && { record, describesItself: describesItself(raw) }
-}
+const factsOf = ({ uid, addresses, podCidrs, faults }: NodeRecord, resourceVersion: string): Facts => ({
+  ...{ uid, addresses, podCidrs, faults },
+  resourceVersion,
+})
+
+const versionOf = (raw: unknown): string =>
+  textOf(member(objectOf(member(objectOf(raw), 'metadata')), 'resourceVersion'), 256) ?? ''
 
 /** Of what stands in status and spec. */
-const saysTheSame = (one: NodeRecord, other: NodeRecord): boolean =>
+const saysTheSame = (one: Facts | NodeRecord, other: NodeRecord): boolean =>
   isDeepStrictEqual([one.addresses, one.podCidrs], [other.addresses, other.podCidrs])
 
-/** @param seen the same Node as it was last seen whole */
-function withClaims(record: NodeRecord, seen: NodeRecord, describesItself: boolean): NodeRecord {
-  const { addresses, podCidrs } = seen
-  const faults = describesItself ? record.faults : [...new Set([...seen.faults, ...record.faults])]
-  return { ...record, addresses, podCidrs, faults }
+function withFacts({ record, describesItself }: ListedNode, facts: Facts): NodeRecord {
+  if (describesItself && saysTheSame(facts, record)) return record
+  const { addresses, podCidrs } = facts
+  return { ...record, addresses, podCidrs, faults: [...new Set([...facts.faults, ...record.faults])] }
 }

@@ -187,7 +187,8 @@ export class PeerFeed {
       if (nodes) this.#endNodes(nodes)
       return
     }
-    if (!nodes?.synced || !meshNodes?.state.synced) return
+    // One that was not seen whole yet may encrypt, and not be among them.
+    if (!nodes?.complete || !meshNodes?.state.synced) return
     this.#waitsFor = nodes.nodes
       .values()
       .filter(node => announces(node) && !saysTheSame(node, meshNodes.items.get(node.name)))

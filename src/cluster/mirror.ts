@@ -38,6 +38,11 @@ export class Mirror<T> {
     return this.#items
   }
 
+  /** The resourceVersion of what was last put under that key; empty where there is nothing. */
+  versionOf(key: string): string {
+    return this.#versions.get(key) ?? ''
+  }
+
   /**
    * Takes in an object as the server sent it. One of the resourceVersion that is held already changes nothing; nor does one of
    * which the same is kept as before, such as a Node with another heartbeat.

@@ -1,19 +1,23 @@
 import { addressBytes, FAMILIES, type Family, familyOf, type IpAddress, parseAddress } from '#wg/ip.ts'
 import { annotations } from './annotations.ts'
-import { isObject, type JsonObject, listOf, member, objectOf, quote, textOf } from './hostile.ts'
+import { type JsonObject, listOf, member, objectOf, quote, textOf } from './hostile.ts'
 import { type Fault, MALFORMED, type Notes } from './notes.ts'
 
 /** Nodes with many interfaces list a dozen; more is no list that somebody meant. */
 const MOST_ADDRESSES = 64
+
+export interface ListedAddresses {
+  readonly internal: readonly IpAddress[]
+  readonly external: readonly IpAddress[]
+}
 
 /**
  * Where a node is reached on the underlay, best first: what Calico detected, InternalIP, and ExternalIP only of a family
  * that has no other. An ExternalIP is often not on the node but on a gateway in front of it: as an allowed IP it would
  * draw traffic into the tunnel that ends elsewhere (calico#8508).
  */
-export function nodeAddresses(node: JsonObject, notes: Notes, fault: Fault): readonly IpAddress[] {
-  const listed = statusAddresses(node, fault)
-  const internal = [...calicoAddresses(notes), ...listed.internal, ...toldAddresses(node, notes, fault)]
+export function nodeAddresses(listed: ListedAddresses, notes: Notes): readonly IpAddress[] {
+  const internal = [...calicoAddresses(notes), ...listed.internal]
   const families = new Set(internal.map(familyOf))
   return [...new Set([...internal, ...listed.external.filter(address => !families.has(familyOf(address)))])]
 }
@@ -38,7 +42,8 @@ function calicoAddresses(notes: Notes): IpAddress[] {
   })
 }
 
-function statusAddresses(node: JsonObject, fault: Fault): { internal: IpAddress[]; external: IpAddress[] } {
+/** Of status.addresses those that a host can have. */
+export function statusAddresses(node: JsonObject, fault: Fault): ListedAddresses {
   const found = { internal: [] as IpAddress[], external: [] as IpAddress[] }
   const listed = listOf(member(objectOf(member(node, 'status')), 'addresses'))
   if (listed.length > MOST_ADDRESSES) fault(`has ${listed.length} addresses, of which ${MOST_ADDRESSES} are looked at`)
@@ -51,17 +56,10 @@ function statusAddresses(node: JsonObject, fault: Fault): { internal: IpAddress[
   return found
 }
 
-/** All that the node's status lists and that a host can have. */
-export function statedAddresses(node: JsonObject): ReadonlySet<IpAddress> {
-  const { internal, external } = statusAddresses(node, () => {})
-  return new Set([...internal, ...external])
-}
-
-/** Of metadata alone: what the node says its status says. */
-function toldAddresses(node: JsonObject, notes: Notes, fault: Fault): IpAddress[] {
-  if (isObject(member(node, 'status'))) return []
-  const told = notes.list(annotations.addresses) ?? []
-  return told.slice(0, MOST_ADDRESSES).flatMap(text => hostAddress(text, fault) ?? [])
+/** What the node's agent says that counts of its status. */
+export function claimedAddresses(notes: Notes, fault: Fault): ListedAddresses {
+  const claimed = notes.list(annotations.addresses) ?? []
+  return { internal: claimed.slice(0, MOST_ADDRESSES).flatMap(text => hostAddress(text, fault) ?? []), external: [] }
 }
 
 /** @returns undefined, after a sentence about it, for what is no address that a host can have */

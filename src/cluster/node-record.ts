@@ -10,8 +10,8 @@ import {
 import { few } from '#wg/few.ts'
 import { type Cidr, FAMILIES, type Family, familyOf, type IpAddress, parseCidr } from '#wg/ip.ts'
 import { annotations } from './annotations.ts'
-import { isObject, type JsonObject, listOf, member, objectOf, quote, textOf } from './hostile.ts'
-import { nodeAddresses, parseHostAddress } from './node-addresses.ts'
+import { type JsonObject, listOf, member, objectOf, quote, textOf } from './hostile.ts'
+import { claimedAddresses, nodeAddresses, parseHostAddress, statusAddresses } from './node-addresses.ts'
 import { type Fault, MALFORMED, type Noted, Notes } from './notes.ts'
 import { birthDate } from './timestamp.ts'
 
@@ -28,12 +28,33 @@ const SHORTEST_PREFIX = { 4: 8, 6: 16 } as const
 /** What of one object could not be used is told in so many sentences at most. */
 const MOST_FAULTS = 16
 
+/** What stands in a Node's status and spec; of metadata alone, what its agent says that stands there. */
+type Facts = (node: JsonObject, notes: Notes, fault: Fault) => Pick<NodeRecord, 'addresses' | 'podCidrs'>
+
 /**
- * What the mesh keeps of a Node, whole or as PartialObjectMetadata. Whatever the object holds, this throws nothing: what
+ * What the mesh keeps of a whole Node. Whatever the object holds, this throws nothing: what
  * cannot be used is left out, with a sentence in `faults`. An announcement with any malformed part is left out whole.
  * @returns undefined for what is not a named object
  */
-export function projectNode(raw: unknown): NodeRecord | undefined {
+export const projectNode = (raw: unknown): NodeRecord | undefined => project(raw, factsOf)
+
+/** The same of a Node's metadata alone (PartialObjectMetadata), in which its agent may claim what it likes. */
+export const projectNodeMetadata = (raw: unknown): NodeRecord | undefined => project(raw, claimsOf)
+
+/** Whether the server has sent metadata alone. */
+export const isMetadataAlone = (raw: unknown): boolean => member(objectOf(raw), 'kind') === 'PartialObjectMetadata'
+
+const factsOf: Facts = (node, notes, fault) => ({
+  addresses: nodeAddresses(statusAddresses(node, fault), notes),
+  podCidrs: parsePodCidrs(specPodCidrs(node), fault),
+})
+
+const claimsOf: Facts = (_, notes, fault) => ({
+  addresses: nodeAddresses(claimedAddresses(notes, fault), notes),
+  podCidrs: parsePodCidrs(notes.list(annotations.podCidrs) ?? [], fault),
+})
+
+function project(raw: unknown, facts: Facts): NodeRecord | undefined {
   const node = objectOf(raw)
   const metadata = objectOf(member(node, 'metadata'))
   const name = nodeName(metadata)
@@ -47,8 +68,7 @@ export function projectNode(raw: unknown): NodeRecord | undefined {
     name,
     uid: textOf(member(metadata, 'uid'), LONGEST_UID) ?? '',
     createdAt: createdAt(member(metadata, 'creationTimestamp'), fault),
-    addresses: nodeAddresses(node, notes, fault),
-    podCidrs: podCidrsOf(node, notes, fault),
+    ...facts(node, notes, fault),
     tunnels: tunnelAddresses(notes),
     announced: ofFamilies(announcement(4, notes, hello), announcement(6, notes, hello)),
     spare: ofFamilies(spareAnnouncement(4, notes), spareAnnouncement(6, notes)),
@@ -108,14 +128,12 @@ function tunnelAddresses(notes: Notes): readonly IpAddress[] {
   return few(found)
 }
 
-/** spec.podCIDRs, else spec.podCIDR, else (of metadata alone) what the node says they are. */
-function podCidrsOf(node: JsonObject, notes: Notes, fault: Fault): readonly Cidr[] {
+/** spec.podCIDRs, else spec.podCIDR. */
+function specPodCidrs(node: JsonObject): readonly unknown[] {
   const spec = objectOf(member(node, 'spec'))
   const listed = listOf(member(spec, 'podCIDRs'))
   const single = member(spec, 'podCIDR')
-  const told = isObject(member(node, 'spec')) ? [] : (notes.list(annotations.podCidrs) ?? [])
-  const given = listed.length > 0 ? listed : single ? [single] : told
-  return parsePodCidrs(given, fault)
+  return listed.length > 0 || !single ? listed : [single]
 }
 
 /** Those that one node can have, host bits cleared, each once. */

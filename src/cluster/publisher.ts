@@ -6,6 +6,7 @@ import { type Clock, systemClock } from './clock.ts'
 import { type JsonObject, member, messageOf, objectOf, quote, textOf } from './hostile.ts'
 import type { Logger } from './logger.ts'
 import { type RateLimit, RateLimitedLoop } from './rate-limited-loop.ts'
+import { isOlder } from './resource-version.ts'
 
 /** What the Node must say: a text, or null for one that must not be there. */
 export type DesiredTexts = ReadonlyMap<string, string | null>
@@ -167,6 +168,7 @@ export class Publisher {
   }
 
   #isStale(node: ObservedNode): boolean {
+    // Events that are older than the answer to our own patch would look like somebody who undoes it.
     const { resourceVersion, at } = this.#patched ?? {}
     return at !== undefined && this.#clock.now() - at < STALE_MS && isOlder(node.resourceVersion, resourceVersion)
   }
@@ -247,11 +249,4 @@ export function observedNode(raw: unknown): ObservedNode {
     labels: objectOf(member(metadata, 'labels')),
     resourceVersion: textOf(member(metadata, 'resourceVersion'), 256) ?? '',
   }
-}
-
-/** Events that are older than the answer to our own patch would look like somebody who undoes it. Compares decimal numbers only. */
-function isOlder(resourceVersion: string, than: string | undefined): boolean {
-  const decimal = /^\d{1,30}$/
-  if (than === undefined || !decimal.test(resourceVersion) || !decimal.test(than)) return false
-  return BigInt(resourceVersion) < BigInt(than)
 }

@@ -134,6 +134,11 @@ export class Reflector<T> {
     this.#loop ??= this.#run()
   }
 
+  /** Of which resourceVersion one of the items is; empty where there is none of that key. */
+  versionOf(key: string): string {
+    return this.#mirror.versionOf(key)
+  }
+
   /** What is held is of this resourceVersion; undefined before the first list and where a fresh one is needed. */
   get resourceVersion(): string | undefined {
     return this.#resourceVersion

@@ -2,7 +2,7 @@ import type { NodeRecord } from '#src/mesh/node-record.ts'
 import type { Cidr, IpAddress } from '#wg/ip.ts'
 import { annotations, SELF_DESCRIBED } from './annotations.ts'
 import { member, objectOf } from './hostile.ts'
-import { statedAddresses } from './node-addresses.ts'
+import { statusAddresses } from './node-addresses.ts'
 import type { DesiredTexts } from './publisher.ts'
 
 /** What a Node says of itself in its spec and status, and nowhere in its metadata unless its agent says it there once more. */
@@ -13,7 +13,8 @@ export interface SelfDescription {
 
 /** @param record of that Node */
 export function selfDescription(node: unknown, { addresses, podCidrs }: NodeRecord): SelfDescription {
-  const stated = statedAddresses(objectOf(node))
+  const { internal, external } = statusAddresses(objectOf(node), () => {})
+  const stated = new Set([...internal, ...external])
   return { addresses: addresses.filter(address => stated.has(address)), podCidrs }
 }
 

@@ -72,6 +72,20 @@ describe.skipIf(noRealApi)(`what an agent may change of Nodes${noRealApi ? ` (${
         expectAllowed(await patchNode(agent, OWN, { metadata: { labels: { [SELF_DESCRIBED]: value } } }))
     })
 
+    it('publishes another key while its Node no longer has what it has said of it', async () => {
+      const said = { [annotations.addresses]: '10.200.0.1', [annotations.podCidrs]: '10.244.1.0/24' }
+      expectAllowed(await annotate(agent, OWN, said))
+      const addresses = [{ type: 'InternalIP', address: '10.200.0.9' }]
+      expectAllowed(await patchNode(admin, OWN, { status: { addresses } }, '/status'))
+      expectAllowed(await annotate(agent, OWN, { [annotations.publicKey[4]]: KEY }))
+      expectAllowed(await setCondition(agent, OWN, 'EncryptionReady'))
+      expectRefused(
+        await annotate(agent, OWN, { [annotations.addresses]: '10.200.0.1,10.200.0.9' }),
+        /status\.addresses/,
+      )
+      expectAllowed(await annotate(agent, OWN, { [annotations.addresses]: '10.200.0.9' }))
+    })
+
     it('withdraws what it has published', async () => {
       expectAllowed(await annotate(agent, OWN, { [annotations.publicKey[4]]: KEY }))
       expectAllowed(await annotate(agent, OWN, Object.fromEntries(OWN_ANNOTATIONS.map(key => [key, null]))))

@@ -25,6 +25,10 @@ function looking() {
   return { look, clock, seen }
 }
 
+const turns = async (): Promise<void> => {
+  for (let turns = 0; turns < 10; turns++) await turn()
+}
+
 test('what is asked for is read soon, each once, and what is not there is told as such', async () => {
   const { look, clock, seen } = looking()
   for (const index of [1, 2, 1, 3]) look.ask(name(index))
@@ -55,9 +59,28 @@ test('what is forgotten before its turn is not read, and nothing waits for it', 
   await until('the wait', () => clock.pending === 1)
   look.forget(name(1))
   clock.advance(300)
-  for (let turns = 0; turns < 10; turns++) await turn()
+  await turns()
   expect(clock.pending).toBe(0)
   expect(seen).toEqual([])
+})
+
+test('what is asked for is put off though another is kept an eye on, and is not looked at again at once', async () => {
+  const { look, clock, seen } = looking()
+  look.keepAnEyeOn(name(2))
+  await until('the wait', () => clock.pending === 1)
+  look.ask(name(1))
+  await turns()
+  expect(seen).toEqual([])
+  clock.advance(20)
+  await until('the look', () => seen.length === 1)
+  look.ask(name(1))
+  await turns()
+  clock.advance(900)
+  await turns()
+  expect(seen).toEqual(['node-1 there'])
+  clock.advance(100)
+  await until('the second look', () => seen.length === 2)
+  await look.stop()
 })
 
 test('it stops at once, whatever it waits for', async () => {

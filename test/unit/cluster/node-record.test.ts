@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { projectNode } from '#src/cluster/node-record.ts'
+import { projectNode, projectNodeMetadata } from '#src/cluster/node-record.ts'
 import { ofFamilies } from '#src/mesh/node-record.ts'
 
 const KEY = 'xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg='
@@ -136,9 +136,9 @@ describe('a Node as the mesh needs it', () => {
     expect(projectNode(node({}, { spec: { podCIDR: '10.244.1.7/24' } }))?.podCidrs).toEqual(['10.244.1.0/24'])
   })
 
-  it('reads addresses and pod CIDRs from annotations where it has the metadata alone', () => {
+  it('takes addresses and pod CIDRs from annotations of metadata alone', () => {
     const told = { 'podveil.io/addresses': '192.168.0.5,fd00::5', 'podveil.io/pod-cidrs': '10.244.1.0/24, fd00:1::/64' }
-    const partial = projectNode(node(told, { spec: undefined, status: undefined }))
+    const partial = projectNodeMetadata(node(told, { spec: undefined, status: undefined }))
     expect(partial?.addresses).toEqual(['192.168.0.5', 'fd00::5'])
     expect(partial?.podCidrs).toEqual(['10.244.1.0/24', 'fd00:1::/64'])
   })
@@ -149,7 +149,8 @@ describe('a Node as the mesh needs it', () => {
       addresses: ['192.168.0.5'],
       podCidrs: ['10.244.1.0/24', 'fd00:1::/64'],
     })
-    expect(projectNode(node(told, { spec: {}, status: {} }))).toMatchObject({ addresses: [], podCidrs: [] })
+    for (const nothing of [{}, undefined])
+      expect(projectNode(node(told, { spec: nothing, status: nothing }))).toMatchObject({ addresses: [], podCidrs: [] })
   })
 })
 

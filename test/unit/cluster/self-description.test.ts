@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { annotations } from '#src/cluster/annotations.ts'
-import { projectNode } from '#src/cluster/node-record.ts'
+import { projectNode, projectNodeMetadata } from '#src/cluster/node-record.ts'
 import { describesItself, descriptionTexts, selfDescription } from '#src/cluster/self-description.ts'
 
 const NODE = {
@@ -40,9 +40,9 @@ test.each([
   ['without a status', { ...NODE, status: { addresses: [] } }],
   ['without pod CIDRs', { ...NODE, spec: { podCIDRs: [] } }],
 ])('the metadata of a Node %s says all that the whole of it does', (_, node) => {
-  expect(projectNode(described(node))).toEqual(projectNode(node))
+  expect(projectNodeMetadata(described(node))).toEqual(projectNode(node))
   // Control: without it not.
-  if (node === NODE) expect(projectNode({ ...node, spec: undefined, status: undefined })).not.toEqual(projectNode(node))
+  if (node === NODE) expect(projectNodeMetadata(node)).not.toEqual(projectNode(node))
 })
 
 test('what a Node says of itself is of its status and spec alone, as the admission policy asks for', () => {

@@ -5,7 +5,7 @@ import type { ReflectorOptions } from '#src/cluster/reflector.ts'
 type Client = ReflectorOptions<unknown>['client']
 
 interface Event {
-  readonly type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK'
+  readonly type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK' | 'ERROR'
   readonly object: object
 }
 
@@ -26,14 +26,18 @@ interface Collection {
   readonly forms: ('whole' | 'metadata')[]
   /** Ends the watches. */
   readonly ends: Set<() => void>
+  /** Has them look again what there is. */
+  readonly wakes: Set<() => void>
+  /** For watches that a label selects, and for the others: changes of before are forgotten. */
+  readonly floors: Record<'selected' | 'all', number>
 }
 
 /** Collections that a reflector can follow, in memory: list and watch of what a test puts there. */
 export class MemoryApi implements Client {
   /** Paths of single objects that were asked for. */
   readonly gets: string[] = []
-  /** Holds up each event of a watch on its way. */
-  lag: (() => Promise<void>) | undefined
+  /** Holds up each event of a watch on its way. @param selected by a label */
+  lag: ((selected: boolean) => Promise<void>) | undefined
   readonly #collections = new Map<string, Collection>()
   readonly #held = new Map<string, Promise<void>>()
   #version = 1
@@ -46,7 +50,13 @@ export class MemoryApi implements Client {
       selectors: new Set<string>(),
       ends: new Set<never>(),
     }
-    this.#collections.set(path, { ...collection, history: [], forms: [] })
+    this.#collections.set(path, {
+      ...collection,
+      history: [],
+      forms: [],
+      wakes: new Set(),
+      floors: { selected: 0, all: 0 },
+    })
   }
 
   /** Lets whoever asks for a collection wait. @returns ends the waiting */
@@ -84,6 +94,17 @@ export class MemoryApi implements Client {
 
   objects(path: string): ReadonlyMap<string, Stored> {
     return this.#at(path).objects
+  }
+
+  /**
+   * Forgets what has changed: every watch that is open ends with 410, and so does one that is to take up before.
+   * @param onlySelected only for watches that a label selects
+   */
+  expire(path: string, onlySelected = false): void {
+    const { floors, wakes } = this.#at(path)
+    floors.selected = ++this.#version
+    if (!onlySelected) floors.all = this.#version
+    for (const wake of wakes) wake()
   }
 
   watchers(path: string): number {
@@ -139,6 +160,8 @@ export class MemoryApi implements Client {
     collection.forms.push(inForm === whole ? 'whole' : 'metadata')
     collection.selectors.add(String(options?.query?.fieldSelector))
     const from = options?.query?.resourceVersion
+    const began = Number(from ?? this.#version)
+    const isExpired = () => began < collection.floors[options?.query?.labelSelector === undefined ? 'all' : 'selected']
     if (from === undefined) {
       const initial = collection.objects.values().filter(isSelected)
       for (const object of initial) queue.push({ type: 'ADDED', object: inForm(object) })
@@ -148,20 +171,22 @@ export class MemoryApi implements Client {
         name: '',
       }
       queue.push({ type: 'BOOKMARK', object: { metadata: end } })
-    } else for (const change of collection.history) if (change.version > Number(from)) tell(change)
+    } else for (const change of collection.history) if (change.version > began) tell(change)
     collection.watchers.add(tell)
     let ended = false
     const finish = () => {
       ended = true
       wake.resolve()
     }
+    const look = () => wake.resolve()
     collection.ends.add(finish)
+    collection.wakes.add(look)
     options?.signal?.addEventListener('abort', () => wake.resolve())
     try {
       while (!options?.signal?.aborted) {
-        const event = queue.shift()
+        const event = isExpired() ? EXPIRED : queue.shift()
         if (event) {
-          await this.lag?.()
+          await this.lag?.(options?.query?.labelSelector !== undefined)
           yield event
         } else if (ended) return
         else {
@@ -172,6 +197,7 @@ export class MemoryApi implements Client {
     } finally {
       collection.watchers.delete(tell)
       collection.ends.delete(finish)
+      collection.wakes.delete(look)
     }
   }
 
@@ -180,6 +206,11 @@ export class MemoryApi implements Client {
     if (!collection) throw new Error(`${path} is not served`)
     return collection
   }
+}
+
+const EXPIRED: Event = {
+  type: 'ERROR',
+  object: { kind: 'Status', code: 410, reason: 'Expired', message: 'too old resource version' },
 }
 
 const whole = (object: object): object => object
