@@ -12,6 +12,9 @@ import { readMachineId } from './keyring.ts'
 import { MeshAgent } from './mesh-agent.ts'
 import { releaseStart } from './release-start.ts'
 
+/** Milliseconds after it is ready for the first time in which an agent does what it does once. */
+const AFTERMATH_MS = 10_000
+
 /**
  * Runs the agent until SIGTERM or SIGINT. What cannot be mended by waiting (credentials, a port that is taken) ends it
  * at once; everything else is tried again.
@@ -61,7 +64,11 @@ export async function runAgent(options: AgentFlags & { environment: NodeJS.Proce
     `podveil ${VERSION} on ${nodeName}`,
   )
   agent.start()
-  void agent.health.firstReady.then(releaseStart)
+  void agent.health.firstReady.then(() => {
+    releaseStart()
+    // What follows from a start, such as watching less, is over then too, and has touched as much again.
+    setTimeout(releaseStart, AFTERMATH_MS).unref()
+  })
   const signal = await untilSignal()
   log.info({ event: 'agent-stopping', signal }, 'stopping; the kernel keeps what was set')
   await agent.stop()
