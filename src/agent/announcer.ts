@@ -40,8 +40,8 @@ export class Announcer {
     peers,
   }: Pick<ClusterFeed, 'ownWritten' | 'ownRecord' | 'ownDescription' | 'peers'>): void {
     this.#keys.observed(ownWritten)
-    if (ownRecord) this.#describe(encrypts(ownRecord) ? ownDescription : undefined)
     this.#description.observed(ownWritten)
+    if (ownRecord) this.#describe(encrypts(ownRecord) ? ownDescription : undefined)
     this.#meshNode.setDesired(ownRecord)
     if (peers.readsMeshNodes) this.#meshNode.observed(peers.ownMeshNode)
   }

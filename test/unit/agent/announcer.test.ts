@@ -25,8 +25,12 @@ function announcing(notes: Record<string, string>) {
     status: { addresses: [{ type: 'InternalIP', address: '10.200.0.1' }] },
   }
   const patches: Metadata[] = []
+  const gets: string[] = []
   const client = {
-    get: async () => object,
+    get: async (path: string) => {
+      gets.push(path)
+      return object
+    },
     create: async () => ({}),
     mergePatch: async (path: string, patch: unknown) => {
       const { metadata } = patch as { metadata: Metadata }
@@ -42,15 +46,17 @@ function announcing(notes: Record<string, string>) {
       ownDescription: seen?.description,
       peers: { readsMeshNodes: false } as never,
     })
-  return { announcer, observe, patches }
+  return { announcer, observe, patches, gets }
 }
 
 const ENCRYPTS = { [annotations.publicKey[4]]: publicKey(1), [annotations.hello]: '1' }
 
 test('a Node that encrypts is described as soon as that is seen, whatever becomes of a pass', async () => {
-  const { announcer, observe, patches } = announcing(ENCRYPTS)
+  const { announcer, observe, patches, gets } = announcing(ENCRYPTS)
   observe()
   await until('the patch', () => patches.length === 1)
+  // What is seen is not asked for once more.
+  expect(gets).toEqual([])
   expect(patches[0]).toEqual({
     annotations: { [annotations.addresses]: '10.200.0.1', [annotations.podCidrs]: '10.244.1.0/24' },
     labels: { [SELF_DESCRIBED]: 'true' },
