@@ -127,22 +127,24 @@ export class NodeFeed {
     const isPart = isMetadataAlone(raw)
     const record = isPart ? projectNodeMetadata(raw) : projectNode(raw)
     if (!record) return undefined
-    // A list: whatever its resourceVersion is, it is where this watch begins anew.
-    if (this.#undescribed && !isPart) this.#facts.set(record.name, factsOf(record, versionOf(raw)))
+    if (this.#undescribed && !isPart) this.#learn(record, versionOf(raw))
     return { record, describesItself: describesItself(raw) }
   }
 
   #replace(items: ReadonlyMap<string, ListedNode>): void {
-    for (const name of [...this.#nodes.keys(), ...this.#facts.keys()]) if (!items.has(name)) this.#forget(name)
+    // One that the other watch has seen since is yet to come.
+    const isGone = (name: NodeName) => !items.has(name) && !this.#undescribed?.items.has(name)
+    for (const name of [...this.#nodes.keys(), ...this.#facts.keys()]) {
+      if (isGone(name)) this.#forget(name)
+      else if (!items.has(name)) this.#nodes.delete(name)
+    }
     for (const item of items.values()) {
       this.#set(item.record.name, this.#believed(item))
       this.#check(item)
     }
     this.#handler.replaced(this.#nodes.values())
     this.#handler.changed()
-    // What it has seen and what was listed may be of different servers: from here on it tells what comes after the list.
-    if (this.#undescribed && !this.#stopped) this.#followUndescribed()
-    else this.#preferMetadata()
+    this.#preferMetadata()
   }
 
   #take(item: ListedNode): void {
@@ -205,12 +207,17 @@ export class NodeFeed {
     }
   }
 
+  /** What is older counts no more, also of a Node that had the name before: either watch may be far behind. */
+  #learn(record: NodeRecord, resourceVersion: string): boolean {
+    if (isOlder(resourceVersion, this.#facts.get(record.name)?.resourceVersion)) return false
+    this.#facts.set(record.name, factsOf(record, resourceVersion))
+    return true
+  }
+
   /** A Node was seen whole, by another way than the watch of all. */
   #saw(record: NodeRecord, resourceVersion: string): void {
-    const { name, uid } = record
-    const known = this.#facts.get(name)
-    if (name === this.#self || (known?.uid === uid && isOlder(resourceVersion, known.resourceVersion))) return
-    this.#facts.set(name, factsOf(record, resourceVersion))
+    const { name } = record
+    if (name === this.#self || !this.#learn(record, resourceVersion)) return
     const item = this.#all.items.get(name)
     if (item) this.#tell(name, this.#believed(item))
   }
@@ -260,7 +267,6 @@ export class NodeFeed {
 
   /** From where the watch of all is, so that neither of the two has to read anything anew, and nothing is missed. */
   #followUndescribed(): void {
-    void this.#undescribed?.stop()
     const { resourceVersion } = this.#all
     const undescribed: Reflector<NodeRecord> = new Reflector({
       ...this.#options,

@@ -28,33 +28,33 @@ const SHORTEST_PREFIX = { 4: 8, 6: 16 } as const
 /** What of one object could not be used is told in so many sentences at most. */
 const MOST_FAULTS = 16
 
-/** What stands in a Node's status and spec; of metadata alone, what its agent says that stands there. */
-type Facts = (node: JsonObject, notes: Notes, fault: Fault) => Pick<NodeRecord, 'addresses' | 'podCidrs'>
+/** Reads what stands in a Node's status and spec; of metadata alone, what its agent says that stands there. */
+type Reading = (node: JsonObject, notes: Notes, fault: Fault) => Pick<NodeRecord, 'addresses' | 'podCidrs'>
 
 /**
  * What the mesh keeps of a whole Node. Whatever the object holds, this throws nothing: what
  * cannot be used is left out, with a sentence in `faults`. An announcement with any malformed part is left out whole.
  * @returns undefined for what is not a named object
  */
-export const projectNode = (raw: unknown): NodeRecord | undefined => project(raw, factsOf)
+export const projectNode = (raw: unknown): NodeRecord | undefined => project(raw, readStated)
 
 /** The same of a Node's metadata alone (PartialObjectMetadata), in which its agent may claim what it likes. */
-export const projectNodeMetadata = (raw: unknown): NodeRecord | undefined => project(raw, claimsOf)
+export const projectNodeMetadata = (raw: unknown): NodeRecord | undefined => project(raw, readClaimed)
 
 /** Whether the server has sent metadata alone. */
 export const isMetadataAlone = (raw: unknown): boolean => member(objectOf(raw), 'kind') === 'PartialObjectMetadata'
 
-const factsOf: Facts = (node, notes, fault) => ({
+const readStated: Reading = (node, notes, fault) => ({
   addresses: nodeAddresses(statusAddresses(node, fault), notes),
   podCidrs: parsePodCidrs(specPodCidrs(node), fault),
 })
 
-const claimsOf: Facts = (_, notes, fault) => ({
+const readClaimed: Reading = (_, notes, fault) => ({
   addresses: nodeAddresses(claimedAddresses(notes, fault), notes),
   podCidrs: parsePodCidrs(notes.list(annotations.podCidrs) ?? [], fault),
 })
 
-function project(raw: unknown, facts: Facts): NodeRecord | undefined {
+function project(raw: unknown, read: Reading): NodeRecord | undefined {
   const node = objectOf(raw)
   const metadata = objectOf(member(node, 'metadata'))
   const name = nodeName(metadata)
@@ -68,7 +68,7 @@ function project(raw: unknown, facts: Facts): NodeRecord | undefined {
     name,
     uid: textOf(member(metadata, 'uid'), LONGEST_UID) ?? '',
     createdAt: createdAt(member(metadata, 'creationTimestamp'), fault),
-    ...facts(node, notes, fault),
+    ...read(node, notes, fault),
     tunnels: tunnelAddresses(notes),
     announced: ofFamilies(announcement(4, notes, hello), announcement(6, notes, hello)),
     spare: ofFamilies(spareAnnouncement(4, notes), spareAnnouncement(6, notes)),
