@@ -350,7 +350,7 @@ test('whatever happens to Nodes, and however late either watch tells of it, in t
         }
       },
     ),
-    { numRuns: 200 },
+    { numRuns: 50 },
   )
 })
 
